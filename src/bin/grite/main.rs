@@ -1,0 +1,2 @@
+//! grite.
+fn main() {}

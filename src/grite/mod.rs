@@ -1,0 +1,23 @@
+//! The built-in protocol [`Grite`]: what the `grite` issue tracker asks and answers.
+//!
+//! [`IpcCommand`] is the question, [`IpcResponse`] the answer. A command that the tracker refuses
+//! is an answer too: [`IpcResponse::Refused`].
+
+mod command;
+mod response;
+
+pub use command::*;
+pub use response::*;
+
+use crate::protocol::Protocol;
+
+/// The protocol of the `grite` issue tracker.
+#[derive(Debug)]
+pub enum Grite {}
+
+impl Protocol for Grite {
+    type Request = IpcCommand;
+    type Response = IpcResponse;
+    const NAME: &'static str = "grite";
+    const VERSION: u16 = 1;
+}

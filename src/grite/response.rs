@@ -1,0 +1,233 @@
+//! What the tracker answers.
+
+use super::{Comment, IssueState};
+use crate::wire;
+
+wire! {
+    /// One answer of the tracker.
+    pub enum IpcResponse {
+        /// To `Ping`.
+        Pong,
+        /// To `Status`.
+        Status(StatusResult),
+        /// To `Stop`: the daemon is on its way out.
+        Stopping,
+        /// To `IssueList`.
+        IssueList(IssueListResult),
+        /// To `IssueShow`.
+        IssueShow(IssueShowResult),
+        /// To `IssueCreate`.
+        IssueCreate(IssueCreateResult),
+        /// To `IssueUpdate`.
+        IssueUpdate(IssueUpdateResult),
+        /// To `IssueClose` and `IssueReopen`.
+        IssueState(IssueStateResult),
+        /// To `IssueComment`.
+        Comment(CommentResult),
+        /// To `IssueImport`.
+        IssueImport(IssueImportResult),
+        /// To `IssueExport`.
+        IssueExport(IssueExportResult),
+        /// To `SyncPull` and `SyncPush`.
+        Sync(SyncResult),
+        /// To `LockAcquire` and `LockRelease`.
+        Lock(LockResult),
+        /// To `Doctor`.
+        Doctor(DoctorResult),
+        /// To any command that the tracker does not carry out.
+        Refused(Refusal),
+    }
+
+    /// What the daemon is and what it holds.
+    pub struct StatusResult {
+        /// The process that answered.
+        pub pid: u32,
+        /// The version of the program that answered.
+        pub version: String,
+        /// The folder of the store.
+        pub store: String,
+        /// How many issues there are.
+        pub issues: u64,
+        /// How many of them are open.
+        pub open: u64,
+        /// How many events they are made of.
+        pub events: u64,
+    }
+
+    /// A page of issues, newest first, then by id.
+    pub struct IssueListResult {
+        /// The page.
+        pub items: Vec<IssueSummary>,
+        /// How many issues match, on all pages.
+        pub total: u64,
+        /// The cursor of the next page, if there is one.
+        pub next: Option<String>,
+    }
+
+    /// What a list shows of an issue.
+    pub struct IssueSummary {
+        /// Its id.
+        pub id: String,
+        /// Its title.
+        pub title: String,
+        /// Whether it is done.
+        pub state: IssueState,
+        /// Its labels, in order.
+        pub labels: Vec<String>,
+        /// Who works on it, in order.
+        pub assignees: Vec<String>,
+        /// When it was written, RFC 3339.
+        pub created_at: String,
+        /// When it last changed, RFC 3339.
+        pub updated_at: String,
+        /// How many comments it has.
+        pub comment_count: u32,
+    }
+
+    /// Everything about one issue.
+    pub struct IssueShowResult {
+        /// Its id.
+        pub id: String,
+        /// The id that it was imported with.
+        pub source_id: Option<String>,
+        /// Its title.
+        pub title: String,
+        /// Its text.
+        pub body: String,
+        /// Whether it is done.
+        pub state: IssueState,
+        /// Its labels, in order.
+        pub labels: Vec<String>,
+        /// Who works on it, in order.
+        pub assignees: Vec<String>,
+        /// The ids of the issues that it waits for, in order.
+        pub depends_on: Vec<String>,
+        /// Who wrote it.
+        pub author: String,
+        /// When it was written, RFC 3339.
+        pub created_at: String,
+        /// When it last changed, RFC 3339.
+        pub updated_at: String,
+        /// What was said of it, oldest first.
+        pub comments: Vec<Comment>,
+    }
+
+    /// The issue that was made.
+    pub struct IssueCreateResult {
+        /// Its id.
+        pub id: String,
+    }
+
+    /// The issue that was changed.
+    pub struct IssueUpdateResult {
+        /// Its id.
+        pub id: String,
+        /// Whether anything is different now.
+        pub changed: bool,
+    }
+
+    /// The issue that was closed or opened again.
+    pub struct IssueStateResult {
+        /// Its id.
+        pub id: String,
+        /// Its state now.
+        pub state: IssueState,
+        /// Whether it had the other state before.
+        pub changed: bool,
+    }
+
+    /// The issue that was commented on.
+    pub struct CommentResult {
+        /// The issue's id.
+        pub id: String,
+        /// How many comments it has now.
+        pub comment_count: u32,
+    }
+
+    /// What an import did.
+    pub struct IssueImportResult {
+        /// How many issues are new.
+        pub created: u64,
+        /// How many were known and are different now.
+        pub updated: u64,
+        /// How many were known and stayed as they were.
+        pub unchanged: u64,
+    }
+
+    /// A page of all issues in full.
+    pub struct IssueExportResult {
+        /// The page, ordered by creation, then id.
+        pub items: Vec<IssueShowResult>,
+        /// The cursor of the next page, if there is one.
+        pub next: Option<String>,
+    }
+
+    /// What a sync moved.
+    pub struct SyncResult {
+        /// Events that came from other clones.
+        pub received: u64,
+        /// Events that went to other clones.
+        pub sent: u64,
+    }
+
+    /// Who holds a lock.
+    pub struct LockResult {
+        /// What is locked.
+        pub resource: String,
+        /// Who holds it; nobody after a release.
+        pub holder: Option<String>,
+        /// For how many milliseconds more.
+        pub remaining_ms: u64,
+    }
+
+    /// What doctor found.
+    pub struct DoctorResult {
+        /// One entry a check.
+        pub findings: Vec<Finding>,
+    }
+
+    /// What one check found.
+    pub struct Finding {
+        /// The check's name.
+        pub check: String,
+        /// Whether all is well.
+        pub ok: bool,
+        /// What was found.
+        pub detail: String,
+        /// The command that mends it, if there is one.
+        pub fix: Option<String>,
+        /// Whether it was mended just now.
+        pub fixed: bool,
+    }
+
+    /// Why a command was not carried out, and what to do now.
+    pub struct Refusal {
+        /// What kind of refusal it is.
+        pub code: RefusalCode,
+        /// What was wrong, in one line.
+        pub message: String,
+        /// What to do now, in one line; may be empty.
+        pub hint: String,
+        /// Whether the same command can succeed later.
+        pub retryable: bool,
+    }
+
+    /// What kind of refusal it is.
+    #[derive(Copy, Eq)]
+    pub enum RefusalCode {
+        /// No such issue.
+        NotFound,
+        /// The id prefix fits several issues.
+        Ambiguous,
+        /// An argument cannot be right.
+        Invalid,
+        /// Something else stands in the way, such as an idempotency key used for another write.
+        Conflict,
+        /// The store is damaged.
+        Integrity,
+        /// The store cannot be read or written just now.
+        Storage,
+        /// This program does not have that command.
+        Unsupported,
+    }
+}

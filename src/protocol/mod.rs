@@ -1,0 +1,77 @@
+//! What the two sides say to each other: a [`Protocol`] names a request and a response type.
+//!
+//! The types are rkyv types that implement [`Wire`]. This module turns them into bytes and checks
+//! bytes that a peer sent; how bytes travel is the business of the layers beside it.
+
+mod codec;
+mod message;
+mod wire;
+
+pub(crate) use codec::{Bytes, PAYLOAD_ALIGN, Sink, check, encode};
+pub use codec::{Output, TooLong};
+pub use message::{Encoded, Message};
+pub use wire::{Checker, Encoder, Layout, Wire};
+
+/// The longest [`Protocol::NAME`], in bytes.
+pub const MAX_NAME: usize = 32;
+
+/// A question that a daemon answers: two wire types, a name and a version.
+///
+/// ```
+/// use libgrite_ipc::{Protocol, wire};
+///
+/// wire! {
+///     /// Words that start with a prefix.
+///     pub struct Query { /// The prefix.
+///         pub prefix: String }
+///     /// The words found.
+///     pub struct Hits { /// In order.
+///         pub words: Vec<String> }
+/// }
+///
+/// enum Search {}
+/// impl Protocol for Search {
+///     type Request = Query;
+///     type Response = Hits;
+///     const NAME: &'static str = "search";
+///     const VERSION: u16 = 1;
+/// }
+/// # fn main() {}
+/// ```
+pub trait Protocol: 'static {
+    /// What a client asks.
+    type Request: Wire;
+    /// What the daemon answers.
+    type Response: Wire;
+    /// Tells protocols apart; at most [`MAX_NAME`] bytes, checked at compile time.
+    const NAME: &'static str;
+    /// Raise it when the meaning of the types changes. A change of their layout is noticed anyway.
+    const VERSION: u16;
+}
+
+/// What both sides must agree on to speak `P`, as the handshake sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// [`Protocol::NAME`], padded with zeros.
+    pub(crate) name: [u8; MAX_NAME],
+    /// [`Protocol::VERSION`].
+    pub(crate) version: u16,
+    /// A hash of rkyv's format in this build and of the layouts of both types.
+    pub(crate) fingerprint: u64,
+}
+
+impl Identity {
+    pub(crate) fn of<P: Protocol>() -> Self {
+        const {
+            assert!(!P::NAME.is_empty() && P::NAME.len() <= MAX_NAME, "Protocol::NAME has 1 to 32 bytes");
+        }
+        let mut name = [0; MAX_NAME];
+        name[..P::NAME.len()].copy_from_slice(P::NAME.as_bytes());
+        let fingerprint = Layout::named("protocol")
+            .number(codec::format_hash())
+            .field("request", P::Request::LAYOUT)
+            .field("response", P::Response::LAYOUT)
+            .hash();
+        Identity { name, version: P::VERSION, fingerprint }
+    }
+}

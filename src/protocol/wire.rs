@@ -1,0 +1,247 @@
+//! What may travel: [`Wire`], its layout hash, and the macro that defines wire types.
+//!
+//! A wire type is an rkyv type whose archived layout can be named by a number. Both sides compare
+//! that number in the handshake, so bytes that were laid out by other definitions are refused
+//! there and never reinterpreted. The trait also keeps out what a hostile archive could abuse:
+//! shared pointers, maps, `usize`, vectors of zero-sized items and recursive types do not
+//! implement it. Recursion cannot be written by hand either: a layout that contains itself is a
+//! compile error.
+
+use rkyv::bytecheck::CheckBytes;
+use rkyv::rancor::{Error, Strategy};
+use rkyv::ser::Serializer;
+use rkyv::ser::allocator::ArenaHandle;
+use rkyv::validation::Validator;
+use rkyv::validation::archive::ArchiveValidator;
+use rkyv::{Archive, Archived, Portable, Serialize};
+
+use super::codec::Output;
+
+/// The serializer that wire types are written with: it cannot share pointers.
+pub type Encoder<'a> = Strategy<Serializer<Output<'a>, ArenaHandle<'a>, ()>, Error>;
+
+/// The validator that wire types are checked with: it cannot follow shared pointers.
+pub type Checker<'a> = Strategy<Validator<ArchiveValidator<'a>, ()>, Error>;
+
+/// A type that may be sent: requests, responses and all that they hold.
+///
+/// Define wire types with [`wire!`](crate::wire), which writes the rkyv derives and
+/// [`LAYOUT`](Wire::LAYOUT) for you. An rkyv type of your own can implement the trait by hand
+/// with a [`Layout`] that names its fields.
+///
+/// ```
+/// libgrite_ipc::wire! {
+///     /// A place on a map.
+///     pub struct Place {
+///         /// Its name.
+///         pub name: String,
+///         /// Its height above the sea, in metres.
+///         pub height: Option<i32>,
+///     }
+/// }
+/// # fn main() {}
+/// ```
+///
+/// A type that holds itself has no layout and does not compile:
+///
+/// ```compile_fail
+/// libgrite_ipc::wire! {
+///     struct Nest { inner: Vec<Nest> }
+/// }
+/// # fn main() {}
+/// ```
+pub trait Wire:
+    Archive<Archived: Portable + for<'a> CheckBytes<Checker<'a>>> + for<'a> Serialize<Encoder<'a>>
+{
+    /// A hash of the archived layout and of the names that give it its meaning.
+    const LAYOUT: u64;
+}
+
+/// Builds a [`Wire::LAYOUT`] in a constant: the FNV-1a hash of names, sizes and nested layouts.
+///
+/// ```
+/// use libgrite_ipc::{Layout, Wire};
+///
+/// const PAIR: u64 = Layout::named("Pair").field("left", u32::LAYOUT).field("right", u8::LAYOUT).hash();
+/// const SWAPPED: u64 = Layout::named("Pair").field("right", u8::LAYOUT).field("left", u32::LAYOUT).hash();
+/// assert_ne!(PAIR, SWAPPED);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Layout(u64);
+
+impl Layout {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+
+    /// Starts the layout of the type `name`.
+    pub const fn named(name: &str) -> Self {
+        Layout(Self::OFFSET_BASIS).text(name)
+    }
+
+    /// Adds the field `name` with the layout of its type.
+    pub const fn field(self, name: &str, layout: u64) -> Self {
+        self.text(name).number(layout)
+    }
+
+    /// Adds the enum variant `name`; its fields follow.
+    pub const fn variant(self, name: &str) -> Self {
+        self.number(u64::MAX).text(name)
+    }
+
+    /// Adds the size and alignment that `T` has in an archive.
+    pub const fn shape<T: Archive>(self) -> Self {
+        self.number(size_of::<Archived<T>>() as u64).number(align_of::<Archived<T>>() as u64)
+    }
+
+    /// The finished hash.
+    pub const fn hash(self) -> u64 {
+        self.0
+    }
+
+    /// Adds `number`, in an order of bytes that no platform changes.
+    pub const fn number(self, number: u64) -> Self {
+        self.bytes(&number.to_le_bytes())
+    }
+
+    const fn text(self, text: &str) -> Self {
+        self.bytes(text.as_bytes()).number(text.len() as u64)
+    }
+
+    /// Adds `bytes` as they are.
+    pub(crate) const fn bytes(self, bytes: &[u8]) -> Self {
+        let mut hash = self.0;
+        let mut index = 0;
+        while index < bytes.len() {
+            hash = (hash ^ bytes[index] as u64).wrapping_mul(Self::PRIME);
+            index += 1;
+        }
+        Layout(hash)
+    }
+}
+
+macro_rules! primitive {
+    ($($ty:ty),* $(,)?) => {$(
+        impl Wire for $ty {
+            const LAYOUT: u64 = Layout::named(stringify!($ty)).shape::<$ty>().hash();
+        }
+    )*};
+}
+
+primitive!((), bool, char, u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64, String);
+
+impl<T: Wire> Wire for Option<T> {
+    const LAYOUT: u64 = Layout::named("Option").field("some", T::LAYOUT).shape::<Self>().hash();
+}
+
+impl<T: Wire> Wire for Vec<T> {
+    const LAYOUT: u64 = {
+        assert!(
+            size_of::<Archived<T>>() > 0,
+            "a vector of zero-sized items has any length that a peer claims: it may not travel"
+        );
+        Layout::named("Vec").field("item", T::LAYOUT).shape::<Self>().hash()
+    };
+}
+
+impl<T: Wire> Wire for Box<T> {
+    const LAYOUT: u64 = Layout::named("Box").field("value", T::LAYOUT).shape::<Self>().hash();
+}
+
+impl<T: Wire, const N: usize> Wire for [T; N] {
+    const LAYOUT: u64 =
+        Layout::named("array").field("item", T::LAYOUT).number(N as u64).shape::<Self>().hash();
+}
+
+impl<A: Wire, B: Wire> Wire for (A, B) {
+    const LAYOUT: u64 =
+        Layout::named("pair").field("0", A::LAYOUT).field("1", B::LAYOUT).shape::<Self>().hash();
+}
+
+/// Defines structs and enums that may travel, with their rkyv derives and their [`Wire::LAYOUT`].
+///
+/// Inside stand ordinary items without generics: structs with named fields, and enums whose
+/// variants are units, hold one value, or have named fields. Each also gets `Debug`, `Clone` and
+/// `PartialEq`, and its archived form `Debug`.
+///
+/// ```
+/// libgrite_ipc::wire! {
+///     /// What a client may ask.
+///     pub enum Question {
+///         /// How many words there are.
+///         Count,
+///         /// The words that start so.
+///         Prefix(String),
+///         /// A page of them.
+///         Page {
+///             /// The first word's number.
+///             start: u32,
+///             /// How many, at most.
+///             limit: u32,
+///         },
+///     }
+/// }
+/// # fn main() {
+/// use libgrite_ipc::Wire;
+/// assert_ne!(Question::LAYOUT, u32::LAYOUT);
+/// # }
+/// ```
+#[macro_export]
+macro_rules! wire {
+    () => {};
+    (
+        $(#[$meta:meta])* $vis:vis struct $name:ident {
+            $($(#[$field_meta:meta])* $field_vis:vis $field:ident : $ty:ty),* $(,)?
+        }
+        $($rest:tt)*
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, $crate::rkyv::Archive, $crate::rkyv::Serialize, $crate::rkyv::Deserialize)]
+        #[rkyv(crate = $crate::rkyv, derive(Debug))]
+        $vis struct $name {
+            $($(#[$field_meta])* $field_vis $field: $ty,)*
+        }
+
+        impl $crate::Wire for $name {
+            const LAYOUT: u64 = $crate::Layout::named(stringify!($name))
+                $(.field(stringify!($field), <$ty as $crate::Wire>::LAYOUT))*
+                .shape::<Self>()
+                .hash();
+        }
+
+        $crate::wire! { $($rest)* }
+    };
+    (
+        $(#[$meta:meta])* $vis:vis enum $name:ident {
+            $(
+                $(#[$variant_meta:meta])* $variant:ident
+                $(( $(#[$inner_meta:meta])* $inner:ty $(,)? ))?
+                $({ $($(#[$field_meta:meta])* $field:ident : $ty:ty),* $(,)? })?
+            ),* $(,)?
+        }
+        $($rest:tt)*
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, $crate::rkyv::Archive, $crate::rkyv::Serialize, $crate::rkyv::Deserialize)]
+        #[rkyv(crate = $crate::rkyv, derive(Debug))]
+        $vis enum $name {
+            $(
+                $(#[$variant_meta])* $variant
+                $(( $(#[$inner_meta])* $inner ))?
+                $({ $($(#[$field_meta])* $field: $ty),* })?
+            ),*
+        }
+
+        impl $crate::Wire for $name {
+            const LAYOUT: u64 = $crate::Layout::named(stringify!($name))
+                $(
+                    .variant(stringify!($variant))
+                    $(.field("0", <$inner as $crate::Wire>::LAYOUT))?
+                    $($(.field(stringify!($field), <$ty as $crate::Wire>::LAYOUT))*)?
+                )*
+                .shape::<Self>()
+                .hash();
+        }
+
+        $crate::wire! { $($rest)* }
+    };
+}

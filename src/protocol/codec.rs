@@ -11,38 +11,15 @@ use rkyv::api::{access_with_context, serialize_using};
 use rkyv::rancor::{Error, Source};
 use rkyv::ser::allocator::Arena;
 use rkyv::ser::{Positional, Serializer, Writer};
-use rkyv::util::AlignedVec;
 use rkyv::validation::Validator;
 use rkyv::validation::archive::ArchiveValidator;
 
 use super::Wire;
+use crate::payload::{Limited, Sink};
 
 /// An archive whose pointers nest this deep, the root included, is refused by [`check`]. Wire types do not recurse, so real
 /// ones stay far below; each level costs the checker some hundred bytes of stack.
 pub(crate) const MAX_DEPTH: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
-
-/// The alignment that payloads have in rings, sockets' buffers and [`Encoded`] bytes.
-pub(crate) const PAYLOAD_ALIGN: usize = 16;
-
-/// Bytes that an archive may lie in.
-pub(crate) type Bytes = AlignedVec<PAYLOAD_ALIGN>;
-
-/// Takes the bytes of one message, front to back.
-pub(crate) trait Sink {
-    /// Appends `bytes`, or says that the message is larger than it may be.
-    fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong>;
-
-    /// How many bytes were appended.
-    fn len(&self) -> usize;
-}
-
-/// A message outgrew its limit, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the message is larger than {limit} bytes")]
-pub struct TooLong {
-    /// The most bytes that would have been accepted.
-    pub limit: usize,
-}
 
 /// Where an [`Encoder`](super::wire::Encoder) writes: one message on its way to a peer.
 pub struct Output<'a>(&'a mut (dyn Sink + 'a));
@@ -82,39 +59,25 @@ pub(crate) fn check<T: Wire>(bytes: &[u8]) -> Result<&Archived<T>, Error> {
     access_with_context::<Archived<T>, _, Error>(bytes, &mut Validator::new(archive, ()))
 }
 
-/// The smallest sink: a growing vector with a limit.
-impl Sink for (&mut Bytes, usize) {
-    fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
-        let limit = self.1;
-        if bytes.len() > limit - self.0.len() {
-            return Err(TooLong { limit });
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-}
-
 /// A hash of how rkyv lays out bytes in this build: endianness, alignment, pointer width.
 ///
 /// It is the hash of a small archive that shows all three.
 pub(crate) fn format_hash() -> u64 {
     let sample = (1u8, (0x0102_0304_0506_0708u64, String::from("longer than inline strings")));
-    let mut bytes = Bytes::new();
-    encode(&sample, &mut (&mut bytes, 1024), &mut Arena::new()).expect("a sample of 64 bytes fits");
+    let mut bytes = Default::default();
+    encode(&sample, &mut Limited { bytes: &mut bytes, limit: 1024 }, &mut Arena::new())
+        .expect("a sample of 64 bytes fits");
     super::Layout::named("rkyv 0.8").bytes(&bytes).hash()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::Bytes;
 
     fn bytes_of<T: Wire>(value: &T) -> Bytes {
         let mut bytes = Bytes::new();
-        encode(value, &mut (&mut bytes, 1 << 20), &mut Arena::new()).unwrap();
+        encode(value, &mut Limited { bytes: &mut bytes, limit: 1 << 20 }, &mut Arena::new()).unwrap();
         bytes
     }
 
@@ -140,8 +103,10 @@ mod tests {
         let value = "x".repeat(100);
         let length = bytes_of(&value).len();
         let mut arena = Arena::new();
-        assert!(encode(&value, &mut (&mut Bytes::new(), length), &mut arena).is_ok());
-        assert!(encode(&value, &mut (&mut Bytes::new(), length - 1), &mut arena).is_err());
+        for (limit, fits) in [(length, true), (length - 1, false)] {
+            let mut sink = Limited { bytes: &mut Bytes::new(), limit };
+            assert_eq!(encode(&value, &mut sink, &mut arena).is_ok(), fits, "a limit of {limit} bytes");
+        }
     }
 
     #[test]

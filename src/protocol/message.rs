@@ -14,7 +14,8 @@ use rkyv::rancor::Error;
 use rkyv::ser::allocator::Arena;
 
 use super::Wire;
-use super::codec::{self, Bytes, TooLong};
+use super::codec;
+use crate::payload::{Bytes, Limited, TooLong};
 
 /// The largest archive that [`Encoded::new`] makes, in bytes; a connection's own limit is lower.
 const MAX_ENCODED: usize = 1 << 30;
@@ -84,7 +85,7 @@ impl<T: Wire> Encoded<T> {
     /// [`TooLong`] when the archive has more than 1 GiB, which no connection carries.
     pub fn new(value: &T) -> Result<Self, TooLong> {
         let mut bytes = Bytes::new();
-        codec::encode(value, &mut (&mut bytes, MAX_ENCODED), &mut Arena::new())
+        codec::encode(value, &mut Limited { bytes: &mut bytes, limit: MAX_ENCODED }, &mut Arena::new())
             .map_err(|_| TooLong { limit: MAX_ENCODED })?;
         Ok(Encoded { bytes, _type: PhantomData })
     }

@@ -7,8 +7,8 @@ mod codec;
 mod message;
 mod wire;
 
-pub(crate) use codec::{Bytes, PAYLOAD_ALIGN, Sink, check, encode};
-pub use codec::{Output, TooLong};
+pub use codec::Output;
+pub(crate) use codec::{check, encode};
 pub use message::{Encoded, Message};
 pub use wire::{Checker, Encoder, Layout, Wire};
 

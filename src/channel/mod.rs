@@ -1,0 +1,103 @@
+//! One direction of a connection: a ring, and the waiting for it.
+//!
+//! A [`Sender`] turns a message into frames, as many as its length needs, and wakes a sleeping
+//! receiver. A [`Receiver`] puts frames together again, and wakes a sender that sleeps for space.
+//! Neither knows what a message means. Messages of one direction do not interleave.
+//!
+//! A side sleeps on the low 32 bits of the word that the peer will change: they change with every
+//! publish, so a sleep that begins too late does not begin at all. Before it sleeps it marks itself,
+//! fences and looks again; see [`fence_before_look`](crate::sync::fence_before_look).
+
+#[cfg(all(test, loom))]
+mod models;
+mod receiver;
+mod sender;
+
+use std::time::{Duration, Instant};
+
+use crate::ring::{Memory, Regions, Violation, Word};
+use crate::wait;
+
+pub(crate) use receiver::Receiver;
+pub(crate) use sender::Sender;
+
+/// How long a blocking sleep lasts before it looks at the lifeline: a killed peer is noticed within
+/// this time. Each look costs a few microseconds.
+pub(crate) const LIFELINE_SLICE: Duration = Duration::from_millis(2);
+
+/// What no honest peer does to a channel. The connection is lost for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("{0}")]
+    Ring(#[from] Violation),
+    #[error("a frame of message {found} inside message {within}")]
+    Interleaved { found: u64, within: u64 },
+    #[error("a message of more than {limit} bytes")]
+    TooLong { limit: usize },
+    #[error("a fragment of {length} bytes where each but the last has {full}")]
+    ShortFragment { length: u32, full: u32 },
+    #[error("an abort of message {0}, which is not under way")]
+    StrayAbort(u64),
+}
+
+/// Why a blocking wait ended without what it waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The time is up.
+    Deadline,
+    /// The peer is gone.
+    Severed,
+    /// The peer broke the rules.
+    Fault(Fault),
+}
+
+impl<F: Into<Fault>> From<F> for Stop {
+    fn from(fault: F) -> Self {
+        Stop::Fault(fault.into())
+    }
+}
+
+/// Memory with words to sleep on.
+pub(crate) trait Sleep: Memory {
+    /// Sleeps while the low 32 bits of the peer's `word` are those of `seen`; may end early.
+    fn sleep(&self, word: Word, seen: u64, until: Option<Instant>);
+    /// Wakes the peer if it sleeps on our `word`.
+    fn wake(&self, word: Word);
+}
+
+impl Sleep for Regions {
+    fn sleep(&self, word: Word, seen: u64, until: Option<Instant>) {
+        wait::sleep(wait::Expected { word: Regions::futex(&self.theirs, word), value: seen as u32 }, until);
+    }
+
+    fn wake(&self, word: Word) {
+        wait::wake(Regions::futex(&self.ours, word));
+    }
+}
+
+/// What a side tells the peer while it sleeps at `position`, or is about to: frames and space come in
+/// multiples of 16, so a mark is odd, and [`AWAKE`] is not a mark.
+fn asleep_at(position: u64) -> u64 {
+    position | 1
+}
+
+/// What a side tells the peer while it does not sleep.
+const AWAKE: u64 = 0;
+
+/// Which of the peer's sleeps was already ended by a wake, so that each is ended once.
+///
+/// A sleep is named by the position at which the peer went to sleep, not by a count: a wake that was
+/// meant for what the peer had already seen must not use up the one for what comes next.
+#[derive(Debug, Default)]
+struct Woken(u64);
+
+impl Woken {
+    /// Whether a peer that told `mark` is to be woken, now that it can see `position`.
+    fn is_due(&mut self, mark: u64, position: u64) -> bool {
+        let due = mark % 2 == 1 && mark != asleep_at(position) && mark != self.0;
+        if due {
+            self.0 = mark;
+        }
+        due
+    }
+}

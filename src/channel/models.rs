@@ -1,0 +1,223 @@
+//! Loom models: every interleaving and every allowed reordering of a tiny channel.
+//!
+//! The memory is loom's: positions and marks are its atomics, frames lie in its checked cells, so a
+//! frame read before it was published is an error, and a futex is a lock and a condition, so a
+//! sleeper that nobody wakes is a deadlock that loom reports. Run with
+//! `RUSTFLAGS="--cfg loom" cargo test --release --lib models`.
+
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::time::Instant;
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::AtomicU64;
+use loom::sync::{Condvar, Mutex};
+use loom::thread;
+
+use super::*;
+use crate::frame::{HeaderWords, Kind};
+use crate::payload::Bytes;
+use crate::ring::Await;
+use crate::sync::{Ordering, without_fence};
+use crate::wait::{Spin, WaitStrategy};
+
+/// The smallest ring: four headers. A frame is a header alone, at most a quarter of it.
+const CELLS: usize = 4;
+const CAPACITY: u64 = 16 * CELLS as u64;
+
+/// One direction's memory.
+#[derive(Debug)]
+struct Shared {
+    published: AtomicU64,
+    consumed: AtomicU64,
+    await_data: AtomicU64,
+    await_space: AtomicU64,
+    frames: [UnsafeCell<HeaderWords>; CELLS],
+    /// The kernel's lock on sleepers, and the condition that they sleep on, a word each.
+    kernel: Mutex<()>,
+    on_published: Condvar,
+    on_consumed: Condvar,
+}
+
+/// The memory as both ends hold it.
+///
+/// While a failed model unwinds, loom's objects cannot be dropped: they are left behind then.
+#[derive(Clone, Debug)]
+struct Handle(ManuallyDrop<Arc<Shared>>);
+
+impl Drop for Handle {
+    #[expect(unsafe_code, reason = "the only way to drop or leave a value by circumstance")]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: dropped once, here, and not used afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
+}
+
+impl Handle {
+    fn new(position: u64) -> Self {
+        let shared = Shared {
+            published: AtomicU64::new(position),
+            consumed: AtomicU64::new(position),
+            await_data: AtomicU64::new(0),
+            await_space: AtomicU64::new(0),
+            frames: std::array::from_fn(|_| UnsafeCell::new([0; 2])),
+            kernel: Mutex::new(()),
+            on_published: Condvar::new(),
+            on_consumed: Condvar::new(),
+        };
+        Handle(ManuallyDrop::new(Arc::new(shared)))
+    }
+}
+
+impl Shared {
+    fn cell(&self, offset: u64) -> &UnsafeCell<HeaderWords> {
+        &self.frames[offset as usize / 16]
+    }
+
+    fn await_word(&self, what: Await) -> &AtomicU64 {
+        match what {
+            Await::Data => &self.await_data,
+            Await::Space => &self.await_space,
+        }
+    }
+
+    fn position(&self, word: Word) -> (&AtomicU64, &Condvar) {
+        match word {
+            Word::Consumed => (&self.consumed, &self.on_consumed),
+            _ => (&self.published, &self.on_published),
+        }
+    }
+}
+
+/// Both ends of the one direction see the same memory; each uses its half of this.
+impl Memory for Handle {
+    fn outgoing_capacity(&self) -> u64 {
+        CAPACITY
+    }
+    fn incoming_capacity(&self) -> u64 {
+        CAPACITY
+    }
+    fn publish(&self, position: u64) {
+        self.0.published.store(position, Ordering::Release);
+    }
+    fn consume(&self, position: u64) {
+        self.0.consumed.store(position, Ordering::Release);
+    }
+    fn set_await(&self, what: Await, mark: u64) {
+        self.0.await_word(what).store(mark, Ordering::Relaxed);
+    }
+    fn peer_published(&self) -> u64 {
+        self.0.published.load(Ordering::Acquire)
+    }
+    fn peer_consumed(&self) -> u64 {
+        self.0.consumed.load(Ordering::Acquire)
+    }
+    fn peer_await(&self, what: Await) -> u64 {
+        self.0.await_word(what).load(Ordering::Relaxed)
+    }
+    #[expect(unsafe_code, reason = "loom's cell checks every access of the model")]
+    fn write_header(&self, offset: u64, header: HeaderWords) {
+        // SAFETY: loom fails the model if another access is concurrent.
+        self.0.cell(offset).with_mut(|cell| unsafe { *cell = header });
+    }
+    fn write(&self, _offset: u64, bytes: &[u8]) {
+        assert!(bytes.is_empty(), "frames of the model are headers");
+    }
+    fn read_back(&self, _offset: u64, length: usize, _into: &mut Bytes) {
+        assert_eq!(length, 0, "frames of the model are headers");
+    }
+    #[expect(unsafe_code, reason = "loom's cell checks every access of the model")]
+    fn read_header(&self, offset: u64) -> HeaderWords {
+        // SAFETY: loom fails the model if a write is concurrent.
+        self.0.cell(offset).with(|cell| unsafe { *cell })
+    }
+    fn read(&self, _offset: u64, length: usize, _into: &mut Bytes) {
+        assert_eq!(length, 0, "frames of the model are headers");
+    }
+}
+
+impl Sleep for Handle {
+    fn sleep(&self, word: Word, seen: u64, _until: Option<Instant>) {
+        let (position, sleepers) = self.0.position(word);
+        let kernel = self.0.kernel.lock().unwrap();
+        if position.load(Ordering::Relaxed) as u32 == seen as u32 {
+            drop(sleepers.wait(kernel).unwrap());
+        }
+    }
+
+    fn wake(&self, word: Word) {
+        let (_, sleepers) = self.0.position(word);
+        let _kernel = self.0.kernel.lock().unwrap();
+        sleepers.notify_one();
+    }
+}
+
+/// Sends `count` empty messages with the ids from 1 on, waiting for space where there is none.
+fn send(memory: Handle, position: u64, count: u64) {
+    let mut sender = Sender::new(memory, position, 0);
+    for id in 1..=count {
+        sender.send(Kind::Request, id, |_| Ok::<(), ()>(())).unwrap().unwrap();
+        sender.drain(None, &mut || false).unwrap();
+        sender.announce();
+    }
+}
+
+/// Receives `count` messages and checks their order; sleeps between them.
+fn receive(memory: Handle, position: u64, count: u64) {
+    let mut receiver = Receiver::new(memory, position, 0);
+    let mut spin = Spin::new(WaitStrategy::Park);
+    for id in 1..=count {
+        while receiver.poll().unwrap().map(|(_, id)| id).is_none_or(|found| {
+            assert_eq!(found, id);
+            false
+        }) {
+            receiver.wait(&mut spin, None, &mut || false).unwrap();
+        }
+    }
+}
+
+fn model(count: u64, position: u64, preemptions: usize) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(move || {
+        let memory = Handle::new(position);
+        let sending = {
+            let memory = memory.clone();
+            thread::spawn(move || send(memory, position, count))
+        };
+        receive(memory, position, count);
+        sending.join().unwrap();
+    });
+}
+
+#[test]
+fn a_sleeping_receiver_is_woken_for_each_message() {
+    loom::model(|| {
+        let memory = Handle::new(0);
+        let sending = {
+            let memory = memory.clone();
+            thread::spawn(move || send(memory, 0, 2))
+        };
+        receive(memory, 0, 2);
+        sending.join().unwrap();
+    });
+}
+
+#[test]
+fn positions_that_wrap_lose_nothing() {
+    model(3, u64::MAX - 15, 3);
+}
+
+#[test]
+fn a_sender_without_space_is_woken_for_it() {
+    model(CELLS as u64 + 1, 0, 2);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_fence_a_wake_is_lost() {
+    without_fence::turn_on();
+    model(1, 0, 3);
+}

@@ -1,0 +1,196 @@
+//! The receiving half of a channel.
+
+use std::time::Instant;
+
+use super::{AWAKE, Fault, LIFELINE_SLICE, Sleep, Stop, Woken, asleep_at};
+use crate::frame::{Header, Kind};
+use crate::payload::Bytes;
+use crate::ring::{Await, Consumer, Word, max_payload};
+use crate::sync::fence_before_look;
+use crate::wait::Spin;
+
+/// The receiving half of a channel.
+#[derive(Debug)]
+pub(crate) struct Receiver<M> {
+    consumer: Consumer<M>,
+    /// The most bytes in one message.
+    max_message: usize,
+    /// The message received last, or as much of one as has come.
+    message: Bytes,
+    /// The message that goes on in the next frame.
+    unfinished: Option<(Kind, u64)>,
+    /// Where this side had read to when it last looked for a sleeping sender.
+    looked_at: u64,
+    woken: Woken,
+}
+
+impl<M: Sleep> Receiver<M> {
+    pub(crate) fn new(memory: M, position: u64, max_message: usize) -> Self {
+        Receiver {
+            consumer: Consumer::new(memory, position),
+            max_message,
+            message: Bytes::new(),
+            unfinished: None,
+            looked_at: position,
+            woken: Woken::default(),
+        }
+    }
+
+    /// The kind and id of the next whole message, if it has come: [`message`](Self::message) holds
+    /// its payload then.
+    pub(crate) fn poll(&mut self) -> Result<Option<(Kind, u64)>, Fault> {
+        while let Some(header) = self.consumer.peek()? {
+            let done = self.take(header)?;
+            self.consumer.release(header);
+            self.wake_for_space();
+            if done {
+                return Ok(Some((header.kind, header.id)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The payload that [`poll`](Self::poll) received last.
+    pub(crate) fn message(&self) -> &Bytes {
+        &self.message
+    }
+
+    /// Gives the payload away for other memory.
+    pub(crate) fn swap_message(&mut self, other: &mut Bytes) {
+        std::mem::swap(&mut self.message, other);
+    }
+
+    /// Whether frames have come that were not read yet.
+    #[inline]
+    pub(crate) fn has_news(&mut self) -> Result<bool, Fault> {
+        Ok(self.consumer.has_news()?)
+    }
+
+    /// Blocks until frames have come.
+    pub(crate) fn wait(
+        &mut self,
+        spin: &mut Spin,
+        until: Option<Instant>,
+        severed: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Stop> {
+        if self.has_news()? {
+            return Ok(());
+        }
+        if let Some(found) = spin.until(|| self.has_news().map(|news| news.then_some(())).transpose()) {
+            return Ok(found?);
+        }
+        if spin.is_endless() {
+            return self.spin_on(until, severed);
+        }
+        let start = Instant::now();
+        loop {
+            self.mark_asleep();
+            let news = self.has_news();
+            if news == Ok(false) {
+                let slice = Instant::now() + LIFELINE_SLICE;
+                self.consumer.memory().sleep(
+                    Word::Published,
+                    self.consumer.published(),
+                    Some(until.map_or(slice, |until| until.min(slice))),
+                );
+            }
+            self.mark_awake();
+            if news? || self.has_news()? {
+                spin.slept(start.elapsed());
+                return Ok(());
+            }
+            self.give_up(until, severed)?;
+        }
+    }
+
+    /// Looks without ever sleeping; at the clock and the lifeline now and then.
+    fn spin_on(&mut self, until: Option<Instant>, severed: &mut dyn FnMut() -> bool) -> Result<(), Stop> {
+        /// Looks between two looks at the lifeline, about a millisecond apart.
+        const ROUND: u32 = 50_000;
+        loop {
+            for _ in 0..ROUND {
+                if self.has_news()? {
+                    return Ok(());
+                }
+                std::hint::spin_loop();
+            }
+            self.give_up(until, severed)?;
+        }
+    }
+
+    /// Ends a wait whose peer is gone or whose time is up.
+    fn give_up(&mut self, until: Option<Instant>, severed: &mut dyn FnMut() -> bool) -> Result<(), Stop> {
+        if severed() {
+            // What the peer published before it went still counts.
+            return if self.has_news()? { Ok(()) } else { Err(Stop::Severed) };
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Err(Stop::Deadline);
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that this side is about to sleep for data; a look and a sleep follow.
+    pub(crate) fn mark_asleep(&self) {
+        self.consumer.memory().set_await(Await::Data, asleep_at(self.consumer.published()));
+        fence_before_look();
+    }
+
+    /// Tells the peer that this side no longer sleeps for data.
+    pub(crate) fn mark_awake(&self) {
+        self.consumer.memory().set_await(Await::Data, AWAKE);
+    }
+
+    /// The peer's position that a sleep for data waits to change.
+    pub(crate) fn awaited(&self) -> u64 {
+        self.consumer.published()
+    }
+
+    /// Adds a frame to the message; says whether that completes it.
+    fn take(&mut self, header: Header) -> Result<bool, Fault> {
+        match self.unfinished {
+            Some((_, id)) if header.kind == Kind::Abort && header.id == id => {
+                self.unfinished = None;
+                return Ok(false);
+            }
+            _ if header.kind == Kind::Abort => return Err(Fault::StrayAbort(header.id)),
+            Some(begun) if begun != (header.kind, header.id) => {
+                return Err(Fault::Interleaved { found: header.id, within: begun.1 });
+            }
+            Some(_) => {}
+            None => self.message.clear(),
+        }
+        let full = max_payload(self.consumer.capacity());
+        if header.more && header.length != full {
+            return Err(Fault::ShortFragment { length: header.length, full });
+        }
+        if header.length as usize > self.max_message - self.message.len() {
+            return Err(Fault::TooLong { limit: self.max_message });
+        }
+        self.consumer.copy(header, &mut self.message);
+        self.unfinished = header.more.then_some((header.kind, header.id));
+        Ok(!header.more)
+    }
+
+    /// Wakes the peer if it sleeps for space, but looks only when it can.
+    ///
+    /// A frame and the skip before it take at most half of the ring, so a sender sleeps only while
+    /// more than half is unread: while `published - consumed > capacity / 2` for the `consumed`
+    /// that it saw after its fence. That is at least where this side last looked, or the look
+    /// would have seen the sender's mark. So as long as `published - looked_at` is at most half of
+    /// the ring, nobody sleeps, and the fence and the look can be spared. A sender that sleeps has
+    /// published all it has, so this side learns of that much before it runs out of frames, and
+    /// looks at the first of them that it gives back.
+    fn wake_for_space(&mut self) {
+        let consumer = &self.consumer;
+        if consumer.published().wrapping_sub(self.looked_at) <= consumer.capacity() / 2 {
+            return;
+        }
+        self.looked_at = consumer.consumed();
+        fence_before_look();
+        let memory = consumer.memory();
+        if self.woken.is_due(memory.peer_await(Await::Space), self.looked_at) {
+            memory.wake(Word::Consumed);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The sending half of a channel.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::{AWAKE, Fault, LIFELINE_SLICE, Sleep, Stop, Woken, asleep_at};
+use crate::frame::{Header, Kind};
+use crate::payload::{Bytes, Sink, TooLong};
+use crate::ring::{Await, Producer, Slot, Word};
+use crate::sync::fence_before_look;
+
+/// The sending half of a channel.
+///
+/// [`send`](Sender::send) never blocks: what has no space in the ring waits in the backlog, and
+/// [`flush`](Sender::flush) moves it on. Whoever calls `send` bounds the backlog by not calling it
+/// again before `flush` has answered yes, or as often as its own limits allow.
+#[derive(Debug)]
+pub(crate) struct Sender<M> {
+    producer: Producer<M>,
+    /// The most bytes in one message.
+    max_message: usize,
+    /// Messages that wait for space, oldest first. Only the first may be under way.
+    backlog: VecDeque<Waiting>,
+    /// Memory of an earlier message, for the next one that does not fit in place.
+    spare: Bytes,
+    woken: Woken,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    kind: Kind,
+    id: u64,
+    payload: Bytes,
+    /// How much of the payload is in the ring.
+    sent: usize,
+}
+
+impl<M: Sleep> Sender<M> {
+    pub(crate) fn new(memory: M, position: u64, max_message: usize) -> Self {
+        Sender {
+            producer: Producer::new(memory, position),
+            max_message,
+            backlog: VecDeque::new(),
+            spare: Bytes::new(),
+            woken: Woken::default(),
+        }
+    }
+
+    /// Takes a message, straight into the ring where it fits in place, else into the backlog.
+    ///
+    /// The peer does not see it before [`announce`](Self::announce). When `write` fails, nothing is
+    /// sent and its error comes back.
+    pub(crate) fn send<E>(
+        &mut self,
+        kind: Kind,
+        id: u64,
+        write: impl FnOnce(&mut dyn Sink) -> Result<(), E>,
+    ) -> Result<Result<(), E>, Fault> {
+        let mut sink = InPlace {
+            slot: if self.backlog.is_empty() { Some(self.producer.slot()?) } else { None },
+            spilled: std::mem::take(&mut self.spare),
+            limit: self.max_message,
+        };
+        sink.spilled.clear();
+        if let Err(error) = write(&mut sink) {
+            self.spare = sink.spilled;
+            return Ok(Err(error));
+        }
+        let InPlace { slot, spilled, .. } = sink;
+        if slot.is_some_and(|slot| slot.commit(kind, id)) {
+            self.spare = spilled;
+        } else {
+            self.backlog.push_back(Waiting { kind, id, payload: spilled, sent: 0 });
+            self.flush()?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Moves the backlog into the ring as far as there is space; says whether none is left.
+    pub(crate) fn flush(&mut self) -> Result<bool, Fault> {
+        let full = self.producer.max_payload() as usize;
+        while let Some(waiting) = self.backlog.front_mut() {
+            let rest = &waiting.payload[waiting.sent..];
+            let part = &rest[..rest.len().min(full)];
+            let more = part.len() < rest.len();
+            let header = Header { length: part.len() as u32, kind: waiting.kind, more, id: waiting.id };
+            if !self.producer.push(header, part)? {
+                return Ok(false);
+            }
+            waiting.sent += part.len();
+            if !more {
+                self.recycle();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Drops the oldest message that is still in the backlog; the peer drops what it got of it.
+    pub(crate) fn abort(&mut self) {
+        if let Some(waiting) = self.backlog.front_mut() {
+            if waiting.sent == 0 {
+                self.recycle();
+            } else {
+                waiting.kind = Kind::Abort;
+                waiting.payload.clear();
+                waiting.sent = 0;
+            }
+        }
+    }
+
+    /// Whether messages wait for space.
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Tells the peer of all that was sent, and wakes it if it sleeps.
+    pub(crate) fn announce(&mut self) {
+        if self.producer.publish() {
+            fence_before_look();
+            let memory = self.producer.memory();
+            if self.woken.is_due(memory.peer_await(Await::Data), self.producer.published()) {
+                memory.wake(Word::Published);
+            }
+        }
+    }
+
+    /// Blocks until the backlog is in the ring.
+    ///
+    /// Announces what is in it first: a peer that knows of nothing frees no space.
+    pub(crate) fn drain(
+        &mut self,
+        until: Option<Instant>,
+        severed: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Stop> {
+        while !self.flush()? {
+            self.announce();
+            self.mark_asleep();
+            let moved = self.look_for_space();
+            if moved == Ok(false) {
+                let slice = Instant::now() + LIFELINE_SLICE;
+                self.producer.memory().sleep(
+                    Word::Consumed,
+                    self.producer.consumed(),
+                    Some(until.map_or(slice, |until| until.min(slice))),
+                );
+            }
+            self.mark_awake();
+            if !moved? && !self.producer.look().map_err(Fault::from)? {
+                if severed() {
+                    return Err(Stop::Severed);
+                }
+                if until.is_some_and(|until| Instant::now() >= until) {
+                    return Err(Stop::Deadline);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that this side is about to sleep for space; a look and a sleep follow.
+    pub(crate) fn mark_asleep(&self) {
+        self.producer.memory().set_await(Await::Space, asleep_at(self.producer.consumed()));
+        fence_before_look();
+    }
+
+    /// Whether the peer has read on since this side last looked.
+    pub(crate) fn look_for_space(&mut self) -> Result<bool, Fault> {
+        Ok(self.producer.look()?)
+    }
+
+    /// Tells the peer that this side no longer sleeps for space.
+    pub(crate) fn mark_awake(&self) {
+        self.producer.memory().set_await(Await::Space, AWAKE);
+    }
+
+    /// The peer's position that a sleep for space waits to change.
+    pub(crate) fn awaited(&self) -> u64 {
+        self.producer.consumed()
+    }
+
+    /// Takes the first message out of the backlog and keeps its memory for another one.
+    fn recycle(&mut self) {
+        if let Some(done) = self.backlog.pop_front() {
+            self.spare = done.payload;
+        }
+    }
+}
+
+/// Writes into the ring's slot for as long as the message fits there, then into private memory.
+struct InPlace<'a, M> {
+    slot: Option<Slot<'a, M>>,
+    spilled: Bytes,
+    limit: usize,
+}
+
+impl<M: Sleep> Sink for InPlace<'_, M> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        if bytes.len() > self.limit - self.len() {
+            return Err(TooLong { limit: self.limit });
+        }
+        if let Some(slot) = &mut self.slot {
+            if slot.append(bytes) {
+                return Ok(());
+            }
+            slot.spill(&mut self.spilled);
+            self.slot = None;
+        }
+        self.spilled.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.slot.as_ref().map_or(self.spilled.len(), Slot::len)
+    }
+}

@@ -1,0 +1,229 @@
+//! The frame: 16 bytes of header, a payload, zeros up to the next multiple of 16.
+//!
+//! The same frames flow through rings and over sockets. This file is arithmetic: it turns headers
+//! into words and back, and says how long a frame is. It does not know where frames lie.
+//!
+//! ```text
+//!  byte 0        4      6       8                16
+//!       +--------+------+-------+-----------------+----------------+---------+
+//!       | length | kind | flags | id              | payload        | zeros   |
+//!       | u32    | u16  | u16   | u64             | length bytes   | 0 to 15 |
+//!       +--------+------+-------+-----------------+----------------+---------+
+//! ```
+//!
+//! All numbers are little-endian. Unknown kinds and flags are violations, not extensions: what two
+//! sides may send is settled in the handshake.
+
+/// Frames start, and payloads are padded, at multiples of this many bytes.
+pub(crate) const ALIGN: usize = 16;
+
+/// The length of a header in bytes.
+pub(crate) const HEADER: usize = 16;
+
+/// The header as it lies in memory.
+pub(crate) type HeaderWords = [u64; 2];
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Kind {
+    /// A client's question, under an id that the client chose.
+    Request = 1,
+    /// The answer to the request of that id.
+    Reply = 2,
+    /// Why there is no answer to the request of that id: a code and a text, see [`Failure`].
+    Failure = 3,
+    /// Nothing: the rest of the ring up to its end.
+    Skip = 4,
+    /// What has come of the unfinished message of that id is void.
+    Abort = 5,
+}
+
+/// The payload continues in the next frame.
+const MORE: u16 = 1;
+
+/// A header whose kind and flags are known ones. Its length is not judged yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Payload bytes in this frame.
+    pub(crate) length: u32,
+    pub(crate) kind: Kind,
+    /// The message goes on in the next frame.
+    pub(crate) more: bool,
+    /// Which request this belongs to.
+    pub(crate) id: u64,
+}
+
+/// What no honest peer writes into a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadHeader {
+    #[error("a frame of unknown kind {0}")]
+    Kind(u16),
+    #[error("a frame with unknown flags {0:#06x}")]
+    Flags(u16),
+}
+
+impl Header {
+    /// The header as two words, in the byte order of memory.
+    pub(crate) fn to_words(self) -> HeaderWords {
+        let flags = if self.more { MORE } else { 0 };
+        let first = u64::from(self.length) | u64::from(self.kind as u16) << 32 | u64::from(flags) << 48;
+        [first.to_le(), self.id.to_le()]
+    }
+
+    /// The header in two words that a peer wrote.
+    pub(crate) fn parse(words: HeaderWords) -> Result<Self, BadHeader> {
+        let first = u64::from_le(words[0]);
+        let kind = match (first >> 32) as u16 {
+            1 => Kind::Request,
+            2 => Kind::Reply,
+            3 => Kind::Failure,
+            4 => Kind::Skip,
+            5 => Kind::Abort,
+            unknown => return Err(BadHeader::Kind(unknown)),
+        };
+        let more = match (first >> 48) as u16 {
+            0 => false,
+            MORE => true,
+            unknown => return Err(BadHeader::Flags(unknown)),
+        };
+        Ok(Header { length: first as u32, kind, more, id: u64::from_le(words[1]) })
+    }
+
+    /// The header as bytes, for a stream.
+    pub(crate) fn to_bytes(self) -> [u8; HEADER] {
+        let words = self.to_words();
+        let mut bytes = [0; HEADER];
+        bytes[..8].copy_from_slice(&words[0].to_ne_bytes());
+        bytes[8..].copy_from_slice(&words[1].to_ne_bytes());
+        bytes
+    }
+
+    /// The header in bytes of a stream.
+    pub(crate) fn from_bytes(bytes: &[u8; HEADER]) -> Result<Self, BadHeader> {
+        let (first, second) = bytes.split_at(8);
+        let word = |half: &[u8]| u64::from_ne_bytes(half.try_into().expect("half a header is 8 bytes"));
+        Header::parse([word(first), word(second)])
+    }
+
+    /// The whole frame's length: header, payload and padding.
+    pub(crate) fn extent(self) -> u64 {
+        extent(self.length)
+    }
+}
+
+/// The length of a frame with `payload` bytes: at most 2^32 + 32, so it cannot overflow.
+pub(crate) fn extent(payload: u32) -> u64 {
+    HEADER as u64 + u64::from(payload).next_multiple_of(ALIGN as u64)
+}
+
+/// How many zeros follow `payload` bytes.
+pub(crate) fn padding(payload: usize) -> usize {
+    payload.next_multiple_of(ALIGN) - payload
+}
+
+/// Why a request has no answer: the payload of a [`Kind::Failure`] frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) code: FailureCode,
+    pub(crate) text: String,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum FailureCode {
+    /// The handler panicked.
+    Panicked = 1,
+    /// The handler dropped the request without an answer.
+    Dropped = 2,
+    /// The answer is larger than the connection's `max_message`.
+    TooLarge = 3,
+    /// The daemon is stopping and takes no new work.
+    Stopping = 4,
+}
+
+impl Failure {
+    /// A failure's text is cut to this many bytes.
+    pub(crate) const MAX_TEXT: usize = 1024;
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut end = self.text.len().min(Self::MAX_TEXT);
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut bytes = (self.code as u16).to_le_bytes().to_vec();
+        bytes.extend_from_slice(&self.text.as_bytes()[..end]);
+        bytes
+    }
+
+    /// The failure in a peer's bytes, or nothing if they are not one.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (code, text) = bytes.split_first_chunk::<2>()?;
+        let code = match u16::from_le_bytes(*code) {
+            1 => FailureCode::Panicked,
+            2 => FailureCode::Dropped,
+            3 => FailureCode::TooLarge,
+            4 => FailureCode::Stopping,
+            _ => return None,
+        };
+        if text.len() > Self::MAX_TEXT {
+            return None;
+        }
+        Some(Failure { code, text: std::str::from_utf8(text).ok()?.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: Header =
+        Header { length: 0x0102_0304, kind: Kind::Request, more: true, id: 0x1112_1314_1516_1718 };
+
+    #[test]
+    fn golden_bytes_of_a_header() {
+        let bytes = [4, 3, 2, 1, 1, 0, 1, 0, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11];
+        assert_eq!(REQUEST.to_bytes(), bytes);
+        assert_eq!(Header::from_bytes(&bytes), Ok(REQUEST));
+    }
+
+    #[test]
+    fn every_kind_survives_the_way() {
+        for kind in [Kind::Request, Kind::Reply, Kind::Failure, Kind::Skip, Kind::Abort] {
+            for more in [false, true] {
+                let header = Header { length: 7, kind, more, id: 9 };
+                assert_eq!(Header::parse(header.to_words()), Ok(header));
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_and_flags_are_refused() {
+        assert_eq!(Header::parse([0, 0]), Err(BadHeader::Kind(0)));
+        assert_eq!(Header::parse([(6u64 << 32).to_le(), 0]), Err(BadHeader::Kind(6)));
+        assert_eq!(Header::parse([(1u64 << 32 | 2 << 48).to_le(), 0]), Err(BadHeader::Flags(2)));
+    }
+
+    #[test]
+    fn extents_are_multiples_of_the_alignment() {
+        for (payload, expected) in [(0, 16), (1, 32), (16, 32), (17, 48), (u32::MAX, (1 << 32) + 16)] {
+            assert_eq!(extent(payload), expected, "payload of {payload} bytes");
+        }
+        for payload in 0..64 {
+            assert_eq!(extent(payload as u32), (HEADER + payload + padding(payload)) as u64);
+        }
+    }
+
+    #[test]
+    fn failures_survive_the_way_and_are_cut_at_a_character() {
+        let failure = Failure { code: FailureCode::Panicked, text: "ü".repeat(600) };
+        let back = Failure::from_bytes(&failure.to_bytes()).unwrap();
+        assert_eq!(back.code, FailureCode::Panicked);
+        assert_eq!(back.text, "ü".repeat(512));
+        for bad in [&[][..], &[1], &[0, 0], &[9, 0, b'x'], &[1, 0, 0xff]] {
+            assert_eq!(Failure::from_bytes(bad), None);
+        }
+        assert_eq!(Failure::from_bytes(&[&[1, 0][..], &[b'x'; 1025]].concat()), None);
+    }
+}

@@ -1,0 +1,46 @@
+//! A payload on its way: [`Bytes`] that an archive may lie in, and the [`Sink`] it is written to.
+
+use rkyv::util::AlignedVec;
+
+use crate::frame::ALIGN;
+
+/// Bytes in private memory, aligned as payloads are in rings.
+pub(crate) type Bytes = AlignedVec<ALIGN>;
+
+/// Takes the bytes of one message, front to back.
+pub(crate) trait Sink {
+    /// Appends `bytes`, or says that the message is larger than it may be.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong>;
+
+    /// How many bytes were appended.
+    fn len(&self) -> usize;
+}
+
+/// A message outgrew its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the message is larger than {limit} bytes")]
+pub struct TooLong {
+    /// The most bytes that would have been accepted.
+    pub limit: usize,
+}
+
+/// The smallest sink: a growing vector with a limit.
+#[derive(Debug)]
+pub(crate) struct Limited<'a> {
+    pub(crate) bytes: &'a mut Bytes,
+    pub(crate) limit: usize,
+}
+
+impl Sink for Limited<'_> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        if bytes.len() > self.limit - self.bytes.len() {
+            return Err(TooLong { limit: self.limit });
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}

@@ -1,0 +1,80 @@
+//! The reading end of a ring: peek, copy out once, release.
+
+use super::position::{check_frame, check_published, offset};
+use super::{Memory, Violation, max_payload};
+use crate::frame::{HEADER, Header, Kind};
+use crate::payload::Bytes;
+
+/// The reading end of a ring.
+#[derive(Debug)]
+pub(crate) struct Consumer<M> {
+    memory: M,
+    capacity: u64,
+    /// Up to here frames were read, and the peer was told.
+    consumed: u64,
+    /// The peer's last checked word. Only ever grows; the peer may have written more.
+    published: u64,
+}
+
+impl<M: Memory> Consumer<M> {
+    /// Starts at `position`, at which both sides must start.
+    pub(crate) fn new(memory: M, position: u64) -> Self {
+        let capacity = memory.incoming_capacity();
+        Consumer { memory, capacity, consumed: position, published: position }
+    }
+
+    pub(crate) fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// The peer's published position as last seen: what a sleep for data waits to change.
+    pub(crate) fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// How far this side has read.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Whether there is something to read; loads the peer's word if nothing is known of.
+    #[inline]
+    pub(crate) fn has_news(&mut self) -> Result<bool, Violation> {
+        if self.consumed != self.published {
+            return Ok(true);
+        }
+        let seen = self.memory.peer_published();
+        self.published = check_published(seen, self.published, self.consumed, self.capacity)?;
+        Ok(self.consumed != self.published)
+    }
+
+    /// The header of the next frame, if one is published. Passes over skips.
+    pub(crate) fn peek(&mut self) -> Result<Option<Header>, Violation> {
+        while self.has_news()? {
+            let words = self.memory.read_header(offset(self.consumed, self.capacity));
+            let header = Header::parse(words)?;
+            check_frame(header, self.consumed, self.published, self.capacity, max_payload(self.capacity))?;
+            if header.kind != Kind::Skip {
+                return Ok(Some(header));
+            }
+            self.release(header);
+        }
+        Ok(None)
+    }
+
+    /// Appends the payload of the frame that [`peek`](Self::peek) found to `into`: the one copy.
+    pub(crate) fn copy(&self, header: Header, into: &mut Bytes) {
+        let payload = offset(self.consumed, self.capacity) + HEADER as u64;
+        self.memory.read(payload, header.length as usize, into);
+    }
+
+    /// Gives the space of the frame that [`peek`](Self::peek) found back to the peer.
+    pub(crate) fn release(&mut self, header: Header) {
+        self.consumed = self.consumed.wrapping_add(header.extent());
+        self.memory.consume(self.consumed);
+    }
+}

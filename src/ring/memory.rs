@@ -1,0 +1,289 @@
+//! The memory of a ring: what the ring asks of it ([`Memory`]), and the real one ([`Regions`]).
+//!
+//! This file may use `unsafe`: it reads memory that another process writes at any time, and writes
+//! memory that another process reads at any time. No reference or slice over such memory exists
+//! here, only atomics by pointer, copies by raw pointer of what is ours to write, and copies out of
+//! the peer's ring that the compiler cannot see through.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use crate::frame::HeaderWords;
+use crate::payload::Bytes;
+use crate::shm::{self, Region};
+use crate::sync::{Ordering, fence};
+
+/// A word of a region; each position has a 128-byte line of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Word {
+    /// How far the region's owner has filled its ring, in bytes since the start.
+    ///
+    /// Written by the owner (release), read by the peer (acquire): seeing a position means that
+    /// all frames before it can be read. The peer's consumer sleeps on its low 32 bits.
+    Published = 0,
+    /// How far the region's owner has read the other ring, in bytes since the start.
+    ///
+    /// Written by the owner (release), read by the peer (acquire): seeing a position means that
+    /// the space before it may be written again. The peer's producer sleeps on its low 32 bits.
+    Consumed = 128,
+    /// Odd while the region's owner sleeps, or is about to, until the other ring has frames past the
+    /// position in the other bits. Written by the owner, read by the peer, both between fences.
+    AwaitData = 256,
+    /// Odd while the region's owner sleeps, or is about to, until its own ring was read past the
+    /// position in the other bits. Written by the owner, read by the peer, both between fences.
+    AwaitSpace = 264,
+}
+
+/// What a side may sleep for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Await {
+    /// Frames in the ring that it reads.
+    Data,
+    /// Space in the ring that it writes.
+    Space,
+}
+
+impl Await {
+    fn word(self) -> Word {
+        match self {
+            Await::Data => Word::AwaitData,
+            Await::Space => Word::AwaitSpace,
+        }
+    }
+}
+
+/// One side's view of a connection's memory: its own words and ring to write, the peer's to read.
+///
+/// What is read from the peer is whatever the peer wrote, at any time; callers check it.
+pub(crate) trait Memory {
+    /// The capacity of the ring that this side writes: a power of two.
+    fn outgoing_capacity(&self) -> u64;
+    /// The capacity of the ring that this side reads: a power of two.
+    fn incoming_capacity(&self) -> u64;
+
+    /// Tells the peer how far its incoming ring is filled. Release.
+    fn publish(&self, position: u64);
+    /// Tells the peer how far its outgoing ring was read. Release.
+    fn consume(&self, position: u64);
+    /// Tells the peer whether this side sleeps, and where. Relaxed: a `fence(SeqCst)` follows.
+    fn set_await(&self, what: Await, mark: u64);
+
+    /// How far the incoming ring is filled. Acquire.
+    fn peer_published(&self) -> u64;
+    /// How far the outgoing ring was read. Acquire.
+    fn peer_consumed(&self) -> u64;
+    /// Whether the peer sleeps, and where. Relaxed: a `fence(SeqCst)` came before.
+    fn peer_await(&self, what: Await) -> u64;
+
+    /// Writes a header into the outgoing ring; `offset` is a multiple of 16 below the capacity.
+    fn write_header(&self, offset: u64, header: HeaderWords);
+    /// Writes into the outgoing ring; the bytes end at or before the ring's end.
+    fn write(&self, offset: u64, bytes: &[u8]);
+    /// Appends bytes of the outgoing ring to `into`.
+    fn read_back(&self, offset: u64, length: usize, into: &mut Bytes);
+
+    /// Reads a header of the incoming ring; `offset` is a multiple of 16 below the capacity.
+    fn read_header(&self, offset: u64) -> HeaderWords;
+    /// Appends bytes of the incoming ring to `into`; `offset` is a multiple of 16, and the bytes
+    /// end at or before the ring's end.
+    fn read(&self, offset: u64, length: usize, into: &mut Bytes);
+}
+
+/// Two regions in shared memory: ours, which only we write, and theirs, which only the peer writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Regions {
+    pub(crate) ours: Region,
+    pub(crate) theirs: Region,
+}
+
+impl Regions {
+    /// The word of `region` that a side sleeps on: the low 32 bits of a position.
+    ///
+    /// The reference is to an atomic that a peer may write; it is handed to the kernel only.
+    pub(crate) fn futex(region: &Region, word: Word) -> &AtomicU32 {
+        let low_half = if cfg!(target_endian = "big") { 4 } else { 0 };
+        // SAFETY: `Region` maps `shm::DATA` bytes and more behind its base while it lives, and each
+        // 8-byte `Word` lies below that.
+        let half = unsafe { region.base().add(word as usize + low_half) };
+        // SAFETY: in bounds, aligned to 4 (bases are page-aligned), valid while `region` is
+        // borrowed, and accessed by atomics only; of a read-only mapping the kernel only reads.
+        unsafe { AtomicU32::from_ptr(half.cast()) }
+    }
+
+    fn word64(region: &Region, word: Word) -> &AtomicU64 {
+        // SAFETY: in bounds, since each `Word` lies below `shm::DATA`.
+        let word = unsafe { region.base().add(word as usize) };
+        // SAFETY: in bounds, aligned to 8, valid while borrowed, and accessed by atomics only. A
+        // region that is mapped read-only is only ever loaded from, with `Relaxed`, which is
+        // promised to work there.
+        unsafe { AtomicU64::from_ptr(word.cast()) }
+    }
+
+    /// Loads a word of the peer's region with acquire ordering.
+    ///
+    /// A relaxed load and a fence, since only relaxed loads are promised to work on memory that is
+    /// mapped read-only.
+    fn load_acquire(region: &Region, word: Word) -> u64 {
+        let value = Self::word64(region, word).load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        value
+    }
+
+    /// A pointer into a region's ring from which `length` bytes are mapped.
+    fn data(region: &Region, offset: u64, length: usize) -> *mut u8 {
+        let end = offset.checked_add(length as u64);
+        assert!(end.is_some_and(|end| end <= region.capacity()), "the ring asks for its own bytes only");
+        // SAFETY: `Region` maps `DATA + capacity` bytes, and the assertion keeps the offset within.
+        unsafe { region.base().add(shm::DATA + offset as usize) }
+    }
+
+    /// Appends `length` bytes from `source` to `into`.
+    ///
+    /// # Safety
+    /// `source` is aligned to 8 and `length` bytes are mapped behind it, up to a multiple of 8. They
+    /// may change at any time.
+    unsafe fn append(source: *const u8, length: usize, into: &mut Bytes) {
+        into.reserve(length.next_multiple_of(8));
+        let start = into.len();
+        // SAFETY: `start` is within the allocation.
+        let target = unsafe { into.as_mut_ptr().add(start) };
+        // SAFETY: the caller vouches for `source`; `target` has room for `length` rounded up to 8,
+        // as just reserved, and is private memory, so they do not overlap.
+        unsafe { copy_racing(source, target, length) };
+        // SAFETY: the first `start + length` bytes are initialised now, and fit the capacity.
+        unsafe { into.set_len(start + length) };
+    }
+}
+
+/// Below this many bytes a loop over words beats the start-up of a string instruction.
+const WORD_COPY_LIMIT: usize = 256;
+
+/// Copies bytes that another process may be writing: what arrives may be torn, nothing else can
+/// happen, because no load here is one that the compiler reasons about.
+///
+/// # Safety
+/// `source` is aligned to 8; `length` rounded up to a multiple of 8 is readable at `source` and
+/// writable at `target`; the two do not overlap; no reference to the target exists.
+unsafe fn copy_racing(source: *const u8, target: *mut u8, length: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if length > WORD_COPY_LIMIT {
+        // SAFETY: the instruction reads `length` bytes at `source` and writes as many at `target`,
+        // both valid by the caller's promise; the direction flag is clear by the calling
+        // convention; the compiler assumes nothing about the bytes read.
+        unsafe {
+            std::arch::asm!(
+                "rep movsb",
+                inout("rcx") length => _,
+                inout("rsi") source => _,
+                inout("rdi") target => _,
+                options(nostack, preserves_flags)
+            );
+        }
+        return;
+    }
+    for index in (0..length).step_by(8) {
+        // SAFETY: `index` is below `length`, so the word is in the promised range.
+        let from = unsafe { source.add(index) };
+        // SAFETY: in range and aligned to 8, as `source` is and `index` is a multiple of 8; the
+        // peer's writes race only with this atomic load.
+        let word = unsafe { AtomicU64::from_ptr(from.cast_mut().cast()) }.load(Ordering::Relaxed);
+        // SAFETY: `index` is below `length`, so the word is in the promised range.
+        let to = unsafe { target.add(index) };
+        // SAFETY: in range of private memory that nobody refers to.
+        unsafe { to.cast::<u64>().write_unaligned(word) };
+    }
+}
+
+impl Memory for Regions {
+    fn outgoing_capacity(&self) -> u64 {
+        self.ours.capacity()
+    }
+
+    fn incoming_capacity(&self) -> u64 {
+        self.theirs.capacity()
+    }
+
+    fn publish(&self, position: u64) {
+        Self::word64(&self.ours, Word::Published).store(position, Ordering::Release);
+    }
+
+    fn consume(&self, position: u64) {
+        Self::word64(&self.ours, Word::Consumed).store(position, Ordering::Release);
+    }
+
+    fn set_await(&self, what: Await, mark: u64) {
+        Self::word64(&self.ours, what.word()).store(mark, Ordering::Relaxed);
+    }
+
+    fn peer_published(&self) -> u64 {
+        Self::load_acquire(&self.theirs, Word::Published)
+    }
+
+    fn peer_consumed(&self) -> u64 {
+        Self::load_acquire(&self.theirs, Word::Consumed)
+    }
+
+    fn peer_await(&self, what: Await) -> u64 {
+        Self::word64(&self.theirs, what.word()).load(Ordering::Relaxed)
+    }
+
+    fn write_header(&self, offset: u64, header: HeaderWords) {
+        let target = Self::data(&self.ours, offset, size_of::<HeaderWords>()).cast::<HeaderWords>();
+        // SAFETY: in bounds of our own region, aligned since offsets of headers are multiples of
+        // 16; the peer may read these bytes meanwhile, which harms nobody but itself.
+        unsafe { target.write(header) };
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) {
+        let target = Self::data(&self.ours, offset, bytes.len());
+        // SAFETY: in bounds of our own region, which `bytes` cannot overlap since no slice over a
+        // region exists.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+    }
+
+    fn read_back(&self, offset: u64, length: usize, into: &mut Bytes) {
+        let source = Self::data(&self.ours, offset, length);
+        // SAFETY: in bounds and aligned, since frames start at multiples of 16; capacities are
+        // multiples of 8, so rounding up stays within the mapping.
+        unsafe { Self::append(source, length, into) };
+    }
+
+    fn read_header(&self, offset: u64) -> HeaderWords {
+        let source = Self::data(&self.theirs, offset, size_of::<HeaderWords>()).cast::<u64>();
+        // SAFETY: the second word of a header is in bounds, as `data` checked both.
+        let second = unsafe { source.add(1) };
+        // SAFETY: in bounds, aligned to 8, mapped while `self` lives; the peer's writes race only
+        // with this atomic load.
+        let first = unsafe { AtomicU64::from_ptr(source) }.load(Ordering::Relaxed);
+        // SAFETY: as for the first word.
+        let second = unsafe { AtomicU64::from_ptr(second) }.load(Ordering::Relaxed);
+        [first, second]
+    }
+
+    fn read(&self, offset: u64, length: usize, into: &mut Bytes) {
+        let source = Self::data(&self.theirs, offset, length);
+        // SAFETY: in bounds and aligned, as frames start at multiples of 16; capacities are
+        // multiples of 8, so rounding up stays within the mapping.
+        unsafe { Self::append(source, length, into) };
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_every_length_are_exact() {
+        let source: Vec<u64> = (0..128).map(|word| word * 0x0101_0101_0101_0101).collect();
+        let bytes: Vec<u8> = source.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        for length in 0..=bytes.len() {
+            let mut into = Bytes::new();
+            into.extend_from_slice(b"kept");
+            // SAFETY: the vector is aligned to 8 and holds `length` bytes rounded up to 8.
+            unsafe { Regions::append(source.as_ptr().cast(), length, &mut into) };
+            assert_eq!(&into[..4], b"kept");
+            assert_eq!(&into[4..], &bytes[..length], "{length} bytes");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! A single-producer, single-consumer ring of frames between two processes that do not trust each
+//! other.
+//!
+//! The ring takes its memory from outside ([`Memory`]): a mapping in production, the heap in one
+//! process, loom's cells in a model. It never sleeps and makes no system call.
+//!
+//! Each side keeps its own position, and the last good copy of the other's, in private memory.
+//! Positions count bytes since the ring was made; they run freely and are masked for use. A word
+//! that the peer wrote is loaded once, checked ([`position`]) and used from the local copy.
+
+mod consumer;
+mod memory;
+mod position;
+mod producer;
+
+pub(crate) use consumer::Consumer;
+pub(crate) use memory::{Await, Memory, Regions, Word};
+pub(crate) use position::Violation;
+pub(crate) use producer::{Producer, Slot};
+
+/// The largest frame's share of a ring: one quarter, so that a skip and a frame fit into half.
+const LARGEST_FRAME_SHARE: u64 = 4;
+
+/// The longest payload of one frame in a ring of `capacity` bytes.
+pub(crate) fn max_payload(capacity: u64) -> u32 {
+    (capacity / LARGEST_FRAME_SHARE) as u32 - crate::frame::HEADER as u32
+}

@@ -1,0 +1,163 @@
+//! The writing end of a ring: reserve, write in place, commit, publish.
+
+use super::position::{check_consumed, offset};
+use super::{Memory, Violation, max_payload};
+use crate::frame::{self, ALIGN, HEADER, Header, Kind};
+use crate::payload::Bytes;
+
+/// The writing end of a ring.
+#[derive(Debug)]
+pub(crate) struct Producer<M> {
+    memory: M,
+    capacity: u64,
+    /// Up to here frames are written. `published <= written <= consumed + capacity`.
+    written: u64,
+    /// Up to here the peer was told. Kept here: what lies in shared memory is never read back.
+    published: u64,
+    /// The peer's last checked word. Only ever grows; the peer may have read further.
+    consumed: u64,
+}
+
+impl<M: Memory> Producer<M> {
+    /// Starts at `position`, at which both sides must start.
+    pub(crate) fn new(memory: M, position: u64) -> Self {
+        let capacity = memory.outgoing_capacity();
+        Producer { memory, capacity, written: position, published: position, consumed: position }
+    }
+
+    pub(crate) fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// The longest payload that one frame of this ring carries, in bytes.
+    pub(crate) fn max_payload(&self) -> u32 {
+        max_payload(self.capacity)
+    }
+
+    /// How far the peer was told to read.
+    pub(crate) fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// The peer's consumed position as last seen: what a sleep for space waits to change.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// Opens a frame whose length is not known yet, with as much room as lies free in one piece.
+    ///
+    /// The room may be zero. Nothing is written until the slot is committed.
+    pub(crate) fn slot(&mut self) -> Result<Slot<'_, M>, Violation> {
+        if self.free() < self.capacity / 2 {
+            self.look()?;
+        }
+        let start = offset(self.written, self.capacity);
+        let contiguous = (self.capacity - start).min(self.free());
+        let room = contiguous.saturating_sub(HEADER as u64).min(u64::from(self.max_payload()));
+        Ok(Slot { start: start + HEADER as u64, room: room as usize, length: 0, producer: self })
+    }
+
+    /// Writes a whole frame if there is space for it, behind a skip where it would cross the end.
+    ///
+    /// Says whether there was.
+    ///
+    /// # Panics
+    /// When the payload is longer than [`max_payload`](Self::max_payload): the caller splits it.
+    pub(crate) fn push(&mut self, header: Header, payload: &[u8]) -> Result<bool, Violation> {
+        assert!(header.length <= self.max_payload() && header.length as usize == payload.len());
+        let extent = header.extent();
+        let contiguous = self.capacity - offset(self.written, self.capacity);
+        let skip = if extent > contiguous { contiguous } else { 0 };
+        if self.free() < skip + extent {
+            self.look()?;
+            if self.free() < skip + extent {
+                return Ok(false);
+            }
+        }
+        if skip > 0 {
+            let length = (skip - HEADER as u64) as u32;
+            let header = Header { length, kind: Kind::Skip, more: false, id: 0 };
+            self.memory.write_header(offset(self.written, self.capacity), header.to_words());
+            self.written = self.written.wrapping_add(skip);
+        }
+        let start = offset(self.written, self.capacity);
+        self.memory.write(start + HEADER as u64, payload);
+        self.commit(header);
+        Ok(true)
+    }
+
+    /// Tells the peer of all committed frames; says whether there were any.
+    pub(crate) fn publish(&mut self) -> bool {
+        let news = self.published != self.written;
+        if news {
+            self.memory.publish(self.written);
+            self.published = self.written;
+        }
+        news
+    }
+
+    /// Loads how far the peer has read; says whether that is further than before.
+    pub(crate) fn look(&mut self) -> Result<bool, Violation> {
+        let seen = check_consumed(self.memory.peer_consumed(), self.consumed, self.published)?;
+        let moved = seen != self.consumed;
+        self.consumed = seen;
+        Ok(moved)
+    }
+
+    fn free(&self) -> u64 {
+        self.capacity - self.written.wrapping_sub(self.consumed)
+    }
+
+    /// Completes the frame whose payload lies in place: padding, header, position.
+    fn commit(&mut self, header: Header) {
+        let start = offset(self.written, self.capacity);
+        let length = header.length as usize;
+        let zeros = [0; ALIGN];
+        self.memory.write(start + HEADER as u64 + u64::from(header.length), &zeros[..frame::padding(length)]);
+        self.memory.write_header(start, header.to_words());
+        self.written = self.written.wrapping_add(header.extent());
+    }
+}
+
+/// A frame being written in place. Dropped without [`commit`](Slot::commit), it leaves no trace.
+pub(crate) struct Slot<'a, M> {
+    producer: &'a mut Producer<M>,
+    /// Where the payload starts in the ring.
+    start: u64,
+    /// How many bytes of payload fit.
+    room: usize,
+    /// How many are written. `length <= room`.
+    length: usize,
+}
+
+impl<M: Memory> Slot<'_, M> {
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Appends to the payload if it fits; says whether it did.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.room - self.length {
+            return false;
+        }
+        self.producer.memory.write(self.start + self.length as u64, bytes);
+        self.length += bytes.len();
+        true
+    }
+
+    /// Gives up the frame and appends what was written of it to `into`.
+    pub(crate) fn spill(&mut self, into: &mut Bytes) {
+        self.producer.memory.read_back(self.start, self.length, into);
+        self.length = 0;
+        self.room = 0;
+    }
+
+    /// Completes the frame. Says whether there was space at all; if not, nothing was written.
+    pub(crate) fn commit(self, kind: Kind, id: u64) -> bool {
+        if self.producer.free() < HEADER as u64 {
+            return false;
+        }
+        self.producer.commit(Header { length: self.length as u32, kind, more: false, id });
+        true
+    }
+}

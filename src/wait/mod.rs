@@ -1,0 +1,13 @@
+//! Waiting for a word to change: spin for as long as that pays, then sleep in the kernel.
+//!
+//! Nothing here reads data or knows what a word means. [`spin`] decides for how long to look
+//! before sleeping; [`futex`] sleeps and wakes across processes.
+
+mod futex;
+mod spin;
+
+pub(crate) use futex::{Expected, sleep, sleep_any, wake};
+#[cfg(all(target_os = "linux", not(grite_portable)))]
+pub(crate) use futex::{MAX_WORDS, can_sleep_on_many};
+pub(crate) use spin::Spin;
+pub use spin::WaitStrategy;

@@ -100,8 +100,8 @@ wire! {
         pub labels: Vec<String>,
         /// Who works on it, in order.
         pub assignees: Vec<String>,
-        /// The ids of the issues that it waits for, in order.
-        pub depends_on: Vec<String>,
+        /// The issues that it waits for, in order of their ids.
+        pub depends_on: Vec<IssueLink>,
         /// Who wrote it.
         pub author: String,
         /// When it was written, RFC 3339.
@@ -110,6 +110,14 @@ wire! {
         pub updated_at: String,
         /// What was said of it, oldest first.
         pub comments: Vec<Comment>,
+    }
+
+    /// Another issue that an issue names; it may not be there.
+    pub struct IssueLink {
+        /// Its id.
+        pub id: String,
+        /// The id that it was imported with.
+        pub source_id: Option<String>,
     }
 
     /// The issue that was made.

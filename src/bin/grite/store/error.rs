@@ -1,0 +1,45 @@
+//! Why the store could not do what was asked: [`StoreError`].
+
+use rusqlite::ErrorCode;
+
+use crate::model::BadEvent;
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process writes, and did not end in time.
+    #[error("another process has been writing for too long")]
+    Busy,
+    /// A newer program made it.
+    #[error("the store has format {found}, and this program reads up to {known}")]
+    Newer { found: i64, known: i64 },
+    /// What was read cannot have been written.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// The system failed.
+    #[error("the store cannot be used: {0}")]
+    System(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::Damaged(error.to_string())
+            }
+            _ => StoreError::System(error),
+        }
+    }
+}
+
+impl From<BadEvent> for StoreError {
+    fn from(error: BadEvent) -> Self {
+        match error {
+            BadEvent::Newer(found) => {
+                StoreError::Newer { found: found.into(), known: crate::model::Event::VERSION.into() }
+            }
+            BadEvent::Unreadable(_) | BadEvent::Misnamed => StoreError::Damaged(error.to_string()),
+        }
+    }
+}

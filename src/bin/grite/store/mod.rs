@@ -1,0 +1,329 @@
+//! The [`Store`]: one SQLite file that keeps events for good, and what is derived from them.
+//!
+//! Events are the truth. The folded issues, the search index and the remembered answers stand
+//! beside them so that opening, searching and repeating are quick; the first two can be made anew
+//! from the events at any time. Every change is one [`Session`]: an immediate transaction, on the
+//! disk before [`Session::commit`] returns.
+//!
+//! The store does not decide what a command means: that is the engine's.
+
+mod error;
+mod rebuild;
+mod schema;
+mod search;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use crate::model::{EventId, Issue, IssueId, Sealed};
+
+pub use error::StoreError;
+pub use search::Words;
+
+/// How long a command waits for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For how long a repeated write is answered as the first time: thirty days, in milliseconds.
+///
+/// A client repeats within minutes; the bound keeps the table from growing for ever.
+const ANSWERS_KEPT: i64 = 30 * 24 * 60 * 60 * 1000;
+
+/// One connection to the store of a folder.
+pub struct Store {
+    connection: Connection,
+}
+
+/// The place of an event in this store's log; each is greater than all before it.
+pub type Sequence = i64;
+
+impl Store {
+    /// The store's file in the folder `dir`.
+    pub fn path(dir: &Path) -> PathBuf {
+        dir.join("issues.db")
+    }
+
+    /// Opens the store of the folder `dir`, and makes it if there is none yet.
+    ///
+    /// # Errors
+    /// [`StoreError`]: among others when a newer program made it.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let mut connection = Connection::open(Store::path(dir))?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        schema::prepare(&mut connection)?;
+        let mut store = Store { connection };
+        store.rebuild_outdated()?;
+        Ok(store)
+    }
+
+    /// Starts a transaction that can write; waits for the one of another process.
+    pub fn begin(&mut self) -> Result<Session<'_>, StoreError> {
+        Ok(Session(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?))
+    }
+
+    /// All folded issues, with how many events they are made of and where the log ends.
+    pub fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let end = transaction.query_row("SELECT ifnull(max(seq), 0) FROM events", [], |row| row.get(0))?;
+        // Counting them would read them.
+        let events: i64 =
+            transaction.query_row("SELECT value FROM meta WHERE name = 'events'", [], |row| row.get(0))?;
+        let mut issues = Vec::new();
+        let mut statement = transaction.prepare("SELECT id, folded FROM issues")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let id = issue_id(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+            let folded = row.get_ref(1)?.as_bytes().map_err(rusqlite::Error::from)?;
+            let issue = Issue::from_folded(folded).map_err(|error| {
+                StoreError::Damaged(format!("the row of issue {id} cannot be read: {error}"))
+            })?;
+            issues.push((id, issue));
+        }
+        Ok(Snapshot { issues, events: events.unsigned_abs(), end })
+    }
+
+    /// The issues that hold all `words`.
+    pub fn search(&self, words: &Words) -> Result<Vec<IssueId>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT issues.id FROM search JOIN issues ON issues.number = search.rowid WHERE search MATCH ?1",
+        )?;
+        let mut rows = statement.query([words.query()])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(issue_id(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+        }
+        Ok(found)
+    }
+}
+
+/// What is in the store at one point in time.
+pub struct Snapshot {
+    /// The folded issues.
+    pub issues: Vec<(IssueId, Issue)>,
+    /// How many events there are.
+    pub events: u64,
+    /// The last event's place.
+    pub end: Sequence,
+}
+
+/// A transaction that no other process can write beside. Dropped without a commit, it never was.
+pub struct Session<'a>(Transaction<'a>);
+
+impl Session<'_> {
+    /// The events behind `place`, in order.
+    pub fn events_after(&self, place: Sequence) -> Result<Vec<(Sequence, Sealed)>, StoreError> {
+        let mut statement =
+            self.0.prepare_cached("SELECT seq, hash, body FROM events WHERE seq > ?1 ORDER BY seq")?;
+        let mut rows = statement.query([place])?;
+        let mut events = Vec::new();
+        while let Some(row) = rows.next()? {
+            events.push((row.get(0)?, read_event(row.get(1)?, row.get(2)?)?));
+        }
+        Ok(events)
+    }
+
+    /// The events of one issue, in order.
+    pub fn events_of(&self, issue: IssueId) -> Result<Vec<Sealed>, StoreError> {
+        let mut statement =
+            self.0.prepare_cached("SELECT hash, body FROM events WHERE issue = ?1 ORDER BY seq")?;
+        let mut rows = statement.query([issue.to_string()])?;
+        let mut events = Vec::new();
+        while let Some(row) = rows.next()? {
+            events.push(read_event(row.get(0)?, row.get(1)?)?);
+        }
+        Ok(events)
+    }
+
+    /// Adds an event to the log. `None` when it is there already.
+    pub fn append(&self, event: &Sealed) -> Result<Option<Sequence>, StoreError> {
+        let added = self
+            .0
+            .prepare_cached("INSERT OR IGNORE INTO events (hash, issue, body) VALUES (?1, ?2, ?3)")?
+            .execute(params![event.id().as_bytes(), event.issue().to_string(), event.bytes()])?;
+        if added == 0 {
+            return Ok(None);
+        }
+        let place = self.0.last_insert_rowid();
+        self.0.prepare_cached("UPDATE meta SET value = value + 1 WHERE name = 'events'")?.execute([])?;
+        Ok(Some(place))
+    }
+
+    /// Keeps a folded issue, in place of the one before, and makes it searchable.
+    pub fn project(&self, id: IssueId, issue: &Issue) -> Result<(), StoreError> {
+        let folded = issue
+            .to_folded()
+            .map_err(|error| StoreError::Damaged(format!("issue {id} cannot be written: {error}")))?;
+        let number: i64 = self
+            .0
+            .prepare_cached(
+                "INSERT INTO issues (id, folded) VALUES (?1, ?2)
+                 ON CONFLICT (id) DO UPDATE SET folded = excluded.folded RETURNING number",
+            )?
+            .query_row(params![id.to_string(), folded.as_slice()], |row| row.get(0))?;
+        let said: Vec<&str> = issue.remarks().iter().map(|remark| remark.body.as_str()).collect();
+        self.0
+            .prepare_cached(
+                "INSERT OR REPLACE INTO search (rowid, title, body, comments) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![number, issue.title(), issue.body(), said.join("\n")])?;
+        Ok(())
+    }
+
+    /// The answer that a write with this key got before.
+    pub fn answer(&self, key: &str) -> Result<Option<Answer>, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT command, answer FROM answers WHERE key = ?1")?;
+        let answer = statement
+            .query_row([key], |row| Ok(Answer { command: row.get(0)?, answer: row.get(1)? }))
+            .optional()?;
+        Ok(answer)
+    }
+
+    /// Keeps the answer to a write, at `now` in milliseconds, and forgets those that are too old.
+    pub fn remember(&self, key: &str, answer: &Answer, now: i64) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached("DELETE FROM answers WHERE at < ?1")?
+            .execute([now.saturating_sub(ANSWERS_KEPT)])?;
+        self.0
+            .prepare_cached("INSERT INTO answers (key, command, answer, at) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![key, answer.command, answer.answer, now])?;
+        Ok(())
+    }
+
+    /// Makes all of it durable.
+    pub fn commit(self) -> Result<(), StoreError> {
+        Ok(self.0.commit()?)
+    }
+}
+
+/// What is remembered of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// A hash of the command, to tell a repeat from another use of its key.
+    pub command: Vec<u8>,
+    /// What was answered.
+    pub answer: String,
+}
+
+fn issue_id(text: &str) -> Result<IssueId, StoreError> {
+    text.parse().map_err(|_| StoreError::Damaged(format!("{text:?} is no issue id")))
+}
+
+/// Reads an event of the log, whose name must be the hash of its bytes.
+fn read_event(hash: Vec<u8>, bytes: Vec<u8>) -> Result<Sealed, StoreError> {
+    let id = EventId::of(&bytes);
+    if id.as_bytes()[..] != hash[..] {
+        return Err(StoreError::Damaged(format!(
+            "the bytes of an event hash to {id}, which is not its name"
+        )));
+    }
+    Ok(Sealed::read(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Event, LogicalTime, Moment, Operation, Origin};
+
+    pub(super) fn event(title: &str) -> Sealed {
+        Sealed::seal(Event {
+            v: Event::VERSION,
+            actor: "ann".to_owned(),
+            time: LogicalTime::from((1, 0)),
+            at: Moment::now(),
+            origin: Origin::Command,
+            issue: None,
+            cause: None,
+            op: Operation::Create { source: None, nonce: None, title: title.to_owned(), body: String::new() },
+        })
+        .unwrap()
+    }
+
+    pub(super) fn keep(store: &mut Store, event: &Sealed) -> Issue {
+        let mut issue = Issue::default();
+        issue.apply(event);
+        let session = store.begin().unwrap();
+        session.append(event).unwrap().unwrap();
+        session.project(event.issue(), &issue).unwrap();
+        session.commit().unwrap();
+        issue
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_opening_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let event = event("kept");
+        let issue = keep(&mut Store::open(dir.path()).unwrap(), &event);
+        let mut store = Store::open(dir.path()).unwrap();
+        let snapshot = store.snapshot().unwrap();
+        assert_eq!(snapshot.issues, [(event.issue(), issue)]);
+        assert_eq!((snapshot.events, snapshot.end), (1, 1));
+        let session = store.begin().unwrap();
+        assert_eq!(session.events_after(0).unwrap(), [(1, event.clone())]);
+        assert_eq!(session.events_of(event.issue()).unwrap(), std::slice::from_ref(&event));
+        assert_eq!(session.append(&event).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_not_committed_never_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        store.begin().unwrap().append(&event("lost")).unwrap().unwrap();
+        assert_eq!(store.snapshot().unwrap().events, 0);
+    }
+
+    #[test]
+    fn an_event_whose_bytes_were_changed_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        keep(&mut store, &event("whole"));
+        store
+            .connection
+            .execute("UPDATE events SET body = cast(replace(body, 'whole', 'other') AS BLOB)", [])
+            .unwrap();
+        let session = store.begin().unwrap();
+        assert!(matches!(session.events_after(0), Err(StoreError::Damaged(_))));
+    }
+
+    #[test]
+    fn answers_are_kept_for_their_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let session = store.begin().unwrap();
+        let answer = Answer { command: vec![1], answer: "{}".to_owned() };
+        session.remember("old", &answer, 0).unwrap();
+        session.remember("limit", &answer, ANSWERS_KEPT).unwrap();
+        assert_eq!(session.answer("old").unwrap(), Some(answer.clone()));
+        session.remember("new", &answer, ANSWERS_KEPT + 1).unwrap();
+        assert_eq!(session.answer("old").unwrap(), None);
+        assert_eq!(session.answer("limit").unwrap(), Some(answer));
+    }
+
+    #[test]
+    fn searching_finds_all_words_and_no_text_breaks_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let event = event("Warm Daemon answers: don't panic (bd-0088)");
+        keep(&mut store, &event);
+        let hits = |text: &str| Words::parse(text).map(|words| store.search(&words).unwrap().len());
+        for text in
+            ["warm", "DAEMON warm", "ans", "don't", "bd-0088", "warm AND", "warm -- answers", "warm\0an"]
+        {
+            let expected = usize::from(text != "warm AND");
+            assert_eq!(hits(text), Some(expected), "{text}");
+        }
+        for text in [
+            "cold",
+            "war daemon",
+            "\"",
+            "title:warm",
+            "warm OR cold",
+            "NEAR(warm daemon)",
+            "^cold",
+            "*",
+            "😀",
+        ] {
+            assert_ne!(hits(text), Some(1), "{text}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The tables, and the check that this program knows them.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
+
+use super::{BUSY_TIMEOUT, StoreError};
+use crate::model::FOLDED_VERSION;
+
+/// The version of the tables below.
+const VERSION: i64 = 1;
+
+/// How long to wait before the journal's mode is asked for again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The truth first, then what follows from it.
+const TABLES: &str = "
+    -- The versions of tables and folded issues, and how many events there are.
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+    -- The log. The hash names the body's bytes; seq is where it stands in this store alone.
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        hash BLOB NOT NULL UNIQUE,
+        issue TEXT NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX events_by_issue ON events (issue);
+
+    -- Each issue as its events add up to, so that opening need not fold them all.
+    CREATE TABLE issues (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, folded BLOB NOT NULL) STRICT;
+
+    -- Words of each issue, under its number. The texts themselves are in the tables above.
+    CREATE VIRTUAL TABLE search USING fts5 (title, body, comments, content='', contentless_delete=1);
+
+    -- What each write was answered, by its idempotency key.
+    CREATE TABLE answers (
+        key TEXT PRIMARY KEY,
+        command BLOB NOT NULL,
+        answer TEXT NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX answers_by_age ON answers (at);
+";
+
+/// Sets the connection up, makes the tables where there are none, and refuses those of a newer
+/// program.
+pub fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
+    write_ahead(connection)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    if version(connection)?.is_none() {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Another process may have been first.
+        if version(&transaction)?.is_none() {
+            transaction.execute_batch(TABLES)?;
+            transaction.execute("INSERT INTO meta (name, value) VALUES ('schema', ?1)", [VERSION])?;
+            transaction.execute("INSERT INTO meta (name, value) VALUES ('events', 0)", [])?;
+            // Nothing is folded yet, in whatever form.
+            transaction.execute("INSERT INTO meta (name, value) VALUES ('folded', ?1)", [FOLDED_VERSION])?;
+        }
+        transaction.commit()?;
+    }
+    match version(connection)? {
+        Some(VERSION) => Ok(()),
+        Some(found) => Err(StoreError::Newer { found, known: VERSION }),
+        None => Err(StoreError::Damaged("the schema's version is missing".to_owned())),
+    }
+}
+
+/// Turns write-ahead logging on, for good.
+///
+/// SQLite does not wait for another process that does the same at this moment, so this does.
+fn write_ahead(connection: &Connection) -> Result<(), StoreError> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0)) {
+            Ok(_) => return Ok(()),
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < deadline =>
+            {
+                thread::sleep(PAUSE);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The version of the tables; `None` in an empty file.
+fn version(connection: &Connection) -> Result<Option<i64>, StoreError> {
+    let known = connection
+        .query_row("SELECT 1 FROM sqlite_schema WHERE name = 'meta'", [], |_| Ok(()))
+        .optional()?
+        .is_some();
+    if !known {
+        return Ok(None);
+    }
+    let found = connection.query_row("SELECT value FROM meta WHERE name = 'schema'", [], |row| row.get(0));
+    Ok(found.optional()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_a_newer_program_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut connection = Connection::open(dir.path().join("x.db")).unwrap();
+        prepare(&mut connection).unwrap();
+        prepare(&mut connection).unwrap();
+        connection.execute("UPDATE meta SET value = ?1 WHERE name = 'schema'", [VERSION + 1]).unwrap();
+        let error = prepare(&mut connection).unwrap_err();
+        assert!(matches!(error, StoreError::Newer { found, .. } if found == VERSION + 1));
+    }
+
+    #[test]
+    fn a_write_is_durable_when_it_returns() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut connection = Connection::open(dir.path().join("x.db")).unwrap();
+        prepare(&mut connection).unwrap();
+        let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+        let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
+        assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+    }
+}

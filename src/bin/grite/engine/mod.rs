@@ -1,0 +1,144 @@
+//! The [`Engine`]: one command in, one answer out.
+//!
+//! The daemon, which asks it from two threads, and a command that works without a daemon use the same
+//! engine, so both give the same answers. All issues are held folded in memory; reads are answered
+//! from there, and only a search by text asks the store. A write is one transaction of the store,
+//! durable before it is answered.
+//!
+//! Several processes may have engines on one folder. A mapped counter tells each, without a system
+//! call, when another one has written; it then reads the new events before its next answer.
+//!
+//! Transports, and what a daemon does when it is told to stop, are not here.
+
+mod cursor;
+mod draft;
+mod import;
+mod limits;
+mod memory;
+mod outcome;
+mod read;
+mod refusal;
+mod resolve;
+mod sync;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Mutex, RwLock};
+
+use libgrite_ipc::grite::Refusal;
+use libgrite_ipc::{ChangeCounter, IpcCommand, IpcResponse};
+
+use crate::store::{Store, StoreError};
+use memory::Memory;
+
+pub use limits::{Flaw, MAX_TEXT, check_foreign};
+
+/// Answers commands about the issues of one folder.
+pub struct Engine {
+    dir: PathBuf,
+    counter: ChangeCounter,
+    /// The counter's value at which `memory` held all that was committed. Written with `store` locked.
+    synced: AtomicU64,
+    /// Set while this engine's own transaction keeps all others from committing, and `memory` holds
+    /// all that they had committed before.
+    writing: AtomicBool,
+    /// Moves whenever an answer may have changed.
+    generation: AtomicU64,
+    memory: RwLock<Memory>,
+    /// The connection that writes and that catches up. Whoever changes `memory` holds this first.
+    store: Mutex<Store>,
+    /// A connection for searches, so that none waits for a write; opened by the first one.
+    finder: Mutex<Option<Store>>,
+}
+
+impl Engine {
+    /// Opens the store of the folder `dir`, which must exist.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the folder, its store or its change counter cannot be used.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        let failed = |cause| OpenError { dir: dir.to_owned(), cause };
+        if !dir.is_dir() {
+            return Err(failed(OpenCause::Missing));
+        }
+        let counter = ChangeCounter::open(dir.join("changes"))
+            .map_err(|error| failed(OpenCause::Counter(error.to_string())))?;
+        let mut store = Store::open(dir).map_err(|error| failed(OpenCause::Store(error)))?;
+        let snapshot = store.snapshot().map_err(|error| failed(OpenCause::Store(error)))?;
+        let engine = Engine {
+            dir: dir.to_owned(),
+            // A value that the counter does not have, so that what was committed since the snapshot is read.
+            synced: AtomicU64::new(counter.load().wrapping_sub(1)),
+            counter,
+            writing: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            memory: RwLock::new(Memory::from(snapshot)),
+            store: Mutex::new(store),
+            finder: Mutex::new(None),
+        };
+        engine.catch_up().map_err(|error| failed(OpenCause::Store(error)))?;
+        Ok(engine)
+    }
+
+    /// Carries out `command`. What cannot be carried out is an answer, too.
+    pub fn execute(&self, command: &IpcCommand) -> IpcResponse {
+        self.answer(command).unwrap_or_else(IpcResponse::Refused)
+    }
+
+    fn answer(&self, command: &IpcCommand) -> Result<IpcResponse, Refusal> {
+        match command {
+            IpcCommand::Ping => Ok(IpcResponse::Pong),
+            IpcCommand::Stop => Ok(IpcResponse::Stopping),
+            IpcCommand::Status => self.status(),
+            IpcCommand::IssueList { filter, limit, cursor } => self.list(filter, *limit, cursor.as_deref()),
+            IpcCommand::IssueShow { id } => self.show(id),
+            IpcCommand::IssueExport { limit, cursor } => self.export(*limit, cursor.as_deref()),
+            IpcCommand::IssueCreate { write, title, body, labels, assignees } => {
+                self.create(write, title, body, labels, assignees)
+            }
+            IpcCommand::IssueUpdate { write, id, changes } => self.update(write, id, changes),
+            IpcCommand::IssueClose { write, id } => self.close(write, id),
+            IpcCommand::IssueReopen { write, id } => self.reopen(write, id),
+            IpcCommand::IssueComment { write, id, body } => self.comment(write, id, body),
+            IpcCommand::IssueImport { issues } => self.import(issues),
+            IpcCommand::SyncPull { .. } | IpcCommand::SyncPush { .. } => Err(refusal::unsupported("sync")),
+            IpcCommand::LockAcquire { .. } | IpcCommand::LockRelease { .. } => {
+                Err(refusal::unsupported("lock"))
+            }
+            IpcCommand::Doctor { .. } => Err(refusal::unsupported("doctor")),
+        }
+    }
+}
+
+/// Why a folder's issues cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the store in {}: {cause}", dir.display())]
+pub struct OpenError {
+    dir: PathBuf,
+    cause: OpenCause,
+}
+
+/// What stood in the way.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenCause {
+    /// There is no such folder.
+    #[error("there is no such folder")]
+    Missing,
+    /// The store could not be opened or read.
+    #[error("{0}")]
+    Store(StoreError),
+    /// The change counter could not be mapped.
+    #[error("{0}")]
+    Counter(String),
+}
+
+impl OpenError {
+    /// What stood in the way.
+    pub fn cause(&self) -> &OpenCause {
+        &self.cause
+    }
+}
+
+#[cfg(test)]
+mod tests;

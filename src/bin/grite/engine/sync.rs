@@ -1,0 +1,168 @@
+//! How memory follows the store, whoever writes: [`Engine::generation`] and [`Engine::commit`].
+//!
+//! A writer bumps the counter inside its transaction, just before it commits. So whoever finds the
+//! counter where it was has missed nothing. Whoever finds it moved waits for that transaction by
+//! starting one of its own, in which nobody else can bump: what it reads there is complete, also
+//! when the other writer died between bump and commit.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard};
+
+use super::Engine;
+use super::draft::Change;
+use super::memory::Memory;
+use crate::store::{Session, StoreError};
+
+impl Engine {
+    /// A number that is another one whenever the answer to any read may be another one.
+    ///
+    /// Takes in what other processes have written first. Where nothing has changed it makes no
+    /// system call and takes no lock.
+    pub fn generation(&self) -> u64 {
+        match self.catch_up() {
+            Ok(()) => self.generation.load(Acquire),
+            // What the answers are now is not known, so no earlier one may stand for them.
+            Err(_) => self.generation.fetch_add(1, Release).wrapping_add(1),
+        }
+    }
+
+    /// Takes what other processes have committed into memory.
+    pub(super) fn catch_up(&self) -> Result<(), StoreError> {
+        if self.is_current() {
+            return Ok(());
+        }
+        let mut store = lock(&self.store);
+        if self.is_current() {
+            return Ok(());
+        }
+        let session = store.begin()?;
+        self.absorb(&session)
+    }
+
+    /// Within a transaction that keeps others from writing: takes what they have committed into memory.
+    pub(super) fn absorb(&self, session: &Session<'_>) -> Result<(), StoreError> {
+        let value = self.counter.load();
+        if value != self.synced.load(Relaxed) {
+            let events = session.events_after(self.memory().end())?;
+            if !events.is_empty() {
+                let mut memory = self.memory_mut();
+                events.iter().for_each(|(place, event)| memory.apply(*place, event));
+                // Moves before the lock is released: no answer from the new memory is older than it.
+                self.generation.fetch_add(1, Release);
+            }
+            self.synced.store(value, Release);
+        }
+        Ok(())
+    }
+
+    /// Commits `session`, in which the events of `change` were written, and takes them into memory.
+    ///
+    /// [`absorb`](Engine::absorb) must have been called in that session.
+    pub(super) fn commit(&self, session: Session<'_>, change: Change) -> Result<(), StoreError> {
+        if change.is_empty() {
+            return session.commit();
+        }
+        let _writing = Writing::start(self);
+        self.counter.bump();
+        let value = self.counter.load();
+        session.commit()?;
+        let mut memory = self.memory_mut();
+        memory.take(change);
+        self.generation.fetch_add(1, Release);
+        self.synced.store(value, Release);
+        Ok(())
+    }
+
+    pub(super) fn memory(&self) -> RwLockReadGuard<'_, Memory> {
+        self.memory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Only with `store` locked.
+    fn memory_mut(&self) -> RwLockWriteGuard<'_, Memory> {
+        self.memory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether memory holds all that was committed.
+    ///
+    /// While this engine itself writes, the counter has moved for a transaction that is not
+    /// committed, and nobody else can commit: a reader need not wait for the disk.
+    fn is_current(&self) -> bool {
+        // `synced` pairs with the stores in `absorb` and `commit`, `writing` with `Writing`: whoever sees
+        // the new value also sees the memory that it speaks of.
+        let synced = self.synced.load(Acquire);
+        self.counter.load() == synced || self.writing.load(Acquire)
+    }
+}
+
+/// Marks the time in which the engine's own transaction has moved the counter.
+struct Writing<'a>(&'a Engine);
+
+impl<'a> Writing<'a> {
+    fn start(engine: &'a Engine) -> Self {
+        engine.writing.store(true, Release);
+        Writing(engine)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.writing.store(false, Release);
+    }
+}
+
+/// A thread that panicked with this lock held left no half-made change: transactions roll back, and
+/// memory is changed only after a commit.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use libgrite_ipc::IpcResponse;
+
+    use super::super::tests::{create, open, show};
+
+    #[test]
+    fn what_another_engine_wrote_is_in_the_next_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (open(dir.path()), open(dir.path()));
+        let before = here.generation();
+        assert_eq!(here.generation(), before);
+        let id = create(&there, "written elsewhere");
+        assert_ne!(here.generation(), before);
+        assert!(matches!(show(&here, &id), IpcResponse::IssueShow(_)));
+        assert_eq!(show(&here, &id), show(&there, &id));
+        assert_eq!(show(&open(dir.path()), &id), show(&here, &id));
+    }
+
+    #[test]
+    fn a_counter_that_moved_without_a_commit_costs_one_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = open(dir.path());
+        let id = create(&engine, "before");
+        engine.counter.bump();
+        let generation = engine.generation();
+        assert_eq!(engine.generation(), generation);
+        assert!(matches!(show(&engine, &id), IpcResponse::IssueShow(_)));
+    }
+
+    #[test]
+    fn engines_that_write_at_once_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let engines: Vec<_> = (0..3).map(|_| open(dir.path())).collect();
+        std::thread::scope(|scope| {
+            for (number, engine) in engines.iter().enumerate() {
+                scope.spawn(move || {
+                    for turn in 0..10 {
+                        let id = create(engine, &format!("{number} {turn}"));
+                        assert!(matches!(show(engine, &id), IpcResponse::IssueShow(_)));
+                    }
+                });
+            }
+        });
+        for engine in &engines {
+            engine.generation();
+            assert_eq!(engine.memory().len(), 30);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Options that every command takes: [`Global`].
+
+use std::env;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args};
+
+use crate::error::CliError;
+use crate::tracker::{self, Tracker, Transport, Wishes};
+
+/// Options that every command takes.
+#[derive(Args)]
+pub struct Global {
+    /// Print one JSON document on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// How to reach the tracker
+    #[arg(long, global = true, value_enum, default_value_t = Transport::Auto, value_name = "WAY")]
+    transport: Transport,
+
+    /// Work on the store in this process, without a daemon
+    #[arg(long, global = true, conflicts_with = "transport")]
+    direct: bool,
+
+    /// Never start a daemon
+    #[arg(long, global = true, env = "GRITE_NO_SPAWN", action = ArgAction::SetTrue,
+          value_parser = FalseyValueParser::new())]
+    no_spawn: bool,
+
+    /// How long to wait for an answer, such as 500ms, 10s or 2m
+    #[arg(long, global = true, default_value = "30s", value_parser = duration, value_name = "TIME")]
+    timeout: Duration,
+
+    /// Who writes; $USER, or the user's number, where it is not given
+    #[arg(long, global = true, env = "GRITE_ACTOR", value_name = "NAME")]
+    actor: Option<String>,
+}
+
+impl Global {
+    /// What was wished of the way to the tracker.
+    pub fn wishes(&self) -> Wishes {
+        let transport = if self.direct { Transport::Direct } else { self.transport };
+        Wishes { transport, spawn: !self.no_spawn, timeout: self.timeout }
+    }
+
+    /// Opens the tracker in the wished way.
+    pub fn tracker(&self) -> Result<Box<dyn Tracker>, CliError> {
+        tracker::open(&self.wishes())
+    }
+
+    /// Who writes.
+    pub fn actor(&self) -> String {
+        let given = self.actor.clone().filter(|name| !name.is_empty());
+        let user = || env::var("USER").ok().filter(|name| !name.is_empty());
+        given.or_else(user).unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+    }
+}
+
+/// Reads a time with its unit; seconds where there is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let seconds = match &text[number.len()..] {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        unit => return Err(format!("{unit:?} is no unit; use ms, s, m or h")),
+    };
+    let number: f64 = number.parse().map_err(|_| "a number with a unit is needed, such as 10s".to_owned())?;
+    match Duration::try_from_secs_f64(number * seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("it must be more than nothing, and not for ever".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit_or_is_in_seconds() {
+        for (text, milliseconds) in
+            [("500ms", 500), ("10s", 10_000), ("0.5", 500), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)));
+        }
+        for wrong in ["", "s", "0s", "-1s", "5 parsecs", "1d", "inf", "nan"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

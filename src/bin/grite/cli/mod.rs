@@ -1,0 +1,122 @@
+//! The command line: what a person types, and [`run`], which carries it out.
+//!
+//! Each command has a file with its arguments and one function that carries it out. They print
+//! through `output` and ask through `tracker`.
+
+mod bench;
+mod completions;
+mod daemon;
+mod demo;
+mod export;
+mod global;
+mod import;
+mod init;
+mod issue;
+mod ping;
+mod usage;
+mod writing;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::CliError;
+use crate::output::Output;
+
+pub use global::Global;
+
+/// An issue tracker on your own machine, for agents and people.
+#[derive(Parser)]
+#[command(name = "grite", version, propagate_version = true, after_long_help = EXITS)]
+struct Grite {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the state folder
+    Init,
+    /// Take over issues from a file of JSON Lines; the same file again changes nothing
+    Import(import::Import),
+    /// Write all issues as JSON Lines, oldest first
+    Export,
+    /// Create, find and change issues
+    #[command(subcommand)]
+    Issue(issue::Issue),
+    /// Run, start, look at or stop the daemon
+    #[command(subcommand)]
+    Daemon(daemon::Daemon),
+    /// Ask for nothing, and measure the way
+    Ping,
+    /// Measure this machine's limits and what commands take
+    Bench(bench::Bench),
+    /// Show it all in a temporary folder that is removed afterwards
+    Demo(demo::Demo),
+    /// Print completions for a shell
+    Completions(completions::Completions),
+}
+
+const EXITS: &str = "\
+With --json, stdout is exactly one document, also for errors and wrong usage:
+  {\"schema_version\":1,\"ok\":true,\"data\":{...}}
+  {\"schema_version\":1,\"ok\":false,\"error\":{\"code\",\"message\",\"hint\",\"retryable\"}}
+`export` is a stream of one issue a line, with or without --json; a failure with --json is one line more.
+
+Exit codes:
+  0  done
+  1  failure
+  2  the command line or an input file cannot be right
+  3  no such issue
+  4  conflict: an id prefix fits several issues, or an idempotency key was used for another write
+  5  the environment: no state folder, no permission, a sandbox, other versions
+  6  the deadline passed, or the daemon is gone or may not be started
+  8  the store is damaged
+
+The state is in $GRITE_DIR, else in `grite` inside the repository's common git folder, else in the
+nearest `.grite` upward.";
+
+/// Carries out what the command line says.
+pub fn run() -> ExitCode {
+    let grite = match Grite::try_parse() {
+        Ok(grite) => grite,
+        Err(error) => return usage::explain(&error),
+    };
+    let output = if grite.global.json { Output::json() } else { Output::human() };
+    match carry_out(grite, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.fail(&error);
+            error.exit_code()
+        }
+    }
+}
+
+fn carry_out(grite: Grite, output: &Output) -> Result<(), CliError> {
+    let Grite { global, command } = grite;
+    match command {
+        Command::Init => init::run(output),
+        Command::Import(import) => import::run(&import, &global, output),
+        Command::Export => export::run(&global),
+        Command::Issue(issue) => issue::run(&issue, &global, output),
+        Command::Daemon(daemon) => daemon::run(&daemon, &global, output),
+        Command::Ping => ping::run(&global, output),
+        Command::Bench(bench) => bench::run(&bench, &global, output),
+        Command::Demo(demo) => demo::run(&demo, &global, output),
+        Command::Completions(completions) => completions::run(&completions, output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Grite::command().debug_assert();
+    }
+}

@@ -1,0 +1,90 @@
+//! Options of every command that writes: the idempotency key, and texts from files.
+
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{Read, stdin};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use libgrite_ipc::grite::WriteContext;
+
+use super::Global;
+use crate::engine::MAX_TEXT;
+use crate::error::CliError;
+
+/// Options of every command that writes.
+#[derive(Args)]
+pub struct Writing {
+    /// Names this write: repeating it with the same key changes nothing and answers as before
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+impl Writing {
+    /// Who writes, under which key.
+    pub fn context(&self, global: &Global) -> WriteContext {
+        let idempotency_key = self.idempotency_key.clone().unwrap_or_else(random_key);
+        WriteContext { actor: global.actor(), idempotency_key }
+    }
+}
+
+/// A body: given, in a file, or from stdin.
+#[derive(Args)]
+#[group(multiple = false)]
+pub struct Body {
+    /// The text itself
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    body: Option<String>,
+
+    /// A file with the text; - is stdin
+    #[arg(long, value_name = "FILE")]
+    body_file: Option<PathBuf>,
+}
+
+impl Body {
+    /// The text, if one was given.
+    pub fn read(&self) -> Result<Option<String>, CliError> {
+        match (&self.body, &self.body_file) {
+            (Some(body), _) => Ok(Some(body.clone())),
+            (None, Some(path)) => read_text(path).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// The text in the file `path`, or from stdin where that is `-`.
+pub fn read_text(path: &Path) -> Result<String, CliError> {
+    // One byte more than may be written, so that the engine sees that it is too much.
+    let limit = MAX_TEXT as u64 + 1;
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        stdin().lock().take(limit).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| CliError::io("read the text in", path, &error))?;
+    if bytes.len() > MAX_TEXT {
+        let message = format!("the text in {} has more than {MAX_TEXT} bytes", path.display());
+        return Err(CliError::invalid(message, "keep long texts in files, and name them"));
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        CliError::invalid(format!("the text in {} is not UTF-8", path.display()), "convert it first")
+    })
+}
+
+/// A key that nobody has used: 128 bits from the keys that the system gave our hash maps.
+fn random_key() -> String {
+    let half = || RandomState::new().hash_one(std::process::id());
+    format!("{:016x}{:016x}", half(), half())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_keys_differ() {
+        let keys: std::collections::HashSet<_> = (0..1000).map(|_| random_key()).collect();
+        assert_eq!(keys.len(), 1000);
+    }
+}

@@ -148,10 +148,7 @@ impl Failure {
     pub(crate) const MAX_TEXT: usize = 1024;
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut end = self.text.len().min(Self::MAX_TEXT);
-        while !self.text.is_char_boundary(end) {
-            end -= 1;
-        }
+        let end = self.text.floor_char_boundary(Self::MAX_TEXT);
         let mut bytes = (self.code as u16).to_le_bytes().to_vec();
         bytes.extend_from_slice(&self.text.as_bytes()[..end]);
         bytes

@@ -14,6 +14,9 @@ pub(crate) trait Sink {
 
     /// How many bytes were appended.
     fn len(&self) -> usize;
+
+    /// How many bytes may be appended in all.
+    fn limit(&self) -> usize;
 }
 
 /// A message outgrew its limit.
@@ -42,5 +45,9 @@ impl Sink for Limited<'_> {
 
     fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    fn limit(&self) -> usize {
+        self.limit
     }
 }

@@ -15,8 +15,8 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -212,6 +212,40 @@ mod sealed {
         };
         Ok(Region::mapped(map.map_err(Unfit::Map)?, capacity))
     }
+}
+
+/// A number that names this process, and changes in a forked child: its process id.
+///
+/// Costs one load from memory, so that a handle can ask at each use whether it was carried across a
+/// fork. The kernel wipes the page that holds the number in a child; where it cannot, each call is
+/// a system call.
+pub(crate) fn process() -> u32 {
+    static PAGE: OnceLock<Option<MmapRaw>> = OnceLock::new();
+    let Some(page) = PAGE.get_or_init(|| wiped_on_fork().ok()) else { return std::process::id() };
+    // SAFETY: a page of our own that stays mapped for ever, accessed through atomics only.
+    let number = unsafe { AtomicU32::from_ptr(page.as_mut_ptr().cast()) };
+    match number.load(Ordering::Relaxed) {
+        0 => {
+            let id = std::process::id();
+            number.store(id, Ordering::Relaxed);
+            id
+        }
+        id => id,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn wiped_on_fork() -> io::Result<MmapRaw> {
+    let page = MmapRaw::from(MmapOptions::new().len(DATA).map_anon()?);
+    // SAFETY: the whole of a private anonymous mapping that nobody else knows; the advice changes
+    // only what a forked child finds there.
+    unsafe { rustix::mm::madvise(page.as_mut_ptr().cast(), DATA, rustix::mm::Advice::LinuxWipeOnFork) }?;
+    Ok(page)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wiped_on_fork() -> io::Result<MmapRaw> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A number in a file that all processes of one user can raise, and read without a system call.

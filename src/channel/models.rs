@@ -19,7 +19,7 @@ use crate::frame::{HeaderWords, Kind};
 use crate::payload::Bytes;
 use crate::ring::Await;
 use crate::sync::{Ordering, without_fence};
-use crate::wait::{Spin, WaitStrategy};
+use crate::wait::{Deadline, Spin, WaitStrategy};
 
 /// The smallest ring: four headers. A frame is a header alone, at most a quarter of it.
 const CELLS: usize = 4;
@@ -159,7 +159,7 @@ fn send(memory: Handle, position: u64, count: u64) {
     let mut sender = Sender::new(memory, position, 0);
     for id in 1..=count {
         sender.send(Kind::Request, id, |_| Ok::<(), ()>(())).unwrap().unwrap();
-        sender.drain(None, &mut || false).unwrap();
+        sender.drain(&mut forever(), &mut || false).unwrap();
         sender.announce();
     }
 }
@@ -173,9 +173,14 @@ fn receive(memory: Handle, position: u64, count: u64) {
             assert_eq!(found, id);
             false
         }) {
-            receiver.wait(&mut spin, None, &mut || false).unwrap();
+            receiver.wait(&mut spin, &mut forever(), &mut || false).unwrap();
         }
     }
+}
+
+/// No model runs that long.
+fn forever() -> Deadline {
+    Deadline::after(std::time::Duration::MAX)
 }
 
 fn model(count: u64, position: u64, preemptions: usize) {

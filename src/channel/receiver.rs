@@ -7,7 +7,7 @@ use crate::frame::{Header, Kind};
 use crate::payload::Bytes;
 use crate::ring::{Await, Consumer, Word, max_payload};
 use crate::sync::fence_before_look;
-use crate::wait::Spin;
+use crate::wait::{Deadline, Spin};
 
 /// The receiving half of a channel.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl<M: Sleep> Receiver<M> {
     pub(crate) fn wait(
         &mut self,
         spin: &mut Spin,
-        until: Option<Instant>,
+        until: &mut Deadline,
         severed: &mut dyn FnMut() -> bool,
     ) -> Result<(), Stop> {
         if self.has_news()? {
@@ -87,12 +87,8 @@ impl<M: Sleep> Receiver<M> {
             self.mark_asleep();
             let news = self.has_news();
             if news == Ok(false) {
-                let slice = Instant::now() + LIFELINE_SLICE;
-                self.consumer.memory().sleep(
-                    Word::Published,
-                    self.consumer.published(),
-                    Some(until.map_or(slice, |until| until.min(slice))),
-                );
+                let until = until.slice(LIFELINE_SLICE);
+                self.consumer.memory().sleep(Word::Published, self.consumer.published(), Some(until));
             }
             self.mark_awake();
             if news? || self.has_news()? {
@@ -104,7 +100,7 @@ impl<M: Sleep> Receiver<M> {
     }
 
     /// Looks without ever sleeping; at the clock and the lifeline now and then.
-    fn spin_on(&mut self, until: Option<Instant>, severed: &mut dyn FnMut() -> bool) -> Result<(), Stop> {
+    fn spin_on(&mut self, until: &mut Deadline, severed: &mut dyn FnMut() -> bool) -> Result<(), Stop> {
         /// Looks between two looks at the lifeline, about a millisecond apart.
         const ROUND: u32 = 50_000;
         loop {
@@ -119,12 +115,12 @@ impl<M: Sleep> Receiver<M> {
     }
 
     /// Ends a wait whose peer is gone or whose time is up.
-    fn give_up(&mut self, until: Option<Instant>, severed: &mut dyn FnMut() -> bool) -> Result<(), Stop> {
+    fn give_up(&mut self, until: &mut Deadline, severed: &mut dyn FnMut() -> bool) -> Result<(), Stop> {
         if severed() {
             // What the peer published before it went still counts.
             return if self.has_news()? { Ok(()) } else { Err(Stop::Severed) };
         }
-        if until.is_some_and(|until| Instant::now() >= until) {
+        if until.is_over() {
             return Err(Stop::Deadline);
         }
         Ok(())

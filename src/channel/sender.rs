@@ -1,13 +1,13 @@
 //! The sending half of a channel.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use super::{AWAKE, Fault, LIFELINE_SLICE, Sleep, Stop, Woken, asleep_at};
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, Sink, TooLong};
 use crate::ring::{Await, Producer, Slot, Word};
 use crate::sync::fence_before_look;
+use crate::wait::Deadline;
 
 /// The sending half of a channel.
 ///
@@ -129,7 +129,7 @@ impl<M: Sleep> Sender<M> {
     /// Announces what is in it first: a peer that knows of nothing frees no space.
     pub(crate) fn drain(
         &mut self,
-        until: Option<Instant>,
+        until: &mut Deadline,
         severed: &mut dyn FnMut() -> bool,
     ) -> Result<(), Stop> {
         while !self.flush()? {
@@ -137,19 +137,15 @@ impl<M: Sleep> Sender<M> {
             self.mark_asleep();
             let moved = self.look_for_space();
             if moved == Ok(false) {
-                let slice = Instant::now() + LIFELINE_SLICE;
-                self.producer.memory().sleep(
-                    Word::Consumed,
-                    self.producer.consumed(),
-                    Some(until.map_or(slice, |until| until.min(slice))),
-                );
+                let until = until.slice(LIFELINE_SLICE);
+                self.producer.memory().sleep(Word::Consumed, self.producer.consumed(), Some(until));
             }
             self.mark_awake();
             if !moved? && !self.producer.look().map_err(Fault::from)? {
                 if severed() {
                     return Err(Stop::Severed);
                 }
-                if until.is_some_and(|until| Instant::now() >= until) {
+                if until.is_over() {
                     return Err(Stop::Deadline);
                 }
             }
@@ -211,5 +207,9 @@ impl<M: Sleep> Sink for InPlace<'_, M> {
 
     fn len(&self) -> usize {
         self.slot.as_ref().map_or(self.spilled.len(), Slot::len)
+    }
+
+    fn limit(&self) -> usize {
+        self.limit
     }
 }

@@ -15,7 +15,7 @@ use rkyv::validation::Validator;
 use rkyv::validation::archive::ArchiveValidator;
 
 use super::Wire;
-use crate::payload::{Limited, Sink};
+use crate::payload::{Limited, Sink, TooLong};
 
 /// An archive whose pointers nest this deep, the root included, is refused by [`check`]. Wire types do not recurse, so real
 /// ones stay far below; each level costs the checker some hundred bytes of stack.
@@ -47,10 +47,14 @@ impl Writer<Error> for Output<'_> {
 /// Writes the archive of `value` into `sink`.
 ///
 /// `arena` is scratch memory that is kept between messages, so that encoding allocates nothing
-/// once it has grown.
-pub(crate) fn encode<T: Wire>(value: &T, sink: &mut dyn Sink, arena: &mut Arena) -> Result<(), Error> {
+/// once it has grown. A sink that is full is the only way in which derived types fail to encode.
+pub(crate) fn encode<T: Wire>(value: &T, sink: &mut dyn Sink, arena: &mut Arena) -> Result<(), TooLong> {
+    let limit = sink.limit();
     let mut serializer = Serializer::new(Output(sink), arena.acquire(), ());
-    serialize_using(value, &mut serializer).map(|_position| ())
+    match serialize_using::<_, Error>(value, &mut serializer) {
+        Ok(_position) => Ok(()),
+        Err(_full) => Err(TooLong { limit }),
+    }
 }
 
 /// The archived value in `bytes`, if all of it is valid.

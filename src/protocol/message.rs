@@ -34,11 +34,6 @@ impl<T: Wire> Message<T> {
         codec::check::<T>(&bytes)?;
         Ok(Message { bytes, _type: PhantomData })
     }
-
-    /// The memory of this message, for the next one.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        self.bytes
-    }
 }
 
 impl<T: Wire> Deref for Message<T> {
@@ -85,8 +80,7 @@ impl<T: Wire> Encoded<T> {
     /// [`TooLong`] when the archive has more than 1 GiB, which no connection carries.
     pub fn new(value: &T) -> Result<Self, TooLong> {
         let mut bytes = Bytes::new();
-        codec::encode(value, &mut Limited { bytes: &mut bytes, limit: MAX_ENCODED }, &mut Arena::new())
-            .map_err(|_| TooLong { limit: MAX_ENCODED })?;
+        codec::encode(value, &mut Limited { bytes: &mut bytes, limit: MAX_ENCODED }, &mut Arena::new())?;
         Ok(Encoded { bytes, _type: PhantomData })
     }
 

@@ -61,6 +61,12 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// The name without its padding, for people.
+    pub(crate) fn name_text(&self) -> String {
+        let end = self.name.iter().position(|&byte| byte == 0).unwrap_or(MAX_NAME);
+        String::from_utf8_lossy(&self.name[..end]).into_owned()
+    }
+
     pub(crate) fn of<P: Protocol>() -> Self {
         const {
             assert!(!P::NAME.is_empty() && P::NAME.len() <= MAX_NAME, "Protocol::NAME has 1 to 32 bytes");

@@ -47,9 +47,16 @@ mod linux {
     /// As [`sleep`], on at most [`MAX_WORDS`] words at once: any of them ends it.
     ///
     /// # Panics
-    /// When there are more words than that.
+    /// When there are more words than that, or none.
     pub(crate) fn sleep_any(on: &[Expected<'_>], until: Option<Instant>) {
-        assert!(on.len() <= MAX_WORDS);
+        /// How long a sleep lasts that only one of the words can end.
+        const NAP: Duration = Duration::from_millis(1);
+        assert!((1..=MAX_WORDS).contains(&on.len()));
+        if on.len() == 1 || !can_sleep_on_many() {
+            let nap = Instant::now() + NAP;
+            let until = if on.len() == 1 { until } else { Some(until.map_or(nap, |until| until.min(nap))) };
+            return sleep(on[on.len() - 1], until);
+        }
         let mut waits = [futex::Wait::new(); MAX_WORDS];
         for (wait, on) in waits.iter_mut().zip(on) {
             wait.val = u64::from(on.value);

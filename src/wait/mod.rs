@@ -3,9 +3,11 @@
 //! Nothing here reads data or knows what a word means. [`spin`] decides for how long to look
 //! before sleeping; [`futex`] sleeps and wakes across processes.
 
+mod deadline;
 mod futex;
 mod spin;
 
+pub(crate) use deadline::Deadline;
 pub(crate) use futex::{Expected, sleep, sleep_any, wake};
 #[cfg(all(target_os = "linux", not(grite_portable)))]
 pub(crate) use futex::{MAX_WORDS, can_sleep_on_many};

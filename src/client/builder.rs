@@ -1,0 +1,172 @@
+//! What can be chosen before connecting.
+
+use std::marker::PhantomData;
+use std::path::Path;
+use std::time::Duration;
+
+use rkyv::Archived;
+
+use super::{Client, Reply};
+use crate::error::Error;
+use crate::handshake::{Sizes, grant_sizes};
+use crate::protocol::{Message, Protocol};
+use crate::shm::MAX_CAPACITY;
+use crate::wait::WaitStrategy;
+
+/// How requests travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// Through rings where both sides have them, else over the socket.
+    #[default]
+    Auto,
+    /// Through rings in shared memory, or not at all.
+    Ring,
+    /// Over the socket. Connecting is cheaper: right for a question or two.
+    Socket,
+}
+
+/// Builds a [`Client`]: every choice has a default that suits an agent with many questions.
+///
+/// | choice | default |
+/// |---|---|
+/// | [`transport`](Self::transport) | [`Transport::Auto`] |
+/// | [`wait`](Self::wait) | [`WaitStrategy::Adaptive`] |
+/// | [`timeout`](Self::timeout) of a request | 30 s |
+/// | [`handshake_timeout`](Self::handshake_timeout) | 5 s |
+/// | [`spawn_timeout`](Self::spawn_timeout) | 10 s |
+/// | [`request_ring`](Self::request_ring), [`reply_ring`](Self::reply_ring) | 64 KiB each |
+/// | [`max_message`](Self::max_message) | 16 MiB |
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use libgrite_ipc::{IpcClient, Transport};
+///
+/// let client = IpcClient::builder()
+///     .transport(Transport::Socket)
+///     .timeout(Duration::from_secs(2))
+///     .connect("/run/user/1000/grite/daemon.sock")?;
+/// # Ok::<(), libgrite_ipc::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ClientBuilder<P: Protocol> {
+    pub(super) transport: Transport,
+    pub(super) wait: WaitStrategy,
+    pub(super) timeout: Duration,
+    pub(super) handshake_timeout: Duration,
+    pub(super) spawn_timeout: Duration,
+    pub(super) sizes: Sizes,
+    _protocol: PhantomData<fn() -> P>,
+}
+
+impl<P: Protocol> Clone for ClientBuilder<P> {
+    fn clone(&self) -> Self {
+        ClientBuilder { sizes: self.sizes, _protocol: PhantomData, ..*self }
+    }
+}
+
+/// What both rings have by default, in bytes.
+pub(crate) const DEFAULT_RING: u32 = 64 << 10;
+
+/// The longest message by default, in bytes.
+pub(crate) const DEFAULT_MAX_MESSAGE: u32 = 16 << 20;
+
+impl<P: Protocol> Default for ClientBuilder<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Protocol> ClientBuilder<P> {
+    /// The defaults.
+    pub fn new() -> Self {
+        ClientBuilder {
+            transport: Transport::default(),
+            wait: WaitStrategy::default(),
+            timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(5),
+            spawn_timeout: Duration::from_secs(10),
+            sizes: Sizes { request: DEFAULT_RING, reply: DEFAULT_RING, max_message: DEFAULT_MAX_MESSAGE },
+            _protocol: PhantomData,
+        }
+    }
+
+    /// How requests travel.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// How to wait for an answer that comes through a ring.
+    pub fn wait(mut self, strategy: WaitStrategy) -> Self {
+        self.wait = strategy;
+        self
+    }
+
+    /// How long a request may take, its sending included.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long connecting may take in all.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long a daemon that is started may take until it is ready.
+    pub fn spawn_timeout(mut self, timeout: Duration) -> Self {
+        self.spawn_timeout = timeout;
+        self
+    }
+
+    /// How large the ring for requests should be, in bytes: a power of two from 4 KiB to 1 GiB, or
+    /// the next one up. The daemon may grant less.
+    pub fn request_ring(mut self, bytes: u32) -> Self {
+        self.sizes.request = bytes;
+        self
+    }
+
+    /// As [`request_ring`](Self::request_ring), for replies.
+    pub fn reply_ring(mut self, bytes: u32) -> Self {
+        self.sizes.reply = bytes;
+        self
+    }
+
+    /// The longest request or response, in bytes. The daemon may grant less.
+    pub fn max_message(mut self, bytes: u32) -> Self {
+        self.sizes.max_message = bytes;
+        self
+    }
+
+    /// The sizes of a pair in one process: what is wished, as rings can have it.
+    pub(crate) fn granted_sizes(&self) -> Sizes {
+        let most = Sizes { request: MAX_CAPACITY, reply: MAX_CAPACITY, max_message: u32::MAX };
+        grant_sizes(self.sizes, most)
+    }
+
+    /// Connects to the daemon at `path`.
+    ///
+    /// # Errors
+    /// - [`NotRunning`](crate::ErrorKind::NotRunning): nobody listens there.
+    /// - [`Unresponsive`](crate::ErrorKind::Unresponsive): somebody does, but does not answer in time.
+    /// - [`VersionMismatch`](crate::ErrorKind::VersionMismatch), [`Refused`](crate::ErrorKind::Refused):
+    ///   the daemon says why.
+    /// - [`Sandboxed`](crate::ErrorKind::Sandboxed): the system does not let us near the socket.
+    /// - [`PeerDied`](crate::ErrorKind::PeerDied), [`PeerMisbehaved`](crate::ErrorKind::PeerMisbehaved),
+    ///   [`Io`](crate::ErrorKind::Io).
+    pub fn connect(&self, path: impl AsRef<Path>) -> Result<Client<P>, Error> {
+        self.shake_hands(path.as_ref())
+    }
+
+    /// Connects, asks one question and disconnects, in one round trip over the socket.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect) and [`Client::send`].
+    pub fn ask(&self, path: impl AsRef<Path>, request: &P::Request) -> Result<Message<P::Response>, Error> {
+        let mut client = self.approach(path.as_ref())?;
+        let reply: Reply<'_, P> = client.send(request)?;
+        let _checked: &Archived<P::Response> = &reply;
+        client.into_message()
+    }
+}

@@ -1,0 +1,275 @@
+//! From a path to a connection: the client's half of the handshake.
+
+use std::cell::Cell;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rkyv::ser::allocator::Arena;
+
+use super::{Client, ClientBuilder, Lifeline, RECEIVE, Transport};
+use crate::error::{Error, ErrorKind};
+use crate::handshake::{ANSWER_LENGTH, Answer, Hello, Mode, Refuse, RefuseCode, Sizes, Welcome, differ};
+use crate::protocol::{Identity, Message, Protocol};
+use crate::shm;
+use crate::stream::{Stream, own_uid};
+use crate::transport::{Inbox, Incoming, Outbox, Outgoing};
+use crate::wait::{Deadline, Spin};
+
+/// What a client remembers until the daemon has answered its hello.
+pub(super) struct Unwelcomed {
+    stream: Arc<Stream>,
+    mode: Mode,
+    sizes: Sizes,
+}
+
+impl<P: Protocol> ClientBuilder<P> {
+    /// Connects and waits for the daemon's answer.
+    pub(super) fn shake_hands(&self, path: &Path) -> Result<Client<P>, Error> {
+        let mode = match self.transport {
+            Transport::Socket => Mode::Socket,
+            Transport::Auto | Transport::Ring => MODE_OF_CHOICE,
+        };
+        let mut deadline = Deadline::starting_now(self.handshake_timeout);
+        let stream = self.dial(path, &mut deadline)?;
+        let hello = Hello::new(Identity::of::<P>(), mode, self.sizes).to_bytes();
+        send_all(&stream, &hello, &mut deadline).map_err(|error| handshake_error(path, error))?;
+        let unwelcomed = Unwelcomed { stream, mode, sizes: self.sizes };
+        let welcomed = unwelcomed.receive::<P>(path, &mut deadline)?;
+        if self.transport == Transport::Ring && matches!(welcomed.outgoing, Outgoing::Socket(_)) {
+            return Err(
+                connect_error(ErrorKind::Refused, path).saying("no rings here: use the socket transport")
+            );
+        }
+        Ok(self.client(welcomed, Some(path)))
+    }
+
+    /// Connects, and leaves the hello to travel with the first request.
+    pub(super) fn approach(&self, path: &Path) -> Result<Client<P>, Error> {
+        let mut deadline = Deadline::starting_now(self.handshake_timeout);
+        let stream = self.dial(path, &mut deadline)?;
+        let hello = Hello::new(Identity::of::<P>(), Mode::Socket, self.sizes).to_bytes();
+        let mut outbox = Outbox::new(Arc::clone(&stream), self.sizes.max_message as usize);
+        outbox.preface(&hello);
+        let welcomed = Welcomed {
+            outgoing: Outgoing::Socket(outbox),
+            incoming: Incoming::Socket(Inbox::new(Arc::clone(&stream), 0, &[])),
+            lifeline: Lifeline::Socket(Arc::clone(&stream)),
+        };
+        let mut client = self.client(welcomed, Some(path));
+        client.unwelcomed = Some(Unwelcomed { stream, mode: Mode::Socket, sizes: self.sizes });
+        Ok(client)
+    }
+
+    /// Connects to a listener of our own user.
+    fn dial(&self, path: &Path, deadline: &mut Deadline) -> Result<Arc<Stream>, Error> {
+        let stream = Stream::connect(path, deadline.end()).map_err(|error| dial_error(path, error))?;
+        let peer = stream.peer().map_err(|error| dial_error(path, error))?;
+        if peer.uid != own_uid() {
+            let reason = format!("the socket belongs to user {}, this process to {}", peer.uid, own_uid());
+            return Err(connect_error(ErrorKind::Refused, path).saying(reason));
+        }
+        Ok(Arc::new(stream))
+    }
+
+    /// A client of what the handshake, or a pair in this process, has made.
+    pub(crate) fn client(&self, welcomed: Welcomed, path: Option<&Path>) -> Client<P> {
+        Client {
+            outgoing: welcomed.outgoing,
+            incoming: welcomed.incoming,
+            lifeline: welcomed.lifeline,
+            spin: Spin::new(self.wait),
+            arena: Arena::new(),
+            timeout: self.timeout,
+            request: 0,
+            process: shm::process(),
+            unwelcomed: None,
+            broken: Cell::new(None),
+            path: path.map(Path::to_path_buf),
+            _protocol: PhantomData,
+        }
+    }
+}
+
+/// Rings where this system has them.
+const MODE_OF_CHOICE: Mode =
+    if cfg!(all(target_os = "linux", not(grite_portable))) { Mode::Ring } else { Mode::Socket };
+
+/// Both ways of a new connection, and what ends with it.
+pub(crate) struct Welcomed {
+    pub(crate) outgoing: Outgoing,
+    pub(crate) incoming: Incoming,
+    pub(crate) lifeline: Lifeline,
+}
+
+impl<P: Protocol> Client<P> {
+    /// Receives the answer to a hello that travelled with a request.
+    pub(super) fn finish_handshake(&mut self, deadline: &mut Deadline) -> Result<(), Error> {
+        let Some(unwelcomed) = self.unwelcomed.take() else { return Ok(()) };
+        let path = self.path.clone().unwrap_or_default();
+        let welcomed = unwelcomed.receive::<P>(&path, deadline).inspect_err(|error| {
+            self.broken.set(Some(error.kind()));
+        })?;
+        self.incoming = welcomed.incoming;
+        Ok(())
+    }
+
+    /// The reply that [`send`](Client::send) has just checked, in memory of its own.
+    pub(super) fn into_message(mut self) -> Result<Message<P::Response>, Error> {
+        let mut bytes = Default::default();
+        if let Incoming::Socket(inbox) = &mut self.incoming {
+            inbox.swap_message(&mut bytes);
+        }
+        Message::check(bytes).map_err(|error| self.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(error))
+    }
+}
+
+impl Unwelcomed {
+    /// Receives and judges the daemon's answer.
+    fn receive<P: Protocol>(self, path: &Path, deadline: &mut Deadline) -> Result<Welcomed, Error> {
+        let misbehaved = |reason: String| connect_error(ErrorKind::PeerMisbehaved, path).saying(reason);
+        let mut bytes = [0; ANSWER_LENGTH];
+        let mut descriptors = Vec::new();
+        receive_all(&self.stream, &mut bytes, &mut descriptors, deadline)
+            .map_err(|error| handshake_error(path, error))?;
+        let answer = Answer::parse(&bytes).map_err(|bad| misbehaved(bad.to_string()))?;
+        let welcome = answer.verdict.map_err(|refuse| refusal(path, refuse))?;
+        if let Some(difference) = differ(Identity::of::<P>(), answer.identity) {
+            return Err(connect_error(ErrorKind::VersionMismatch, path).saying(difference));
+        }
+        if welcome.sizes.max_message > self.sizes.max_message {
+            return Err(misbehaved(format!("a max_message of {} bytes granted", welcome.sizes.max_message)));
+        }
+        match (welcome.mode, self.mode) {
+            (Mode::Socket, _) if descriptors.is_empty() => Ok(self.over_socket(welcome)),
+            (Mode::Ring, Mode::Ring) => self.over_rings(path, welcome, descriptors),
+            (mode, _) => Err(misbehaved(format!("mode {mode:?} with {} descriptors", descriptors.len()))),
+        }
+    }
+
+    fn over_socket(self, welcome: Welcome) -> Welcomed {
+        let limit = welcome.sizes.max_message as usize;
+        Welcomed {
+            outgoing: Outgoing::Socket(Outbox::new(Arc::clone(&self.stream), limit)),
+            incoming: Incoming::Socket(Inbox::new(Arc::clone(&self.stream), limit, &[])),
+            lifeline: Lifeline::Socket(self.stream),
+        }
+    }
+
+    #[cfg(all(target_os = "linux", not(grite_portable)))]
+    fn over_rings(self, path: &Path, welcome: Welcome, descriptors: Vec<OwnedFd>) -> Result<Welcomed, Error> {
+        use crate::channel::{Receiver, Sender};
+        use crate::ring::Regions;
+        use crate::shm::{Role, Unfit, adopt};
+
+        let [daemon, client] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|all| {
+            let reason = format!("{} descriptors where two belong", all.len());
+            connect_error(ErrorKind::PeerMisbehaved, path).saying(reason)
+        })?;
+        let unfit = |unfit: Unfit| match unfit {
+            Unfit::Map(error) => Error::io("map the daemon's memory", error).at(path),
+            unfit => connect_error(ErrorKind::PeerMisbehaved, path).because(unfit),
+        };
+        let theirs = adopt(&daemon, Role::Daemon, welcome.sizes.reply).map_err(unfit)?;
+        let ours = adopt(&client, Role::Client, welcome.sizes.request).map_err(unfit)?;
+        let regions = Regions { ours, theirs };
+        let limit = welcome.sizes.max_message as usize;
+        Ok(Welcomed {
+            outgoing: Outgoing::Ring(Box::new(Sender::new(regions.clone(), 0, limit))),
+            incoming: Incoming::Ring(Box::new(Receiver::new(regions, 0, limit))),
+            lifeline: Lifeline::Socket(self.stream),
+        })
+    }
+
+    #[cfg(not(all(target_os = "linux", not(grite_portable))))]
+    fn over_rings(self, path: &Path, _: Welcome, _: Vec<OwnedFd>) -> Result<Welcomed, Error> {
+        Err(connect_error(ErrorKind::PeerMisbehaved, path).saying("rings granted that nobody asked for"))
+    }
+}
+
+fn send_all(stream: &Stream, mut bytes: &[u8], deadline: &mut Deadline) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !stream.wait_writable(deadline.end())? {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Receives exactly as many bytes as fit, and all descriptors that come with them.
+fn receive_all(
+    stream: &Stream,
+    mut bytes: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+    deadline: &mut Deadline,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match receive_some(stream, bytes, descriptors) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => bytes = &mut bytes[read..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !stream.wait_readable(deadline.end())? {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(all(target_os = "linux", not(grite_portable)))]
+fn receive_some(stream: &Stream, bytes: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    stream.read_with(bytes, descriptors)
+}
+
+#[cfg(not(all(target_os = "linux", not(grite_portable))))]
+fn receive_some(stream: &Stream, bytes: &mut [u8], _: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    stream.read(bytes)
+}
+
+fn connect_error(kind: ErrorKind, path: &Path) -> Error {
+    Error::new(kind, "connect to the daemon").at(path)
+}
+
+/// Why nobody was reached.
+fn dial_error(path: &Path, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ErrorKind::NotRunning,
+        io::ErrorKind::PermissionDenied => ErrorKind::Sandboxed,
+        io::ErrorKind::WouldBlock => ErrorKind::Unresponsive,
+        _ => ErrorKind::Io,
+    };
+    connect_error(kind, path).because(error)
+}
+
+/// Why somebody was reached, but no answer came.
+fn handshake_error(path: &Path, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::TimedOut => ErrorKind::Unresponsive,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            ErrorKind::PeerDied
+        }
+        _ => ErrorKind::Io,
+    };
+    connect_error(kind, path).because(error)
+}
+
+fn refusal(path: &Path, refuse: Refuse) -> Error {
+    let kind = match refuse.code {
+        RefuseCode::Version => ErrorKind::VersionMismatch,
+        RefuseCode::Malformed => ErrorKind::PeerMisbehaved,
+        RefuseCode::Foreign | RefuseCode::Limit | RefuseCode::Resources | RefuseCode::Stopping => {
+            ErrorKind::Refused
+        }
+    };
+    connect_error(kind, path).saying(refuse.text)
+}

@@ -1,0 +1,102 @@
+//! Reaching the daemon of a directory, and starting it where none lives.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::{Client, ClientBuilder};
+use crate::error::{Error, ErrorKind};
+use crate::lock::{DaemonLock, SpawnLock};
+use crate::protocol::{Message, Protocol};
+use crate::wait::Deadline;
+
+/// How long to wait before looking again whether somebody else's daemon is there.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+impl<P: Protocol> ClientBuilder<P> {
+    /// Connects to the daemon of `directory`; starts it with `command` if none lives.
+    ///
+    /// Of all that try at once, one starts a daemon and the others wait for it. The daemon takes
+    /// [`DaemonLock::acquire`] on the same directory and tells its [`Readiness`](crate::Readiness).
+    ///
+    /// ```no_run
+    /// use std::process::Command;
+    /// use libgrite_ipc::IpcClient;
+    ///
+    /// let client = IpcClient::builder().connect_or_spawn("/run/user/1000/grite", || {
+    ///     let mut command = Command::new("grite");
+    ///     command.args(["daemon", "run"]);
+    ///     command
+    /// })?;
+    /// # Ok::<(), libgrite_ipc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and
+    /// - [`ErrorKind::NotRunning`]: the daemon did not start; the reason is its own.
+    /// - [`ErrorKind::Unresponsive`]: it was not ready within the builder's spawn timeout, or the
+    ///   daemon that lives does not listen.
+    pub fn connect_or_spawn(
+        &self,
+        directory: impl AsRef<Path>,
+        command: impl FnMut() -> Command,
+    ) -> Result<Client<P>, Error> {
+        self.reach(directory.as_ref(), command, |socket| match self.connect(socket) {
+            // A daemon that went away in the handshake has done nothing yet.
+            Err(error) if error.kind() == ErrorKind::PeerDied => {
+                Err(Error::new(ErrorKind::NotRunning, "connect to the daemon").at(socket).because(error))
+            }
+            result => result,
+        })
+    }
+
+    /// Asks the daemon of `directory` one question, as [`ask`](Self::ask) does, and starts it if none
+    /// lives, as [`connect_or_spawn`](Self::connect_or_spawn) does.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn ask_or_spawn(
+        &self,
+        directory: impl AsRef<Path>,
+        command: impl FnMut() -> Command,
+        request: &P::Request,
+    ) -> Result<Message<P::Response>, Error> {
+        self.reach(directory.as_ref(), command, |socket| self.ask(socket, request))
+    }
+
+    /// Tries until somebody listens, and sees to it that somebody does.
+    fn reach<T>(
+        &self,
+        directory: &Path,
+        mut command: impl FnMut() -> Command,
+        mut attempt: impl FnMut(&Path) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut deadline = Deadline::starting_now(self.spawn_timeout);
+        loop {
+            let socket = DaemonLock::socket_path_in(directory)?;
+            match attempt(&socket) {
+                Err(error) if error.kind() == ErrorKind::NotRunning => {}
+                result => return result,
+            }
+            if let Some(lock) = SpawnLock::try_take(directory)?
+                && DaemonLock::read(directory)?.is_none()
+            {
+                // Whoever held the lock before may have started one that is ready by now.
+                match attempt(&socket) {
+                    Err(error) if error.kind() == ErrorKind::NotRunning => {}
+                    result => return result,
+                }
+                lock.start(command(), deadline.end())?;
+                continue;
+            }
+            if deadline.is_over() {
+                let reason =
+                    format!("a daemon holds the lock but has not listened within {:?}", self.spawn_timeout);
+                return Err(Error::new(ErrorKind::Unresponsive, "reach the daemon")
+                    .at(socket)
+                    .saying(reason));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}

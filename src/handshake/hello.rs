@@ -1,0 +1,227 @@
+//! What a client says first, byte by byte.
+//!
+//! ```text
+//!   0  magic            8 bytes   "gritehey"
+//!   8  lowest wire      u16       the wire versions that the client speaks
+//!  10  highest wire     u16
+//!  12  length           u16       of the whole hello: a later version may be longer
+//!  14  mode             u8        1 ring, 2 socket
+//!  15  zero             u8
+//!  16  fingerprint      u64       rkyv's format and the layouts of both types
+//!  24  request capacity u32       bytes of the client's ring that the client would like
+//!  28  reply capacity   u32       bytes of the daemon's ring that the client would like
+//!  32  max message      u32       the longest message that the client takes or sends
+//!  36  protocol version u16
+//!  38  zeros            2 bytes
+//!  40  protocol name    32 bytes  padded with zeros
+//!  72
+//! ```
+//!
+//! All numbers are little-endian. The first 16 bytes stay as they are in all wire versions.
+
+use crate::protocol::{Identity, MAX_NAME};
+
+/// The wire version that this library speaks: the layout of handshake, regions and frames.
+pub(crate) const WIRE: u16 = 1;
+
+/// The length of a hello of this wire version.
+pub(crate) const LENGTH: usize = 72;
+
+/// The part that never changes.
+pub(crate) const PRELUDE: usize = 16;
+
+/// A hello that claims to be longer is refused unread.
+pub(crate) const MAX_LENGTH: usize = 1024;
+
+const MAGIC: [u8; 8] = *b"gritehey";
+
+/// How frames are to travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Mode {
+    /// Through rings in shared memory.
+    Ring = 1,
+    /// Through the socket itself.
+    Socket = 2,
+}
+
+impl Mode {
+    pub(super) fn parse(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Mode::Ring),
+            2 => Some(Mode::Socket),
+            _ => None,
+        }
+    }
+}
+
+/// Sizes that the client wishes and the daemon grants, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Capacity of the ring that the client writes.
+    pub(crate) request: u32,
+    /// Capacity of the ring that the daemon writes.
+    pub(crate) reply: u32,
+    /// The longest message in either direction.
+    pub(crate) max_message: u32,
+}
+
+/// What a client says first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) lowest_wire: u16,
+    pub(crate) highest_wire: u16,
+    pub(crate) mode: Mode,
+    pub(crate) sizes: Sizes,
+    pub(crate) identity: Identity,
+}
+
+/// The part of a hello that every wire version can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prelude {
+    pub(crate) lowest_wire: u16,
+    pub(crate) highest_wire: u16,
+    pub(crate) length: usize,
+    mode: u8,
+}
+
+/// Why bytes are not a hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadHello {
+    #[error("it does not start as a hello does")]
+    Magic,
+    #[error("a hello of {0} bytes")]
+    Length(usize),
+    #[error("the unknown mode {0}")]
+    Mode(u8),
+    #[error("a protocol name that is empty or not padded with zeros")]
+    Name,
+}
+
+impl Hello {
+    /// A hello of this library's wire version.
+    pub(crate) fn new(identity: Identity, mode: Mode, sizes: Sizes) -> Self {
+        Hello { lowest_wire: WIRE, highest_wire: WIRE, mode, sizes, identity }
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; LENGTH] {
+        let mut bytes = [0; LENGTH];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..10].copy_from_slice(&self.lowest_wire.to_le_bytes());
+        bytes[10..12].copy_from_slice(&self.highest_wire.to_le_bytes());
+        bytes[12..14].copy_from_slice(&(LENGTH as u16).to_le_bytes());
+        bytes[14] = self.mode as u8;
+        bytes[16..24].copy_from_slice(&self.identity.fingerprint.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.sizes.request.to_le_bytes());
+        bytes[28..32].copy_from_slice(&self.sizes.reply.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.sizes.max_message.to_le_bytes());
+        bytes[36..38].copy_from_slice(&self.identity.version.to_le_bytes());
+        bytes[40..].copy_from_slice(&self.identity.name);
+        bytes
+    }
+
+    /// The hello in bytes whose prelude announced this wire version and this length.
+    pub(crate) fn parse(bytes: &[u8; LENGTH]) -> Result<Self, BadHello> {
+        let prelude = Prelude::parse(bytes.first_chunk().expect("a hello is longer than its prelude"))?;
+        if prelude.length != LENGTH {
+            return Err(BadHello::Length(prelude.length));
+        }
+        let name = *bytes.last_chunk::<MAX_NAME>().expect("a hello ends with a name");
+        Ok(Hello {
+            lowest_wire: prelude.lowest_wire,
+            highest_wire: prelude.highest_wire,
+            mode: Mode::parse(prelude.mode).ok_or(BadHello::Mode(prelude.mode))?,
+            sizes: Sizes {
+                request: u32_at(bytes, 24),
+                reply: u32_at(bytes, 28),
+                max_message: u32_at(bytes, 32),
+            },
+            identity: Identity {
+                name: is_name(&name).then_some(name).ok_or(BadHello::Name)?,
+                version: u16_at(bytes, 36),
+                fingerprint: u64_at(bytes, 16),
+            },
+        })
+    }
+}
+
+impl Prelude {
+    pub(crate) fn parse(bytes: &[u8; PRELUDE]) -> Result<Self, BadHello> {
+        if bytes[..8] != MAGIC {
+            return Err(BadHello::Magic);
+        }
+        let length = usize::from(u16_at(bytes, 12));
+        if !(PRELUDE..=MAX_LENGTH).contains(&length) {
+            return Err(BadHello::Length(length));
+        }
+        Ok(Prelude {
+            lowest_wire: u16_at(bytes, 8),
+            highest_wire: u16_at(bytes, 10),
+            length,
+            mode: bytes[14],
+        })
+    }
+}
+
+/// Whether a padded name is one: not empty, and zeros after its end.
+pub(super) fn is_name(name: &[u8; MAX_NAME]) -> bool {
+    let end = name.iter().position(|&byte| byte == 0).unwrap_or(MAX_NAME);
+    end > 0 && name[end..].iter().all(|&byte| byte == 0)
+}
+
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(bytes[at..at + 2].try_into().expect("two bytes"))
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) const IDENTITY: Identity = Identity {
+        name: *b"search\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        version: 0x0304,
+        fingerprint: 0x1112_1314_1516_1718,
+    };
+
+    pub(crate) fn hello() -> Hello {
+        let sizes = Sizes { request: 0x0001_0000, reply: 0x0004_0000, max_message: 0x0100_0000 };
+        Hello::new(IDENTITY, Mode::Ring, sizes)
+    }
+
+    #[test]
+    fn golden_bytes_of_a_hello() {
+        let mut golden = Vec::new();
+        golden.extend_from_slice(b"gritehey");
+        golden.extend_from_slice(&[1, 0, 1, 0, 72, 0, 1, 0]);
+        golden.extend_from_slice(&[0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11]);
+        golden.extend_from_slice(&[0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0, 1, 4, 3, 0, 0]);
+        golden.extend_from_slice(b"search");
+        golden.resize(LENGTH, 0);
+        assert_eq!(hello().to_bytes()[..], golden);
+        assert_eq!(Hello::parse(&golden.try_into().unwrap()), Ok(hello()));
+    }
+
+    #[test]
+    fn what_is_no_hello_is_named() {
+        let with = |at: usize, byte: u8| {
+            let mut bytes = hello().to_bytes();
+            bytes[at] = byte;
+            Hello::parse(&bytes)
+        };
+        assert_eq!(with(0, b'G'), Err(BadHello::Magic));
+        assert_eq!(with(12, 71), Err(BadHello::Length(71)));
+        assert_eq!(with(12, 15), Err(BadHello::Length(15)));
+        assert_eq!(with(13, 4), Err(BadHello::Length(1024 + 72)));
+        assert_eq!(with(14, 3), Err(BadHello::Mode(3)));
+        assert_eq!(with(40, 0), Err(BadHello::Name));
+        assert_eq!(with(71, b'x'), Err(BadHello::Name));
+    }
+}

@@ -1,0 +1,185 @@
+//! What a daemon makes of a hello. Pure: bytes and limits in, a grant or a refusal out.
+
+use super::answer::{Refuse, RefuseCode};
+use super::hello::{Hello, LENGTH, Mode, PRELUDE, Prelude, Sizes, WIRE};
+use crate::protocol::Identity;
+use crate::shm::{MAX_CAPACITY, MIN_CAPACITY};
+
+/// What a daemon grants at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// The largest sizes, in bytes.
+    pub(crate) sizes: Sizes,
+    /// Whether this daemon has rings at all; a client that wants one gets the socket otherwise.
+    pub(crate) rings: bool,
+}
+
+/// What a connection gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) mode: Mode,
+    pub(crate) sizes: Sizes,
+    /// How many of the bytes were the hello; what follows is frames.
+    pub(crate) length: usize,
+}
+
+/// What the bytes so far amount to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// No whole hello yet.
+    Part,
+    /// A hello that is granted.
+    Granted(Grant),
+    /// A hello that is refused, or no hello.
+    Refused(Refuse),
+}
+
+/// Judges the bytes that a client has sent so far.
+pub(crate) fn judge(bytes: &[u8], ours: Identity, limits: Limits) -> Heard {
+    match try_judge(bytes, ours, limits) {
+        Ok(Some(grant)) => Heard::Granted(grant),
+        Ok(None) => Heard::Part,
+        Err(refuse) => Heard::Refused(refuse),
+    }
+}
+
+fn try_judge(bytes: &[u8], ours: Identity, limits: Limits) -> Result<Option<Grant>, Refuse> {
+    let refuse = |code, text: String| Err(Refuse { code, text });
+    let Some(prelude) = bytes.first_chunk::<PRELUDE>() else { return Ok(None) };
+    let prelude = match Prelude::parse(prelude) {
+        Ok(prelude) => prelude,
+        Err(bad) => return refuse(RefuseCode::Malformed, bad.to_string()),
+    };
+    if !(prelude.lowest_wire..=prelude.highest_wire).contains(&WIRE) {
+        let (low, high) = (prelude.lowest_wire, prelude.highest_wire);
+        return refuse(
+            RefuseCode::Version,
+            format!("the daemon speaks wire version {WIRE}, the client {low} to {high}"),
+        );
+    }
+    let Some(whole) = bytes.first_chunk::<LENGTH>() else { return Ok(None) };
+    let hello = match Hello::parse(whole) {
+        Ok(hello) => hello,
+        Err(bad) => return refuse(RefuseCode::Malformed, bad.to_string()),
+    };
+    if let Some(difference) = differ(hello.identity, ours) {
+        return refuse(RefuseCode::Version, difference);
+    }
+    Ok(Some(Grant {
+        mode: if limits.rings { hello.mode } else { Mode::Socket },
+        sizes: grant_sizes(hello.sizes, limits.sizes),
+        length: LENGTH,
+    }))
+}
+
+/// How two sides differ, if they do, in words for people.
+pub(crate) fn differ(client: Identity, daemon: Identity) -> Option<String> {
+    if client.name != daemon.name {
+        let (client, daemon) = (client.name_text(), daemon.name_text());
+        Some(format!("the daemon speaks {daemon:?}, the client {client:?}"))
+    } else if client.version != daemon.version {
+        Some(format!(
+            "the daemon speaks {} version {}, the client version {}",
+            daemon.name_text(),
+            daemon.version,
+            client.version
+        ))
+    } else if client.fingerprint != daemon.fingerprint {
+        Some(format!(
+            "both speak {} version {}, but with other type layouts: daemon {:016x}, client {:016x}",
+            daemon.name_text(),
+            daemon.version,
+            daemon.fingerprint,
+            client.fingerprint
+        ))
+    } else {
+        None
+    }
+}
+
+/// The wished sizes, as rings can have them and the limits allow them.
+pub(crate) fn grant_sizes(wished: Sizes, limits: Sizes) -> Sizes {
+    let capacity = |wished: u32, limit: u32| {
+        let wished = wished.clamp(MIN_CAPACITY, MAX_CAPACITY).next_power_of_two();
+        wished.min(limit)
+    };
+    Sizes {
+        request: capacity(wished.request, limits.request),
+        reply: capacity(wished.reply, limits.reply),
+        max_message: wished.max_message.min(limits.max_message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hello::tests::{IDENTITY, hello};
+    use super::*;
+
+    const LIMITS: Limits =
+        Limits { sizes: Sizes { request: 1 << 17, reply: 1 << 17, max_message: 1 << 20 }, rings: true };
+
+    fn refusal(bytes: &[u8], ours: Identity) -> Refuse {
+        match judge(bytes, ours, LIMITS) {
+            Heard::Refused(refuse) => refuse,
+            heard => panic!("{heard:?}"),
+        }
+    }
+
+    #[test]
+    fn a_hello_is_granted_within_the_limits() {
+        let bytes = hello().to_bytes();
+        let sizes = Sizes { request: 1 << 16, reply: 1 << 17, max_message: 1 << 20 };
+        let granted = Heard::Granted(Grant { mode: Mode::Ring, sizes, length: LENGTH });
+        assert_eq!(judge(&bytes, IDENTITY, LIMITS), granted);
+        assert_eq!(judge(&[&bytes[..], b"frames"].concat(), IDENTITY, LIMITS), granted);
+    }
+
+    #[test]
+    fn a_daemon_without_rings_grants_the_socket() {
+        let limits = Limits { rings: false, ..LIMITS };
+        let Heard::Granted(grant) = judge(&hello().to_bytes(), IDENTITY, limits) else { panic!() };
+        assert_eq!(grant.mode, Mode::Socket);
+    }
+
+    #[test]
+    fn every_part_of_a_hello_is_a_part() {
+        let bytes = hello().to_bytes();
+        for length in 0..LENGTH {
+            assert_eq!(judge(&bytes[..length], IDENTITY, LIMITS), Heard::Part, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn garbage_is_refused_as_soon_as_a_prelude_has_come() {
+        assert_eq!(refusal(b"GET / HTTP/1.1\r\n\r\n", IDENTITY).code, RefuseCode::Malformed);
+        assert_eq!(refusal(&[0xff; 16], IDENTITY).code, RefuseCode::Malformed);
+    }
+
+    #[test]
+    fn another_version_is_refused_in_words() {
+        let bytes = hello().to_bytes();
+        let text = |ours| {
+            let refuse = refusal(&bytes, ours);
+            assert_eq!(refuse.code, RefuseCode::Version);
+            refuse.text
+        };
+        assert!(text(Identity { version: 5, ..IDENTITY }).contains("the daemon speaks search version 5"));
+        assert!(text(Identity { fingerprint: 5, ..IDENTITY }).contains("daemon 0000000000000005"));
+        let mut name = IDENTITY.name;
+        name[0] = b'S';
+        assert!(text(Identity { name, ..IDENTITY }).contains("\"Search\""));
+        let mut later = bytes;
+        later[8] = 2;
+        later[10] = 3;
+        assert!(refusal(&later[..16], IDENTITY).text.contains("the client 2 to 3"));
+    }
+
+    #[test]
+    fn wished_capacities_become_powers_of_two_within_bounds() {
+        for (wished, granted) in [(0, 4096), (4096, 4096), (4097, 8192), (u32::MAX, 1 << 17)] {
+            let wished = Sizes { request: wished, reply: wished, max_message: 9 };
+            let sizes = grant_sizes(wished, LIMITS.sizes);
+            assert_eq!((sizes.request, sizes.reply, sizes.max_message), (granted, granted, 9));
+        }
+    }
+}

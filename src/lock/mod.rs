@@ -1,0 +1,114 @@
+//! The one daemon of a directory: [`DaemonLock`] is it, or knows who is.
+//!
+//! The truth is a lock that the kernel keeps on a file which is never unlinked: it is held exactly
+//! for as long as the daemon lives, whatever kills it. What stands in the file is for people, and
+//! for finding the socket; it never decides who lives. No clocks, no leases, no signals to processes.
+
+mod directory;
+mod file;
+mod record;
+mod spawn;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind};
+
+pub use record::Daemon;
+pub use spawn::Readiness;
+pub(crate) use spawn::SpawnLock;
+
+use directory::{private_directory, socket_path_in};
+use file::Holder;
+
+/// The name of the file whose lock is the truth.
+const LOCK_FILE: &str = "daemon.lock";
+
+/// The right to be the one daemon of a directory, held until dropped or until the process ends.
+///
+/// ```
+/// use libgrite_ipc::DaemonLock;
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let dir = folder.path().join("run");
+/// let lock = DaemonLock::acquire(&dir)?;
+/// let daemon = DaemonLock::read(&dir)?.expect("we are the daemon");
+/// assert_eq!(daemon.pid(), Some(std::process::id()));
+///
+/// drop(lock);
+/// assert!(DaemonLock::read(&dir)?.is_none());
+/// # Ok::<(), libgrite_ipc::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct DaemonLock {
+    /// Holds the kernel's lock for as long as it is open.
+    _file: File,
+    socket: PathBuf,
+}
+
+impl DaemonLock {
+    /// Becomes the one daemon of `directory`, which is made (mode 0700) if there is none.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Refused`]: another daemon is; the reason names its process.
+    /// - [`ErrorKind::Io`]: the directory is a link, or not ours, or open to others, or the system
+    ///   fails a call.
+    pub fn acquire(directory: impl AsRef<Path>) -> Result<Self, Error> {
+        let directory = directory.as_ref();
+        private_directory(directory)?;
+        let path = directory.join(LOCK_FILE);
+        let failed = |error: io::Error| Error::io("take the daemon's lock", error).at(&path);
+        let file = file::open(&path).map_err(failed)?;
+        if let Holder::Another = file::try_lock(&file).map_err(failed)? {
+            let holder = record::read(&file).ok().flatten().and_then(|daemon| daemon.pid());
+            let reason = match holder {
+                Some(pid) => format!("process {pid} is the daemon here"),
+                None => "another process is the daemon here".to_owned(),
+            };
+            return Err(Error::new(ErrorKind::Refused, "take the daemon's lock").at(&path).saying(reason));
+        }
+        let socket = socket_path_in(directory)?;
+        record::write(&file, &Daemon::this(socket.clone())).map_err(failed)?;
+        Ok(DaemonLock { _file: file, socket })
+    }
+
+    /// The live daemon of `directory`, if there is one. Files that a dead one left count as none.
+    ///
+    /// Asks the kernel without taking the lock, so it disturbs no daemon that is starting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] when the lock file is there but cannot be opened or asked about.
+    pub fn read(directory: impl AsRef<Path>) -> Result<Option<Daemon>, Error> {
+        let directory = directory.as_ref();
+        let path = directory.join(LOCK_FILE);
+        let failed = |error: io::Error| Error::io("ask about the daemon's lock", error).at(&path);
+        let file = match file::open_existing(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        match file::holder(&file).map_err(failed)? {
+            Holder::Nobody => Ok(None),
+            Holder::Another => {
+                // A daemon that holds the lock and has not written its record yet is alive, too.
+                let socket = socket_path_in(directory)?;
+                Ok(Some(record::read(&file).map_err(failed)?.unwrap_or_else(|| Daemon::unknown(socket))))
+            }
+        }
+    }
+
+    /// Where the daemon of this lock listens: in the directory, or, where that path is too long for
+    /// a socket, in a folder of ours in the temporary directory, under a name that follows from it.
+    pub fn socket_path(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Where the daemon of `directory` listens, whether it lives or not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] when the path is too long and there is no folder to stand in for it.
+    pub fn socket_path_in(directory: impl AsRef<Path>) -> Result<PathBuf, Error> {
+        socket_path_in(directory.as_ref())
+    }
+}

@@ -1,0 +1,247 @@
+//! Starting a daemon: one starter at a time, and a daemon that says when it is ready or why not.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use super::directory::private_directory;
+use super::file::{self, Holder};
+use crate::error::{Error, ErrorKind};
+use crate::stream::Stream;
+
+/// The name of the file whose lock starters hold.
+const SPAWN_FILE: &str = "spawn.lock";
+
+/// What a daemon says when it is ready; anything else is why it is not.
+const READY: &[u8] = b"ready\n";
+
+/// The longest reason, in bytes.
+const MAX_REASON: u64 = 4096;
+
+/// The right to start a daemon in a directory. Others look on until it is dropped.
+#[derive(Debug)]
+pub(crate) struct SpawnLock {
+    _file: File,
+}
+
+impl SpawnLock {
+    /// Takes the lock, unless somebody else is starting a daemon just now.
+    pub(crate) fn try_take(directory: &Path) -> Result<Option<Self>, Error> {
+        private_directory(directory)?;
+        let path = directory.join(SPAWN_FILE);
+        let failed = |error: io::Error| Error::io("take the lock on starting a daemon", error).at(&path);
+        let file = file::open(&path).map_err(failed)?;
+        match file::try_lock(&file).map_err(failed)? {
+            Holder::Nobody => Ok(Some(SpawnLock { _file: file })),
+            Holder::Another => Ok(None),
+        }
+    }
+
+    /// Runs `command` and waits until the daemon is ready. One that is not by then is ended.
+    ///
+    /// The daemon's standard output is the pipe through which it says so; see [`Readiness`].
+    pub(crate) fn start(&self, mut command: Command, until: Instant) -> Result<(), Error> {
+        use std::os::unix::process::CommandExt;
+
+        let failed = |error: io::Error| Error::io("start the daemon", error).at(command_path(&command));
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let theirs = std::os::fd::OwnedFd::from(theirs);
+        // A group of its own, so that an interrupt typed at the starter does not reach the daemon.
+        command
+            .stdin(Stdio::null())
+            .stdout(theirs)
+            .stderr(Stdio::null())
+            .process_group(0)
+            .env(Readiness::VARIABLE, "stdout");
+        let spawned = command.spawn();
+        let path = command_path(&command);
+        let mut child = spawned.map_err(|error| Error::io("start the daemon", error).at(&path))?;
+        // The command holds our copy of the daemon's end, which must close for its end to show.
+        drop(command);
+        let word = listen(Stream::from(std::os::fd::OwnedFd::from(ours)), until);
+        match word {
+            Ok(Some(said)) if said == READY => {
+                reap_in_time(child);
+                Ok(())
+            }
+            Ok(Some(said)) => {
+                let _ = child.wait();
+                let said = String::from_utf8_lossy(&said).trim().to_owned();
+                let reason = if said.is_empty() { "it ended without a word".to_owned() } else { said };
+                Err(Error::new(ErrorKind::NotRunning, "start the daemon").at(path).saying(reason))
+            }
+            Ok(None) => {
+                end(&mut child);
+                let error = Error::new(ErrorKind::Unresponsive, "start the daemon").at(path);
+                Err(error.saying("it was not ready in time and was ended"))
+            }
+            Err(error) => {
+                end(&mut child);
+                Err(Error::io("wait for the daemon to be ready", error).at(path))
+            }
+        }
+    }
+}
+
+fn command_path(command: &Command) -> std::path::PathBuf {
+    command.get_program().into()
+}
+
+/// Ends our own child, which has never been ready.
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Lets no zombie remain if the daemon ends before its starter does.
+fn reap_in_time(mut child: Child) {
+    // Without the thread a zombie remains until the starter ends, which harms nobody.
+    let _ = std::thread::Builder::new().name("ipc-reaper".to_owned()).spawn(move || child.wait());
+}
+
+/// What the daemon says first: a line, or all it says before it ends. Nothing if time runs out.
+fn listen(stream: Stream, until: Instant) -> io::Result<Option<Vec<u8>>> {
+    let mut said = Vec::new();
+    let mut buffer = [0; 512];
+    loop {
+        if said == READY || said.len() as u64 > MAX_REASON {
+            return Ok(Some(said));
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(Some(said)),
+            Ok(read) => said.extend_from_slice(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !stream.wait_readable(until)? {
+                    return Ok(None);
+                }
+            }
+            // The daemon has ended with words of ours unread.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Some(said)),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A daemon's word to whoever started it: ready, or why not.
+///
+/// The starter gives the daemon a socket as its standard output. A daemon calls
+/// [`ready`](Readiness::ready) once it can be reached, or [`failed`](Readiness::failed) with the
+/// reason, which its starter then reports. Started by hand, with another standard output, both do
+/// nothing.
+///
+/// ```no_run
+/// use libgrite_ipc::{DaemonLock, Grite, Readiness, Server};
+///
+/// let readiness = Readiness::of_this_process();
+/// match DaemonLock::acquire("/run/user/1000/grite") {
+///     Ok(lock) => {
+///         let server = Server::<Grite>::bind(lock.socket_path())?;
+///         readiness.ready();
+///         // server.serve(…)
+///     }
+///     Err(error) => readiness.failed(&error.to_string()),
+/// }
+/// # Ok::<(), libgrite_ipc::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Readiness {
+    starter: Option<File>,
+}
+
+impl Readiness {
+    /// The environment variable by which a daemon knows that its starter listens.
+    pub(crate) const VARIABLE: &str = "LIBGRITE_IPC_READINESS";
+
+    /// The way to this process's starter, if one listens on our standard output.
+    pub fn of_this_process() -> Self {
+        let listened = std::env::var_os(Self::VARIABLE).is_some_and(|value| value == "stdout");
+        let starter = listened.then(|| own_stdout().ok()).flatten();
+        Readiness { starter }
+    }
+
+    /// Says that clients can connect, and closes the way: nothing else may be written there.
+    pub fn ready(self) {
+        self.say(READY);
+    }
+
+    /// Says why the daemon does not start.
+    pub fn failed(self, reason: &str) {
+        self.say(format!("{}\n", reason.trim()).as_bytes());
+    }
+
+    fn say(self, words: &[u8]) {
+        let Some(mut starter) = self.starter else { return };
+        // A starter that has given up listens no more; the daemon goes its way.
+        let _ = starter.write_all(words);
+        close_own_stdout();
+    }
+}
+
+/// A copy of standard output that is closed on exec.
+fn own_stdout() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// Puts the null device in the place of standard output.
+fn close_own_stdout() {
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(null);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn start(script: &str, patience: Duration) -> Result<(), Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = SpawnLock::try_take(&folder.path().join("run")).unwrap().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        lock.start(command, Instant::now() + patience)
+    }
+
+    #[test]
+    fn a_daemon_that_says_so_is_ready() {
+        start("echo ready; exec sleep 0.2", Duration::from_secs(20)).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_fails_is_reported_with_its_own_words() {
+        let error = start("echo the disk is full; exit 1", Duration::from_secs(20)).unwrap_err();
+        assert_eq!((error.kind(), error.reason()), (ErrorKind::NotRunning, Some("the disk is full")));
+        let error = start("exit 1", Duration::from_secs(20)).unwrap_err();
+        assert_eq!(error.reason(), Some("it ended without a word"));
+    }
+
+    #[test]
+    fn a_daemon_that_is_never_ready_is_ended() {
+        let error = start("exec sleep 60", Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unresponsive);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = SpawnLock::try_take(&folder.path().join("run")).unwrap().unwrap();
+        let error = lock.start(Command::new("/nowhere/at/all"), Instant::now()).unwrap_err();
+        assert_eq!(error.path(), Some(Path::new("/nowhere/at/all")));
+    }
+
+    #[test]
+    fn one_starter_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("run");
+        let first = SpawnLock::try_take(&directory).unwrap();
+        assert!(first.is_some());
+        assert!(SpawnLock::try_take(&directory).unwrap().is_none());
+        drop(first);
+        assert!(SpawnLock::try_take(&directory).unwrap().is_some());
+    }
+}

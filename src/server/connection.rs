@@ -1,0 +1,243 @@
+//! One client, as the two threads and the responders share it.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rkyv::ser::allocator::Arena;
+
+use super::poller::Control;
+use super::reactor::Waker;
+use crate::frame::{Failure, FailureCode, Kind};
+use crate::payload::{Sink, TooLong};
+use crate::protocol::{Encoded, Protocol, encode};
+use crate::stream::{Peer, Stream};
+use crate::transport::{Broken, LocalLine, Outgoing};
+
+/// A client that has shaken hands.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    context: Context,
+    lifeline: Lifeline,
+    outbound: Mutex<Outbound>,
+    /// Replies wait for space: no more requests are read until they are gone.
+    backlogged: AtomicBool,
+    closed: AtomicBool,
+    attendant: Attendant,
+}
+
+/// Who is told when replies wait for space.
+#[derive(Debug)]
+pub(crate) enum Attendant {
+    /// Serves the connection over its rings.
+    Poller(Arc<Control>),
+    /// Serves the connection over its socket.
+    Reactor(Arc<Waker>),
+}
+
+/// What the client notices the end of.
+#[derive(Debug)]
+pub(crate) enum Lifeline {
+    Socket(Arc<Stream>),
+    /// The client is in this process.
+    Local(Arc<LocalLine>),
+}
+
+struct Outbound {
+    outgoing: Outgoing,
+    arena: Arena,
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.outgoing.fmt(f)
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(
+        context: Context,
+        lifeline: Lifeline,
+        outgoing: Outgoing,
+        attendant: Attendant,
+    ) -> Arc<Self> {
+        Arc::new(Connection {
+            context,
+            lifeline,
+            outbound: Mutex::new(Outbound { outgoing, arena: Arena::new() }),
+            backlogged: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            attendant,
+        })
+    }
+
+    pub(crate) fn session(&self) -> u64 {
+        self.context.session
+    }
+
+    /// Ends the connection for both sides; what is still under way goes nowhere.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        match &self.lifeline {
+            Lifeline::Socket(stream) => stream.shut_down(),
+            Lifeline::Local(line) => line.sever(),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether replies wait for space.
+    pub(crate) fn is_backlogged(&self) -> bool {
+        self.backlogged.load(Ordering::Acquire)
+    }
+
+    /// Moves waiting replies on; says whether none is left.
+    pub(crate) fn flush(&self) -> bool {
+        self.with_outgoing(|outgoing, _| outgoing.flush().map(|_| ()));
+        !self.is_backlogged()
+    }
+
+    /// Sends why a request has no answer.
+    pub(crate) fn fail(&self, id: u64, code: FailureCode, text: &str) {
+        let failure = Failure { code, text: text.to_owned() }.to_bytes();
+        self.send(Kind::Failure, id, |sink, _| sink.append(&failure));
+    }
+
+    fn send(
+        &self,
+        kind: Kind,
+        id: u64,
+        write: impl FnOnce(&mut dyn Sink, &mut Arena) -> Result<(), TooLong>,
+    ) {
+        let mut too_long = None;
+        self.with_outgoing(|outgoing, arena| {
+            if let Err(error) = outgoing.send(kind, id, |sink| write(sink, arena))? {
+                too_long = Some(error);
+            }
+            Ok(())
+        });
+        if let Some(too_long) = too_long {
+            // A failure's own text always fits: it is shorter than any frame of any ring.
+            self.fail(id, FailureCode::TooLarge, &format!("the answer: {too_long}"));
+        }
+    }
+
+    /// Works on the way out, and sees to what is left waiting there.
+    fn with_outgoing(&self, work: impl FnOnce(&mut Outgoing, &mut Arena) -> Result<(), Broken>) {
+        if self.is_closed() {
+            return;
+        }
+        let mut outbound = self.lock();
+        let Outbound { outgoing, arena } = &mut *outbound;
+        if work(outgoing, arena).is_err() {
+            drop(outbound);
+            self.close();
+            return;
+        }
+        outgoing.announce();
+        let backlogged = outgoing.has_backlog();
+        if self.backlogged.swap(backlogged, Ordering::AcqRel) != backlogged && backlogged {
+            match &self.attendant {
+                Attendant::Poller(control) => control.nudge(),
+                Attendant::Reactor(waker) => waker.watch(self.session()),
+            }
+        }
+    }
+
+    /// The way out, for the poller's sleep on space.
+    pub(super) fn with_sender<T>(&self, work: impl FnOnce(&mut Outgoing) -> T) -> T {
+        work(&mut self.lock().outgoing)
+    }
+
+    /// A handler's panic in the middle of an encoding leaves the way out as it was before.
+    fn lock(&self) -> MutexGuard<'_, Outbound> {
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub(crate) session: u64,
+    pub(crate) peer: Peer,
+    pub(crate) ring: bool,
+}
+
+impl Context {
+    /// Names the connection: unique for as long as the server lives.
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// The client's process, where the system tells; it may have ended meanwhile.
+    pub fn peer_process(&self) -> Option<u32> {
+        self.peer.pid
+    }
+
+    /// Whether the request came through a ring.
+    pub fn uses_ring(&self) -> bool {
+        self.ring
+    }
+}
+
+/// Answers one request, once, from any thread.
+///
+/// Dropped without an answer, it answers with an error, so that nobody waits for ever.
+#[must_use = "a responder that is dropped answers with an error"]
+pub struct Responder<P: Protocol> {
+    connection: Arc<Connection>,
+    id: u64,
+    answered: bool,
+    _protocol: PhantomData<fn() -> P>,
+}
+
+impl<P: Protocol> Responder<P> {
+    pub(super) fn new(connection: Arc<Connection>, id: u64) -> Self {
+        Responder { connection, id, answered: false, _protocol: PhantomData }
+    }
+
+    /// Who asks.
+    pub fn context(&self) -> &Context {
+        &self.connection.context
+    }
+
+    /// Answers with `response`, archived straight into the client's ring where it fits there.
+    ///
+    /// A client that is gone is no error: nobody waits. A response longer than the connection's
+    /// `max_message` reaches the client as [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge).
+    pub fn reply(mut self, response: &P::Response) {
+        self.answered = true;
+        self.connection.send(Kind::Reply, self.id, |sink, arena| encode(response, sink, arena));
+    }
+
+    /// Answers with bytes that were archived before: one copy.
+    pub fn reply_encoded(mut self, response: &Encoded<P::Response>) {
+        self.answered = true;
+        self.connection.send(Kind::Reply, self.id, |sink, _| sink.append(response.as_bytes()));
+    }
+}
+
+impl<P: Protocol> Drop for Responder<P> {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        if std::thread::panicking() {
+            self.connection.fail(self.id, FailureCode::Panicked, "the request's handler panicked");
+        } else {
+            self.connection.fail(self.id, FailureCode::Dropped, "the request's handler gave no answer");
+        }
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Responder<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responder")
+            .field("context", self.context())
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,116 @@
+//! The socket file: made under another name, closed to others from its first moment, renamed into
+//! place, and removed by who made it.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{SocketAddrUnix, bind, listen};
+
+use crate::error::Error;
+use crate::stream::{Stream, new_socket};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// A listening socket, and the file that leads to it.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: OwnedFd,
+    path: PathBuf,
+    /// The file's inode, so that only our own file is removed.
+    inode: u64,
+}
+
+impl Listener {
+    pub(super) fn bind(path: &Path) -> Result<Self, Error> {
+        let failed = |tried: &'static str| move |error: io::Error| Error::io(tried, error).at(path);
+        refuse_what_must_stay(path)?;
+        let socket = new_socket().map_err(failed("make the daemon's socket"))?;
+        // Where the system heeds it, the file is closed to others before it exists.
+        let _ = rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR);
+        // Shorter than most names, so that it fits where the name fits.
+        let temporary = path.with_file_name(format!(".{:x}", std::process::id()));
+        let _ = fs::remove_file(&temporary);
+        let made = || -> io::Result<u64> {
+            bind(&socket, &SocketAddrUnix::new(&temporary)?)?;
+            fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600))?;
+            listen(&socket, BACKLOG)?;
+            let inode = fs::symlink_metadata(&temporary)?.ino();
+            // The name itself must fit as well, or nobody could connect to it.
+            SocketAddrUnix::new(path)?;
+            fs::rename(&temporary, path)?;
+            Ok(inode)
+        };
+        match made() {
+            Ok(inode) => Ok(Listener { socket, path: path.to_path_buf(), inode }),
+            Err(error) => {
+                let _ = fs::remove_file(&temporary);
+                Err(failed("listen on the daemon's socket")(error))
+            }
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next connection, if one waits.
+    pub(super) fn accept(&self) -> Result<Stream, Errno> {
+        accept(&self.socket).map(Stream::from)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn accept(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+    use rustix::net::SocketFlags;
+    rustix::net::accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn accept(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let accepted = rustix::net::accept(socket)?;
+    rustix::io::fcntl_setfd(&accepted, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&accepted, rustix::fs::OFlags::NONBLOCK)?;
+    Ok(accepted)
+}
+
+/// A live daemon's socket stays, and so does whatever is no socket. A link is replaced, not followed.
+fn refuse_what_must_stay(path: &Path) -> Result<(), Error> {
+    let refuse = |reason: &str| {
+        Err(Error::io("listen on the daemon's socket", io::Error::from(io::ErrorKind::AddrInUse))
+            .at(path)
+            .saying(reason))
+    };
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if found.file_type().is_socket() {
+        match Stream::connect(path, std::time::Instant::now()) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+            // Gone meanwhile, or a backlog that is full: the latter is a live daemon.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            _ => refuse("a live daemon listens there"),
+        }
+    } else if found.file_type().is_symlink() {
+        Ok(())
+    } else {
+        refuse("something else than a socket is there")
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

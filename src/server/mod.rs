@@ -1,0 +1,181 @@
+//! Answering: [`Server`] serves any number of clients, over rings and over the socket.
+//!
+//! Two threads share the work. The **poller** sweeps all rings in turn and answers what it finds;
+//! when they stay empty it sleeps on all of them at once. The **reactor** accepts, shakes hands,
+//! serves the connections over the socket, and watches the lifelines of those over rings. Each calls
+//! the handler itself, so no request changes threads on its way.
+
+mod builder;
+mod connection;
+mod events;
+mod incoming;
+mod listener;
+mod poller;
+mod reactor;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use rkyv::Archived;
+
+use crate::error::Error;
+use crate::payload::Bytes;
+use crate::protocol::{Protocol, check};
+
+pub use builder::ServerBuilder;
+pub use connection::{Context, Responder};
+pub use incoming::{Incoming, Request};
+pub use reactor::ServerHandle;
+
+pub(crate) use connection::{Attendant, Connection, Lifeline};
+pub(crate) use poller::{Control, Note, Poller, Port};
+
+use listener::Listener;
+use reactor::{Reactor, Shared};
+
+/// A daemon's end: listens on a socket and answers the protocol `P`.
+///
+/// ```no_run
+/// # use libgrite_ipc::{Protocol, wire};
+/// # wire! { pub struct Query { pub text: String } pub struct Hits { pub count: u32 } }
+/// # enum Search {}
+/// # impl Protocol for Search { type Request = Query; type Response = Hits;
+/// #     const NAME: &'static str = "search"; const VERSION: u16 = 1; }
+/// # fn main() -> Result<(), libgrite_ipc::Error> {
+/// use libgrite_ipc::{DaemonLock, Server};
+///
+/// let lock = DaemonLock::acquire("/run/user/1000/search")?;
+/// let server = Server::<Search>::bind(lock.socket_path())?;
+/// server.serve(|query, _cx| Hits { count: query.text.len() as u32 })?;
+/// # Ok(()) }
+/// ```
+pub struct Server<P: Protocol> {
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+    _protocol: PhantomData<fn() -> P>,
+}
+
+impl<P: Protocol> Server<P> {
+    /// Listens at `path` with the defaults of [`ServerBuilder`].
+    ///
+    /// # Errors
+    /// As [`ServerBuilder::bind`].
+    pub fn bind(path: impl AsRef<Path>) -> Result<Self, Error> {
+        ServerBuilder::new().bind(path)
+    }
+
+    /// Starts from the defaults: limits and waiting can be chosen.
+    pub fn builder() -> ServerBuilder<P> {
+        ServerBuilder::new()
+    }
+
+    /// Where this server listens.
+    pub fn path(&self) -> &Path {
+        self.listener.path()
+    }
+
+    /// A handle with which any thread can end [`serve`](Self::serve).
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle::new(Arc::clone(&self.shared))
+    }
+
+    /// Answers requests with what `handler` returns, until a [`ServerHandle`] stops it or nobody
+    /// was connected for the builder's idle time.
+    ///
+    /// The handler runs on two threads, at once if requests come over rings and over sockets. While
+    /// it runs, other clients of the same thread wait. A handler that panics answers its request
+    /// with an error, and the daemon lives.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the system fails the reactor.
+    pub fn serve<H>(&self, handler: H) -> Result<(), Error>
+    where
+        H: Fn(&Archived<P::Request>, &Context) -> P::Response + Sync,
+    {
+        self.serve_with(|request, responder| {
+            let response = handler(request, responder.context());
+            responder.reply(&response);
+        })
+    }
+
+    /// As [`serve`](Self::serve), but the handler answers through a [`Responder`]: with bytes that
+    /// were archived before, from another thread, or later.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub fn serve_with<H>(&self, handler: H) -> Result<(), Error>
+    where
+        H: Fn(&Archived<P::Request>, Responder<P>) + Sync,
+    {
+        let answer = |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
+            answer::<P>(&handler, connection, id, bytes);
+        };
+        std::thread::scope(|scope| {
+            let shared = &self.shared;
+            let poller =
+                std::thread::Builder::new().name("ipc-poller".to_owned()).spawn_scoped(scope, || {
+                    let mut poller = Poller::new(Arc::clone(shared.control()), shared.wait());
+                    while let Some(arrival) = poller.next() {
+                        answer(&arrival.connection, arrival.id, poller.message(&arrival));
+                    }
+                });
+            poller.map_err(|error| Error::io("start the poller's thread", error))?;
+            let served = Reactor::new(shared, &self.listener).and_then(|reactor| reactor.run(&answer));
+            shared.control().tell(Note::Stop);
+            served.map_err(|error| Error::io("wait for clients", error).at(self.path()))
+        })
+    }
+
+    /// The requests one by one, for a loop that owns its state.
+    ///
+    /// ```no_run
+    /// # use libgrite_ipc::{Protocol, Server, wire};
+    /// # wire! { pub struct Add { pub number: u64 } pub struct Sum { pub sum: u64 } }
+    /// # enum Adder {}
+    /// # impl Protocol for Adder { type Request = Add; type Response = Sum;
+    /// #     const NAME: &'static str = "adder"; const VERSION: u16 = 1; }
+    /// # fn main() -> Result<(), libgrite_ipc::Error> {
+    /// let server = Server::<Adder>::bind("/run/user/1000/adder.sock")?;
+    /// let mut sum = 0;
+    /// for request in server.incoming()? {
+    ///     sum += request.number.to_native();
+    ///     request.reply(&Sum { sum });
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) when a thread cannot be started.
+    pub fn incoming(&self) -> Result<Incoming<'_, P>, Error> {
+        Incoming::start(self)
+    }
+}
+
+/// Lets the handler answer one request. A request that is no valid archive ends its connection; a
+/// handler's panic ends nothing, since its responder answers for it while the panic unwinds.
+pub(crate) fn answer<P: Protocol>(
+    handler: &(impl Fn(&Archived<P::Request>, Responder<P>) + ?Sized),
+    connection: &Arc<Connection>,
+    id: u64,
+    bytes: &Bytes,
+) {
+    match check::<P::Request>(bytes) {
+        Ok(request) => {
+            let responder = Responder::new(Arc::clone(connection), id);
+            let _ = catch_unwind(AssertUnwindSafe(|| handler(request, responder)));
+        }
+        Err(_) => connection.close(),
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Server<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("protocol", &P::NAME)
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,525 @@
+//! The reactor: accepts, shakes hands, serves connections over the socket, and watches lifelines.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::connection::{Attendant, Connection, Context, Lifeline};
+use super::events::{Events, Interest};
+use super::listener::Listener;
+use super::poller::{Control, MAX_PORTS, Note, Port};
+use crate::frame::Kind;
+use crate::handshake::{self, Answer, Grant, Heard, Mode, Refuse, RefuseCode, Sizes, Welcome, judge};
+use crate::payload::Bytes;
+use crate::protocol::Identity;
+use crate::stream::{Peer, Stream, own_uid};
+use crate::transport::{Inbox, Outbox, Outgoing};
+use crate::wait::WaitStrategy;
+
+/// What a server allows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Clients that have shaken hands.
+    pub(crate) connections: usize,
+    /// Connections that have not.
+    pub(crate) unauthenticated: usize,
+    pub(crate) sizes: Sizes,
+    /// For the whole handshake.
+    pub(crate) handshake: Duration,
+    /// Without any connection, before the server ends by itself.
+    pub(crate) idle: Option<Duration>,
+}
+
+/// What the server's threads and handles share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    identity: Identity,
+    limits: Limits,
+    wait: WaitStrategy,
+    control: Arc<Control>,
+    waker: Arc<Waker>,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(identity: Identity, limits: Limits, wait: WaitStrategy) -> io::Result<Self> {
+        Ok(Shared {
+            identity,
+            limits,
+            wait,
+            control: Arc::default(),
+            waker: Arc::new(Waker::new()?),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    pub(crate) fn wait(&self) -> WaitStrategy {
+        self.wait
+    }
+}
+
+/// Ends a server from any thread.
+#[derive(Clone, Debug)]
+pub struct ServerHandle(Arc<Shared>);
+
+impl ServerHandle {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        ServerHandle(shared)
+    }
+
+    /// Makes [`Server::serve`](super::Server::serve) answer what has come and return.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+}
+
+/// The way to the reactor.
+#[derive(Debug)]
+pub(crate) struct Waker {
+    /// Sessions whose replies wait for space in their socket.
+    watched: Mutex<Vec<u64>>,
+    near: UnixStream,
+    far: UnixStream,
+}
+
+impl Waker {
+    fn new() -> io::Result<Self> {
+        let (near, far) = UnixStream::pair()?;
+        near.set_nonblocking(true)?;
+        far.set_nonblocking(true)?;
+        Ok(Waker { watched: Mutex::default(), near, far })
+    }
+
+    /// Makes the reactor wait for space in the socket of this session.
+    pub(super) fn watch(&self, session: u64) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // A full socket wakes the reactor as well as another byte would.
+        let _ = io::Write::write(&mut &self.near, &[1]);
+    }
+
+    fn take(&self) -> Vec<u64> {
+        let mut bytes = [0; 64];
+        while matches!(io::Read::read(&mut &self.far, &mut bytes), Ok(1..)) {}
+        std::mem::take(&mut *self.watched.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Answers a request: which connection, which id, which bytes.
+pub(crate) type AnswerRequest<'a> = dyn Fn(&Arc<Connection>, u64, &Bytes) + Sync + 'a;
+
+const LISTENER: u64 = 0;
+const WAKER: u64 = 1;
+/// The first token of a connection. Each has two: itself and, one higher, its process.
+const FIRST_CONNECTION: u64 = 2;
+
+/// How long no connection is accepted after the system had no descriptors or memory for one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many requests of one connection are answered before the next has its turn.
+const BATCH: u32 = 16;
+
+/// The state of the thread that waits on sockets.
+pub(crate) struct Reactor<'a> {
+    shared: &'a Shared,
+    listener: &'a Listener,
+    events: Events,
+    /// Connections by token.
+    entries: HashMap<u64, Entry>,
+    /// Unfinished handshakes by token, so by age.
+    greeting: BTreeMap<u64, Instant>,
+    next_token: u64,
+    /// Clients over rings.
+    ports: usize,
+    /// No connection is accepted before.
+    accept_after: Option<Instant>,
+    /// Sockets that may hold more requests than their turn allowed.
+    unfinished: Vec<u64>,
+    /// Since when nobody is connected.
+    idle_since: Instant,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// Has not said who it is.
+    Greeting { stream: Arc<Stream>, peer: Peer, bytes: Vec<u8> },
+    /// Speaks over rings, with the poller.
+    Ring { connection: Arc<Connection>, stream: Arc<Stream>, process: Option<OwnedFd> },
+    /// Speaks over its socket, with this thread.
+    Socket { connection: Arc<Connection>, stream: Arc<Stream>, inbox: Inbox, interest: Interest },
+}
+
+impl Entry {
+    fn stream(&self) -> &Arc<Stream> {
+        match self {
+            Entry::Greeting { stream, .. } | Entry::Ring { stream, .. } | Entry::Socket { stream, .. } => {
+                stream
+            }
+        }
+    }
+}
+
+impl<'a> Reactor<'a> {
+    pub(crate) fn new(shared: &'a Shared, listener: &'a Listener) -> io::Result<Self> {
+        let mut events = Events::new()?;
+        events.add(listener, LISTENER, Interest::Read)?;
+        events.add(&shared.waker.far, WAKER, Interest::Read)?;
+        Ok(Reactor {
+            shared,
+            listener,
+            events,
+            entries: HashMap::new(),
+            greeting: BTreeMap::new(),
+            next_token: FIRST_CONNECTION,
+            ports: 0,
+            accept_after: None,
+            unfinished: Vec::new(),
+            idle_since: Instant::now(),
+        })
+    }
+
+    /// Serves until the server stops or has been idle for long enough.
+    pub(crate) fn run(mut self, answer: &AnswerRequest<'_>) -> io::Result<()> {
+        while !self.is_over() {
+            let until = self.next_deadline();
+            for token in self.events.wait(until)? {
+                match token {
+                    LISTENER => self.accept()?,
+                    WAKER => self.heed()?,
+                    token => self.attend(token & !1, answer),
+                }
+            }
+            for token in std::mem::take(&mut self.unfinished) {
+                self.attend(token, answer);
+            }
+            self.expire()?;
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        let idle = self.entries.is_empty()
+            && self.shared.limits.idle.is_some_and(|limit| self.idle_since.elapsed() >= limit);
+        idle || self.shared.stopping.load(Ordering::Acquire)
+    }
+
+    /// When there is something to do even if nobody speaks.
+    fn next_deadline(&self) -> Option<Instant> {
+        if !self.unfinished.is_empty() {
+            return Some(Instant::now());
+        }
+        let idle = self.shared.limits.idle.filter(|_| self.entries.is_empty());
+        // The oldest handshake ends first: all have the same time.
+        let handshake = self.greeting.values().next().copied();
+        [handshake, self.accept_after, idle.map(|idle| self.idle_since + idle)].into_iter().flatten().min()
+    }
+
+    /// Closes handshakes whose time is up, and accepts again after a pause.
+    fn expire(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        while let Some((&token, &deadline)) = self.greeting.iter().next() {
+            if deadline > now {
+                break;
+            }
+            self.remove(token);
+        }
+        if self.accept_after.is_some_and(|after| after <= now) {
+            self.accept_after = None;
+            self.events.change(self.listener, LISTENER, Interest::Read)?;
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        loop {
+            match self.listener.accept() {
+                Ok(stream) => self.greet(stream),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    self.accept_after = Some(Instant::now() + ACCEPT_PAUSE);
+                    return self.events.change(self.listener, LISTENER, Interest::Nothing);
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Takes in a new connection of our own user.
+    fn greet(&mut self, stream: Stream) {
+        let Ok(peer) = stream.peer() else { return };
+        if peer.uid != own_uid() {
+            let text = format!("this daemon serves user {} only", own_uid());
+            self.refuse(&stream, Refuse { code: RefuseCode::Foreign, text });
+            return;
+        }
+        if self.greeting.len() >= self.shared.limits.unauthenticated
+            && let Some((&oldest, _)) = self.greeting.iter().next()
+        {
+            self.remove(oldest);
+        }
+        let token = self.next_token;
+        self.next_token += 2;
+        if self.events.add(&stream, token, Interest::Read).is_err() {
+            return;
+        }
+        let entry = Entry::Greeting { stream: Arc::new(stream), peer, bytes: Vec::new() };
+        self.entries.insert(token, entry);
+        self.greeting.insert(token, Instant::now() + self.shared.limits.handshake);
+    }
+
+    /// Sends a refusal as far as it goes at once: who is refused gets no more of our time.
+    fn refuse(&self, stream: &Stream, refuse: Refuse) {
+        let answer = Answer { identity: self.shared.identity, verdict: Err(refuse) };
+        let _ = stream.write(&answer.to_bytes());
+    }
+
+    fn remove(&mut self, token: u64) {
+        self.greeting.remove(&token);
+        let Some(entry) = self.entries.remove(&token) else { return };
+        self.events.remove(entry.stream(), token);
+        match entry {
+            Entry::Greeting { .. } => {}
+            Entry::Ring { connection, process, .. } => {
+                if let Some(process) = &process {
+                    self.events.remove(process, token + 1);
+                }
+                connection.close();
+                self.ports -= 1;
+                self.shared.control.tell(Note::Left(connection.session()));
+            }
+            Entry::Socket { connection, .. } => connection.close(),
+        }
+        if self.entries.is_empty() {
+            self.idle_since = Instant::now();
+        }
+    }
+
+    /// Waits for space in the sockets whose replies need it.
+    fn heed(&mut self) -> io::Result<()> {
+        for session in self.shared.waker.take() {
+            if let Some(Entry::Socket { stream, interest, .. }) = self.entries.get_mut(&session) {
+                *interest = Interest::Write;
+                self.events.change(stream, session, Interest::Write)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what a connection wants done.
+    fn attend(&mut self, token: u64, answer: &AnswerRequest<'_>) {
+        match self.entries.get_mut(&token) {
+            Some(Entry::Greeting { .. }) => self.listen_to(token, answer),
+            // A client over rings says nothing here: it is gone, or breaks the rules.
+            Some(Entry::Ring { .. }) => self.remove(token),
+            Some(Entry::Socket { .. }) => self.serve(token, answer),
+            None => {}
+        }
+    }
+
+    /// Reads on in a hello, and judges it.
+    fn listen_to(&mut self, token: u64, answer: &AnswerRequest<'_>) {
+        let limits = handshake::Limits { sizes: self.shared.limits.sizes, rings: self.has_rings() };
+        let Some(Entry::Greeting { stream, bytes, .. }) = self.entries.get_mut(&token) else { return };
+        let stream = Arc::clone(stream);
+        let mut buffer = [0; handshake::MAX_LENGTH];
+        match stream.read_refusing(&mut buffer) {
+            Ok((0, _)) | Ok((_, true)) => return self.remove(token),
+            Ok((read, false)) => bytes.extend_from_slice(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(_) => return self.remove(token),
+        }
+        match judge(bytes, self.shared.identity, limits) {
+            Heard::Part => {}
+            Heard::Refused(refuse) => {
+                self.refuse(&stream, refuse);
+                self.remove(token);
+            }
+            Heard::Granted(grant) => self.welcome(token, grant, answer),
+        }
+    }
+
+    /// Whether this system has rings, and the poller room for one more client.
+    #[cfg(all(target_os = "linux", not(grite_portable)))]
+    fn has_rings(&self) -> bool {
+        self.ports < MAX_PORTS && crate::wait::can_sleep_on_many()
+    }
+
+    /// Whether this system has rings.
+    #[cfg(not(all(target_os = "linux", not(grite_portable))))]
+    fn has_rings(&self) -> bool {
+        false
+    }
+
+    /// Makes a connection of a handshake.
+    fn welcome(&mut self, token: u64, grant: Grant, answer: &AnswerRequest<'_>) {
+        self.greeting.remove(&token);
+        let established = self.entries.len() - self.greeting.len() - 1;
+        let Some(Entry::Greeting { stream, peer, bytes }) = self.entries.remove(&token) else { return };
+        let context = Context { session: token, peer, ring: grant.mode == Mode::Ring };
+        let entry = if established >= self.shared.limits.connections {
+            let text = format!("{established} clients are connected, which is the limit");
+            Err(Refuse { code: RefuseCode::Limit, text })
+        } else {
+            match grant.mode {
+                Mode::Ring => self.over_rings(context, &stream, grant, &bytes[grant.length..]),
+                Mode::Socket => Ok(self.over_socket(context, &stream, grant, &bytes[grant.length..])),
+            }
+        };
+        match entry {
+            Ok(entry) => {
+                self.entries.insert(token, entry);
+                if grant.mode == Mode::Socket {
+                    self.serve(token, answer);
+                }
+            }
+            Err(refuse) => {
+                self.refuse(&stream, refuse);
+                self.events.remove(&stream, token);
+            }
+        }
+    }
+
+    fn answer_with(&self, session: u64, grant: Grant) -> [u8; handshake::ANSWER_LENGTH] {
+        let welcome = Welcome { mode: grant.mode, session, sizes: grant.sizes, in_flight: 1 };
+        Answer { identity: self.shared.identity, verdict: Ok(welcome) }.to_bytes()
+    }
+
+    fn over_socket(&self, context: Context, stream: &Arc<Stream>, grant: Grant, already: &[u8]) -> Entry {
+        let limit = grant.sizes.max_message as usize;
+        let mut outbox = Outbox::new(Arc::clone(stream), limit);
+        outbox.preface(&self.answer_with(context.session, grant));
+        Entry::Socket {
+            connection: Connection::new(
+                context,
+                Lifeline::Socket(Arc::clone(stream)),
+                Outgoing::Socket(outbox),
+                Attendant::Reactor(Arc::clone(&self.shared.waker)),
+            ),
+            stream: Arc::clone(stream),
+            inbox: Inbox::new(Arc::clone(stream), limit, already),
+            interest: Interest::Read,
+        }
+    }
+
+    /// Answers the requests that came over a socket, a batch at most.
+    fn serve(&mut self, token: u64, answer: &AnswerRequest<'_>) {
+        let Some(Entry::Socket { connection, stream, inbox, interest }) = self.entries.get_mut(&token) else {
+            return;
+        };
+        let mut answered = 0;
+        let alive = loop {
+            if connection.is_closed() {
+                break false;
+            }
+            // Goes first for the answer to the hello, which may be all there is to send.
+            if answered > 0 && connection.is_backlogged() && !connection.flush() {
+                break true;
+            }
+            if answered == BATCH {
+                self.unfinished.push(token);
+                break true;
+            }
+            match inbox.poll() {
+                Ok(Some((Kind::Request, id))) => answer(connection, id, inbox.message()),
+                Ok(None) => break true,
+                Ok(Some(_)) | Err(_) => break false,
+            }
+            answered += 1;
+        };
+        if !alive {
+            return self.remove(token);
+        }
+        let wanted = if connection.flush() { Interest::Read } else { Interest::Write };
+        if *interest != wanted {
+            *interest = wanted;
+            if self.events.change(stream, token, wanted).is_err() {
+                return self.remove(token);
+            }
+            // Requests that were read before the backlog wait in the inbox.
+            self.unfinished.push(token);
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", not(grite_portable)))]
+impl Reactor<'_> {
+    /// Makes both regions, sends them, and hands the connection to the poller.
+    fn over_rings(
+        &mut self,
+        context: Context,
+        stream: &Arc<Stream>,
+        grant: Grant,
+        already: &[u8],
+    ) -> Result<Entry, Refuse> {
+        use std::os::fd::AsFd;
+
+        use crate::channel::Sender;
+        use crate::ring::Regions;
+        use crate::shm::{Role, create};
+
+        if !already.is_empty() {
+            let text = "frames on the socket of a client that asks for rings".to_owned();
+            return Err(Refuse { code: RefuseCode::Malformed, text });
+        }
+        let scarce = |error: io::Error| Refuse {
+            code: RefuseCode::Resources,
+            text: format!("no memory for the rings: {error}"),
+        };
+        let (daemon, ours) = create(Role::Daemon, grant.sizes.reply).map_err(scarce)?;
+        let (client, theirs) = create(Role::Client, grant.sizes.request).map_err(scarce)?;
+        let regions = Regions { ours, theirs };
+        let token = context.session;
+        // Its end is noticed even while a forked child keeps the socket open.
+        let process = context.peer.pid.and_then(|pid| open_process(pid).ok());
+        if let Some(process) = &process {
+            self.events.add(process, token + 1, Interest::Read).map_err(scarce)?;
+        }
+        let answer = self.answer_with(token, grant);
+        let limit = grant.sizes.max_message as usize;
+        let connection = Connection::new(
+            context,
+            Lifeline::Socket(Arc::clone(stream)),
+            Outgoing::Ring(Box::new(Sender::new(regions.clone(), 0, limit))),
+            Attendant::Poller(Arc::clone(&self.shared.control)),
+        );
+        // The poller knows the client before the client knows of its rings.
+        self.shared.control.tell(Note::Arrived(Port::new(Arc::clone(&connection), regions, limit)));
+        self.ports += 1;
+        let entry = Entry::Ring { connection, stream: Arc::clone(stream), process };
+        if stream.write_with(&answer, [daemon.as_fd(), client.as_fd()]).is_err() {
+            // It has gone already: the reactor hears of that as of any other end.
+            stream.shut_down();
+        }
+        Ok(entry)
+    }
+}
+
+#[cfg(all(target_os = "linux", not(grite_portable)))]
+fn open_process(pid: u32) -> io::Result<OwnedFd> {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+#[cfg(not(all(target_os = "linux", not(grite_portable))))]
+impl Reactor<'_> {
+    fn over_rings(&mut self, _: Context, _: &Arc<Stream>, _: Grant, _: &[u8]) -> Result<Entry, Refuse> {
+        Err(Refuse { code: RefuseCode::Resources, text: "this system has no rings".to_owned() })
+    }
+}

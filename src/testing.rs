@@ -1,0 +1,100 @@
+//! A client and its server in one process, for tests and embedding: no process, no socket, no files.
+//!
+//! The pair speaks through the same rings as two processes do, only that they lie on the heap. The
+//! same frames, checks, errors and deadlines apply.
+//!
+//! ```
+//! use libgrite_ipc::{Protocol, testing, wire};
+//!
+//! wire! {
+//!     pub struct Query { pub prefix: String }
+//!     pub struct Hits { pub words: Vec<String> }
+//! }
+//! enum Search {}
+//! impl Protocol for Search {
+//!     type Request = Query;
+//!     type Response = Hits;
+//!     const NAME: &'static str = "search";
+//!     const VERSION: u16 = 1;
+//! }
+//!
+//! # fn main() -> Result<(), libgrite_ipc::Error> {
+//! let words = ["sail", "salt", "sand"];
+//! let mut client = testing::pair::<Search>(move |query, _cx| {
+//!     let fits = |word: &&str| word.starts_with(query.prefix.as_str());
+//!     Hits { words: words.into_iter().filter(fits).map(str::to_owned).collect() }
+//! });
+//! let hits = client.send(&Query { prefix: "sa".to_owned() })?;
+//! assert_eq!(hits.words.len(), 3);
+//! # Ok(()) }
+//! ```
+
+use std::sync::Arc;
+
+use rkyv::Archived;
+
+use crate::channel::{Receiver, Sender};
+use crate::client::{self, Client, ClientBuilder};
+use crate::protocol::Protocol;
+use crate::ring::Regions;
+use crate::server::{self, Attendant, Connection, Context, Control, Note, Poller, Port, Responder};
+use crate::shm::Region;
+use crate::stream::{Peer, own_uid};
+use crate::transport::{Incoming, LocalLine, Outgoing};
+use crate::wait::WaitStrategy;
+
+/// A client whose requests `handler` answers on a thread of its own, until the client is dropped.
+pub fn pair<P: Protocol>(
+    handler: impl Fn(&Archived<P::Request>, &Context) -> P::Response + Send + Sync + 'static,
+) -> Client<P> {
+    pair_with(&ClientBuilder::new(), handler)
+}
+
+/// As [`pair`], with the sizes, the timeout and the waiting of `builder`.
+///
+/// # Panics
+/// When the system starts no thread.
+pub fn pair_with<P: Protocol>(
+    builder: &ClientBuilder<P>,
+    handler: impl Fn(&Archived<P::Request>, &Context) -> P::Response + Send + Sync + 'static,
+) -> Client<P> {
+    let sizes = builder.granted_sizes();
+    let limit = sizes.max_message as usize;
+    let (requests, replies) = (Region::on_heap(sizes.request), Region::on_heap(sizes.reply));
+    let near = Regions { ours: requests.clone(), theirs: replies.clone() };
+    let far = Regions { ours: replies, theirs: requests };
+
+    let control = Arc::<Control>::default();
+    let line = {
+        let control = Arc::clone(&control);
+        Arc::new(LocalLine::new(move || control.tell(Note::Stop)))
+    };
+    let connection = Connection::new(
+        Context { session: 1, peer: Peer { uid: own_uid(), pid: Some(std::process::id()) }, ring: true },
+        server::Lifeline::Local(Arc::clone(&line)),
+        Outgoing::Ring(Box::new(Sender::new(far.clone(), 0, limit))),
+        Attendant::Poller(Arc::clone(&control)),
+    );
+    control.tell(Note::Arrived(Port::new(connection, far, limit)));
+    let serve = move || {
+        let handler = |request: &Archived<P::Request>, responder: Responder<P>| {
+            let response = handler(request, responder.context());
+            responder.reply(&response);
+        };
+        let mut poller = Poller::new(control, WaitStrategy::Adaptive);
+        while let Some(arrival) = poller.next() {
+            server::answer::<P>(&handler, &arrival.connection, arrival.id, poller.message(&arrival));
+        }
+    };
+    let thread = std::thread::Builder::new().name("ipc-pair".to_owned());
+    thread.spawn(serve).expect("the system starts a thread for the pair's server");
+
+    builder.client(
+        client::Welcomed {
+            outgoing: Outgoing::Ring(Box::new(Sender::new(near.clone(), 0, limit))),
+            incoming: Incoming::Ring(Box::new(Receiver::new(near, 0, limit))),
+            lifeline: client::Lifeline::Local(line),
+        },
+        None,
+    )
+}

@@ -1,0 +1,263 @@
+//! Frames over the socket: the same frames as in a ring, one after the other.
+//!
+//! A message is one frame whatever its length, so there are no fragments, skips and aborts here.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{BadFrame, Broken, Interrupted};
+use crate::frame::{self, ALIGN, HEADER, Header, Kind};
+use crate::payload::{Bytes, Limited, Sink, TooLong};
+use crate::stream::Stream;
+use crate::wait::Deadline;
+
+/// The sending half.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    stream: Arc<Stream>,
+    max_message: usize,
+    /// Whole frames, front first.
+    frames: Bytes,
+    /// How much of them the socket has taken.
+    sent: usize,
+}
+
+impl Outbox {
+    pub(crate) fn new(stream: Arc<Stream>, max_message: usize) -> Self {
+        Outbox { stream, max_message, frames: Bytes::new(), sent: 0 }
+    }
+
+    /// Puts bytes that are no frame in front of the first one: a hello or an answer.
+    pub(crate) fn preface(&mut self, bytes: &[u8]) {
+        assert!(self.frames.is_empty(), "nothing was sent yet");
+        self.frames.extend_from_slice(bytes);
+    }
+
+    pub(super) fn send(
+        &mut self,
+        kind: Kind,
+        id: u64,
+        write: impl FnOnce(&mut dyn Sink) -> Result<(), TooLong>,
+    ) -> Result<Result<(), TooLong>, Broken> {
+        let start = self.frames.len();
+        self.frames.extend_from_slice(&[0; HEADER]);
+        let mut payload = Behind { bytes: &mut self.frames, start: start + HEADER, limit: self.max_message };
+        if let Err(too_long) = write(&mut payload) {
+            self.frames.resize(start, 0);
+            return Ok(Err(too_long));
+        }
+        let length = self.frames.len() - start - HEADER;
+        let header = Header { length: length as u32, kind, more: false, id };
+        self.frames[start..start + HEADER].copy_from_slice(&header.to_bytes());
+        self.frames.extend_from_slice(&[0; ALIGN][..frame::padding(length)]);
+        self.flush()?;
+        Ok(Ok(()))
+    }
+
+    pub(super) fn flush(&mut self) -> Result<bool, Broken> {
+        while self.sent < self.frames.len() {
+            match self.stream.write(&self.frames[self.sent..]) {
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.frames.clear();
+        self.sent = 0;
+        Ok(true)
+    }
+
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    pub(super) fn drain(&mut self, until: &mut Deadline) -> Result<(), Interrupted> {
+        while !self.flush()? {
+            if !self.stream.wait_writable(until.end()).map_err(Broken::from)? {
+                return Err(Interrupted::Deadline);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A payload behind other frames in one buffer. Frames start at multiples of 16 there, except
+/// behind an answer, whose length is one too.
+struct Behind<'a> {
+    bytes: &'a mut Bytes,
+    start: usize,
+    limit: usize,
+}
+
+impl Sink for Behind<'_> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        Limited { bytes: self.bytes, limit: self.start + self.limit }
+            .append(bytes)
+            .map_err(|_| TooLong { limit: self.limit })
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    fn limit(&self) -> usize {
+        self.limit
+    }
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    stream: Arc<Stream>,
+    max_message: usize,
+    /// Bytes that were read and not yet looked at: `staged[looked..]`.
+    staged: Vec<u8>,
+    looked: usize,
+    /// The header of the message that is coming in, and how much of its extent has come.
+    current: Option<(Header, usize)>,
+    message: Bytes,
+    ended: bool,
+}
+
+/// How much is read at a time; longer payloads are read straight into their place.
+const STAGE: usize = 4096;
+
+/// How much of a long payload is read at a time: what a peer announces is not allocated, what it
+/// sends is.
+const PART: usize = 64 << 10;
+
+impl Inbox {
+    /// Starts with bytes that were read from the stream already.
+    pub(crate) fn new(stream: Arc<Stream>, max_message: usize, already: &[u8]) -> Self {
+        Inbox {
+            stream,
+            max_message,
+            staged: already.to_vec(),
+            looked: 0,
+            current: None,
+            message: Bytes::new(),
+            ended: false,
+        }
+    }
+
+    pub(crate) fn message(&self) -> &Bytes {
+        &self.message
+    }
+
+    /// Gives the payload away for other memory.
+    pub(crate) fn swap_message(&mut self, other: &mut Bytes) {
+        std::mem::swap(&mut self.message, other);
+    }
+
+    /// The next whole message, if it has come. Reads until there is one or nothing more to read.
+    pub(crate) fn poll(&mut self) -> Result<Option<(Kind, u64)>, Broken> {
+        loop {
+            if let Some(done) = self.take_staged()? {
+                return Ok(Some(done));
+            }
+            if self.ended {
+                return Err(Broken::Severed);
+            }
+            if !self.read()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits until there is something to read.
+    pub(super) fn wait(&mut self, until: &mut Deadline) -> Result<(), Interrupted> {
+        match self.stream.wait_readable(until.end()).map_err(Broken::from)? {
+            true => Ok(()),
+            false => Err(Interrupted::Deadline),
+        }
+    }
+
+    /// Moves staged bytes into the message; says which message that completed.
+    fn take_staged(&mut self) -> Result<Option<(Kind, u64)>, Broken> {
+        let staged = &self.staged[self.looked..];
+        let (header, have) = match self.current {
+            Some(current) => current,
+            None => {
+                let Some(bytes) = staged.first_chunk::<HEADER>() else { return Ok(None) };
+                let header = self.admit(bytes)?;
+                self.looked += HEADER;
+                self.message.clear();
+                self.message.reserve((header.length as usize).min(PART));
+                (header, 0)
+            }
+        };
+        let staged = &self.staged[self.looked..];
+        let whole = header.extent() as usize - HEADER;
+        let taken = staged.len().min(whole - have);
+        let payload = taken.min((header.length as usize).saturating_sub(have));
+        self.message.extend_from_slice(&staged[..payload]);
+        self.looked += taken;
+        if have + taken == whole {
+            self.current = None;
+            return Ok(Some((header.kind, header.id)));
+        }
+        self.current = Some((header, have + taken));
+        Ok(None)
+    }
+
+    fn admit(&self, bytes: &[u8; HEADER]) -> Result<Header, BadFrame> {
+        let header = Header::from_bytes(bytes)?;
+        if header.length as usize > self.max_message {
+            return Err(BadFrame::TooLong { length: header.length, limit: self.max_message });
+        }
+        if header.more || matches!(header.kind, Kind::Skip | Kind::Abort) {
+            return Err(BadFrame::NotHere);
+        }
+        Ok(header)
+    }
+
+    /// Reads what has come; says whether that was anything, the end included.
+    fn read(&mut self) -> Result<bool, Broken> {
+        // What was looked at is done with; what is left is less than a header.
+        self.staged.drain(..self.looked);
+        self.looked = 0;
+        let missing = self.missing();
+        if missing > STAGE {
+            return self.read_payload(missing);
+        }
+        let start = self.staged.len();
+        self.staged.resize(STAGE, 0);
+        let read = self.stream.read_refusing(&mut self.staged[start..]);
+        self.staged.truncate(start + length_of(&read));
+        self.note(read)
+    }
+
+    /// How many bytes of the current payload have not come yet.
+    fn missing(&self) -> usize {
+        self.current.map_or(0, |(header, have)| (header.length as usize).saturating_sub(have))
+    }
+
+    /// Reads a long payload straight into its place, a part at a time: memory grows as bytes come.
+    fn read_payload(&mut self, missing: usize) -> Result<bool, Broken> {
+        let start = self.message.len();
+        self.message.resize(start + missing.min(PART), 0);
+        let read = self.stream.read_refusing(&mut self.message[start..]);
+        self.message.resize(start + length_of(&read), 0);
+        if let Some((_, have)) = &mut self.current {
+            *have += length_of(&read);
+        }
+        self.note(read)
+    }
+
+    /// What a read amounts to: whether anything has come, the end included.
+    fn note(&mut self, read: io::Result<(usize, bool)>) -> Result<bool, Broken> {
+        match read {
+            Ok((_, true)) => Err(BadFrame::Descriptors.into()),
+            Ok((length, false)) => {
+                self.ended = length == 0;
+                Ok(true)
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn length_of(read: &io::Result<(usize, bool)>) -> usize {
+    read.as_ref().map_or(0, |&(length, _)| length)
+}

@@ -1,0 +1,43 @@
+//! When a wait ends at the latest.
+
+use std::time::{Duration, Instant};
+
+/// A time limit that looks at the clock only once somebody asks: a request that is answered at once
+/// never does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    limit: Duration,
+    end: Option<Instant>,
+}
+
+impl Deadline {
+    /// `limit` from the first time that somebody asks.
+    pub(crate) fn after(limit: Duration) -> Self {
+        Deadline { limit, end: None }
+    }
+
+    /// `limit` from now.
+    pub(crate) fn starting_now(limit: Duration) -> Self {
+        let mut deadline = Deadline::after(limit);
+        deadline.end();
+        deadline
+    }
+
+    /// When the time is up.
+    pub(crate) fn end(&mut self) -> Instant {
+        /// Stands for a limit that the clock cannot express.
+        const LONG: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+        let limit = self.limit.min(LONG);
+        *self.end.get_or_insert_with(|| Instant::now() + limit)
+    }
+
+    /// Whether the time is up.
+    pub(crate) fn is_over(&mut self) -> bool {
+        Instant::now() >= self.end()
+    }
+
+    /// The end of the time, or of the next `slice` of it.
+    pub(crate) fn slice(&mut self, slice: Duration) -> Instant {
+        self.end().min(Instant::now() + slice)
+    }
+}

@@ -1,0 +1,121 @@
+//! What every transport promises, tried over each of them.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Order, Reached, WAYS, Way, pattern, reach};
+use libgrite_ipc::{ErrorKind, WaitStrategy};
+
+/// Runs a test over each way.
+fn over_each_way(test: impl Fn(Way)) {
+    for &way in WAYS {
+        println!("over {way:?}");
+        test(way);
+    }
+}
+
+fn plain(way: Way) -> Reached {
+    reach(way, |builder| builder)
+}
+
+#[test]
+fn messages_of_every_length_come_back_unchanged() {
+    over_each_way(|way| {
+        let mut reached = plain(way);
+        let client = &mut reached.client;
+        let lengths = (0..70).chain([1000, 16_300, 16_368, 16_384, 20_000, 65_520, 65_536, 1 << 20]);
+        for length in lengths {
+            let bytes = pattern(length);
+            let done = client.send(&Order::Echo(bytes.clone())).unwrap();
+            assert!(done.bytes == bytes[..], "{length} bytes over {way:?}");
+        }
+    });
+}
+
+#[test]
+fn ten_thousand_requests_are_answered_in_order() {
+    over_each_way(|way| {
+        let mut reached = plain(way);
+        let client = &mut reached.client;
+        for number in 0..10_000u32 {
+            let length = (number % 300) as usize;
+            let bytes: Vec<u8> = number.to_le_bytes().into_iter().cycle().take(length).collect();
+            let done = client.send(&Order::Echo(bytes.clone())).unwrap();
+            assert!(done.bytes == bytes[..], "request {number} over {way:?}");
+        }
+    });
+}
+
+#[test]
+fn every_way_of_waiting_answers() {
+    for strategy in [WaitStrategy::Adaptive, WaitStrategy::Spin, WaitStrategy::Park] {
+        over_each_way(|way| {
+            let mut reached = reach(way, |builder| builder.wait(strategy));
+            let client = &mut reached.client;
+            for length in [0, 64, 100_000] {
+                let done = client.send(&Order::Make(length)).unwrap();
+                assert!(done.bytes == pattern(length as usize)[..], "{length} bytes, {strategy:?}, {way:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_message_at_the_limit_fits_and_a_longer_one_loses_nothing() {
+    const LIMIT: u32 = 64 << 10;
+    /// What the archive of a request or an answer holds beside its bytes, at most.
+    const OVERHEAD: u32 = 32;
+    over_each_way(|way| {
+        let mut reached = reach(way, |builder| builder.max_message(LIMIT));
+        let client = &mut reached.client;
+        let fits = pattern((LIMIT - OVERHEAD) as usize);
+        let longer = pattern(LIMIT as usize);
+        assert!(client.send(&Order::Echo(fits.clone())).unwrap().bytes == fits[..]);
+        let error = client.send(&Order::Echo(longer)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "a request over {way:?}: {error}");
+        let error = client.send(&Order::Make(LIMIT)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "an answer over {way:?}: {error}");
+        assert!(client.send(&Order::Echo(fits.clone())).unwrap().bytes == fits[..]);
+    });
+}
+
+#[test]
+fn a_late_answer_is_dropped_and_the_connection_goes_on() {
+    over_each_way(|way| {
+        let mut reached = reach(way, |builder| builder.timeout(Duration::from_millis(50)));
+        let client = &mut reached.client;
+        let start = Instant::now();
+        let error = client.send(&Order::Wait(200)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}");
+        assert!(start.elapsed() >= Duration::from_millis(50), "{way:?}");
+        std::thread::sleep(Duration::from_millis(250));
+        let done = client.send(&Order::Make(9)).unwrap();
+        assert!(done.bytes == pattern(9)[..], "{way:?}");
+    });
+}
+
+#[test]
+fn a_handler_that_panics_answers_with_an_error_and_the_server_lives() {
+    over_each_way(|way| {
+        let mut reached = plain(way);
+        let client = &mut reached.client;
+        let error = client.send(&Order::Panic).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{way:?}");
+        assert!(error.to_string().contains("panicked"), "{error}");
+        assert!(client.send(&Order::Make(3)).unwrap().bytes == pattern(3)[..]);
+    });
+}
+
+#[test]
+fn large_messages_flow_through_small_rings() {
+    over_each_way(|way| {
+        let mut reached = reach(way, |builder| builder.request_ring(4096).reply_ring(4096));
+        let client = &mut reached.client;
+        for length in [1, 1000, 1008, 1009, 4096, 100_000, 3 << 20] {
+            let bytes = pattern(length);
+            let done = client.send(&Order::Echo(bytes.clone())).unwrap();
+            assert!(done.bytes == bytes[..], "{length} bytes over {way:?}");
+        }
+    });
+}

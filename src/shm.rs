@@ -47,6 +47,7 @@ pub(crate) struct Region {
 
 /// What keeps a region's memory.
 enum Backing {
+    #[cfg(all(target_os = "linux", not(grite_portable)))]
     Mapped(#[expect(dead_code, reason = "held to keep the mapping")] MmapRaw),
     Heap(NonNull<u8>, Layout),
 }

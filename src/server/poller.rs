@@ -13,6 +13,7 @@ use crate::transport::Outgoing;
 use crate::wait::{self, Expected, MAX_WORDS, Spin, WaitStrategy};
 
 /// How many clients one poller serves over rings: one word of each sleep is the control's.
+#[cfg(all(target_os = "linux", not(grite_portable)))]
 pub(super) const MAX_PORTS: usize = MAX_WORDS - 1;
 
 /// How many requests of one client are answered before the next client has its turn.
@@ -297,8 +298,7 @@ impl Poller {
             return;
         }
         let start = Instant::now();
-        // All are told, even when one has news: each must be told again that the sleep is over.
-        let news = ports.iter_mut().fold(false, |news, port| port.fall_asleep() || news);
+        let news = ports.iter_mut().any(Port::fall_asleep);
         if !news {
             let on_control = Expected { word: &control.word, value: *seen };
             let mut words = [on_control; MAX_WORDS];

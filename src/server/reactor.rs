@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::connection::{Attendant, Connection, Context, Lifeline};
 use super::events::{Events, Interest};
 use super::listener::Listener;
-use super::poller::{Control, MAX_PORTS, Note, Port};
+use super::poller::{Control, Note};
 use crate::frame::Kind;
 use crate::handshake::{self, Answer, Grant, Heard, Mode, Refuse, RefuseCode, Sizes, Welcome, judge};
 use crate::payload::Bytes;
@@ -158,6 +158,10 @@ enum Entry {
     /// Has not said who it is.
     Greeting { stream: Arc<Stream>, peer: Peer, bytes: Vec<u8> },
     /// Speaks over rings, with the poller.
+    #[cfg_attr(
+        not(all(target_os = "linux", not(grite_portable))),
+        expect(dead_code, reason = "no rings here")
+    )]
     Ring { connection: Arc<Connection>, stream: Arc<Stream>, process: Option<OwnedFd> },
     /// Speaks over its socket, with this thread.
     Socket { connection: Arc<Connection>, stream: Arc<Stream>, inbox: Inbox, interest: Interest },
@@ -356,7 +360,7 @@ impl<'a> Reactor<'a> {
     /// Whether this system has rings, and the poller room for one more client.
     #[cfg(all(target_os = "linux", not(grite_portable)))]
     fn has_rings(&self) -> bool {
-        self.ports < MAX_PORTS && crate::wait::can_sleep_on_many()
+        self.ports < super::poller::MAX_PORTS && crate::wait::can_sleep_on_many()
     }
 
     /// Whether this system has rings.
@@ -498,7 +502,11 @@ impl Reactor<'_> {
             Attendant::Poller(Arc::clone(&self.shared.control)),
         );
         // The poller knows the client before the client knows of its rings.
-        self.shared.control.tell(Note::Arrived(Port::new(Arc::clone(&connection), regions, limit)));
+        self.shared.control.tell(Note::Arrived(super::poller::Port::new(
+            Arc::clone(&connection),
+            regions,
+            limit,
+        )));
         self.ports += 1;
         let entry = Entry::Ring { connection, stream: Arc::clone(stream), process };
         if stream.write_with(&answer, [daemon.as_fd(), client.as_fd()]).is_err() {

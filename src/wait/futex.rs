@@ -6,6 +6,9 @@
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
+/// On how many words one sleep can be: the kernel's limit for `futex_waitv`.
+pub(crate) const MAX_WORDS: usize = 128;
+
 /// A word, and the value at which a sleep on it is right.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected<'a> {
@@ -14,7 +17,7 @@ pub(crate) struct Expected<'a> {
 }
 
 #[cfg(all(target_os = "linux", not(grite_portable)))]
-pub(crate) use linux::{MAX_WORDS, can_sleep_on_many, sleep, sleep_any, wake};
+pub(crate) use linux::{can_sleep_on_many, sleep, sleep_any, wake};
 #[cfg(not(all(target_os = "linux", not(grite_portable))))]
 pub(crate) use portable::{sleep, sleep_any, wake};
 
@@ -29,9 +32,6 @@ mod linux {
     use rustix::time::{Timespec, clock_gettime};
 
     use super::*;
-
-    /// On how many words one sleep can be: the kernel's limit for `futex_waitv`.
-    pub(crate) const MAX_WORDS: usize = 128;
 
     /// Sleeps while the word has the expected value, until it is woken, or `until` at most.
     ///

@@ -8,8 +8,8 @@ mod futex;
 mod spin;
 
 pub(crate) use deadline::Deadline;
-pub(crate) use futex::{Expected, sleep, sleep_any, wake};
 #[cfg(all(target_os = "linux", not(grite_portable)))]
-pub(crate) use futex::{MAX_WORDS, can_sleep_on_many};
+pub(crate) use futex::can_sleep_on_many;
+pub(crate) use futex::{Expected, MAX_WORDS, sleep, sleep_any, wake};
 pub(crate) use spin::Spin;
 pub use spin::WaitStrategy;

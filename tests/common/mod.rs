@@ -93,7 +93,7 @@ pub struct Running {
 impl Running {
     /// Starts a server that does what it is told.
     pub fn start() -> Self {
-        Self::start_with(|| Server::<Work>::builder())
+        Self::start_with(Server::<Work>::builder)
     }
 
     /// Starts a server with choices.

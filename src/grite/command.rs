@@ -1,6 +1,9 @@
 //! What a client of the tracker may ask.
 
-#![allow(missing_docs, reason = "the archived forms of the variants' fields, which a derive makes, have no docs")]
+#![allow(
+    missing_docs,
+    reason = "the archived forms of the variants' fields, which a derive makes, have no docs"
+)]
 
 use crate::wire;
 

@@ -381,29 +381,39 @@ fn any_number_of_descriptors_but_two_is_refused_and_all_are_closed() {
 #[test]
 fn descriptors_that_are_not_what_they_must_be_are_refused() {
     let welcome = honest_welcome();
-    let fixed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    let daemon = fixed | SealFlags::FUTURE_WRITE;
-    let whole = LENGTH as u64;
-    let good_daemon = || memfd("judged", whole, daemon);
-    let good_client = || memfd("judged", whole, fixed);
-    let file = || OwnedFd::from(tempfile::tempfile().unwrap());
-    let event = || rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
-    let bad = [
-        ("a daemon's region that others may write", vec![good_client(), good_client()]),
-        ("a client's region that we may not write", vec![good_daemon(), good_daemon()]),
-        ("no SHRINK", vec![memfd("judged", whole, daemon.difference(SealFlags::SHRINK)), good_client()]),
-        ("no GROW", vec![good_daemon(), memfd("judged", whole, fixed.difference(SealFlags::GROW))]),
-        ("no SEAL", vec![memfd("judged", whole, daemon.difference(SealFlags::SEAL)), good_client()]),
-        ("too short", vec![memfd("judged", whole - 4096, daemon), good_client()]),
-        ("too long", vec![good_daemon(), memfd("judged", whole + 4096, fixed)]),
-        ("a regular file", vec![file(), good_client()]),
-        ("an eventfd", vec![good_daemon(), event()]),
-    ];
-    for (name, fds) in bad {
-        let error = fake_daemon(welcome, fds);
+    for (name, fds) in unfit_pairs() {
+        let error = fake_daemon(welcome, fds());
         assert_eq!(error.kind(), ErrorKind::PeerMisbehaved, "{name}: {error}");
         assert_eq!(open_memfds("judged"), [""; 0], "{name}");
     }
+}
+
+/// Two descriptors each, of which one is not what it must be, and why.
+fn unfit_pairs() -> Vec<(&'static str, fn() -> Vec<OwnedFd>)> {
+    const FIXED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+    const DAEMON: SealFlags = FIXED.union(SealFlags::FUTURE_WRITE);
+    const WHOLE: u64 = LENGTH as u64;
+    fn daemon(length: u64, missing: SealFlags) -> OwnedFd {
+        memfd("judged", length, DAEMON.difference(missing))
+    }
+    fn client(length: u64, missing: SealFlags) -> OwnedFd {
+        memfd("judged", length, FIXED.difference(missing))
+    }
+    const NONE: SealFlags = SealFlags::empty();
+    vec![
+        ("a daemon's region that others may write", || vec![client(WHOLE, NONE), client(WHOLE, NONE)]),
+        ("a client's region that we may not write", || vec![daemon(WHOLE, NONE), daemon(WHOLE, NONE)]),
+        ("no SHRINK", || vec![daemon(WHOLE, SealFlags::SHRINK), client(WHOLE, NONE)]),
+        ("no GROW", || vec![daemon(WHOLE, NONE), client(WHOLE, SealFlags::GROW)]),
+        ("no SEAL", || vec![daemon(WHOLE, SealFlags::SEAL), client(WHOLE, NONE)]),
+        ("too short", || vec![daemon(WHOLE - 4096, NONE), client(WHOLE, NONE)]),
+        ("too long", || vec![daemon(WHOLE, NONE), client(WHOLE + 4096, NONE)]),
+        ("a regular file", || vec![tempfile::tempfile().unwrap().into(), client(WHOLE, NONE)]),
+        ("an eventfd", || {
+            let flags = rustix::event::EventfdFlags::CLOEXEC;
+            vec![daemon(WHOLE, NONE), rustix::event::eventfd(0, flags).unwrap()]
+        }),
+    ]
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod error;
 mod frame;
 pub mod grite;
 mod handshake;
+mod identity;
 mod lock;
 mod payload;
 pub mod protocol;

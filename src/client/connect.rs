@@ -12,7 +12,7 @@ use rkyv::ser::allocator::Arena;
 use super::{Client, ClientBuilder, Lifeline, RECEIVE, Transport};
 use crate::error::{Error, ErrorKind};
 use crate::handshake::{ANSWER_LENGTH, Answer, Hello, Mode, Refuse, RefuseCode, Sizes, Welcome, differ};
-use crate::protocol::{Identity, Message, Protocol};
+use crate::protocol::{Message, Protocol, identity};
 use crate::shm;
 use crate::stream::{Stream, own_uid};
 use crate::transport::{Inbox, Incoming, Outbox, Outgoing};
@@ -34,7 +34,7 @@ impl<P: Protocol> ClientBuilder<P> {
         };
         let mut deadline = Deadline::starting_now(self.handshake_timeout);
         let stream = self.dial(path, &mut deadline)?;
-        let hello = Hello::new(Identity::of::<P>(), mode, self.sizes).to_bytes();
+        let hello = Hello::new(identity::<P>(), mode, self.sizes).to_bytes();
         send_all(&stream, &hello, &mut deadline).map_err(|error| handshake_error(path, error))?;
         let unwelcomed = Unwelcomed { stream, mode, sizes: self.sizes };
         let welcomed = unwelcomed.receive::<P>(path, &mut deadline)?;
@@ -50,7 +50,7 @@ impl<P: Protocol> ClientBuilder<P> {
     pub(super) fn approach(&self, path: &Path) -> Result<Client<P>, Error> {
         let mut deadline = Deadline::starting_now(self.handshake_timeout);
         let stream = self.dial(path, &mut deadline)?;
-        let hello = Hello::new(Identity::of::<P>(), Mode::Socket, self.sizes).to_bytes();
+        let hello = Hello::new(identity::<P>(), Mode::Socket, self.sizes).to_bytes();
         let mut outbox = Outbox::new(Arc::clone(&stream), self.sizes.max_message as usize);
         outbox.preface(&hello);
         let welcomed = Welcomed {
@@ -136,7 +136,7 @@ impl Unwelcomed {
             .map_err(|error| handshake_error(path, error))?;
         let answer = Answer::parse(&bytes).map_err(|bad| misbehaved(bad.to_string()))?;
         let welcome = answer.verdict.map_err(|refuse| refusal(path, refuse))?;
-        if let Some(difference) = differ(Identity::of::<P>(), answer.identity) {
+        if let Some(difference) = differ(identity::<P>(), answer.identity) {
             return Err(connect_error(ErrorKind::VersionMismatch, path).saying(difference));
         }
         if welcome.sizes.max_message > self.sizes.max_message {

@@ -24,7 +24,7 @@
 //! daemon's region, then the client's.
 
 use super::hello::{Mode, Sizes, WIRE, is_name, u16_at, u32_at, u64_at};
-use crate::protocol::{Identity, MAX_NAME};
+use crate::identity::{Identity, MAX_NAME};
 use crate::shm;
 
 /// The length of an answer.

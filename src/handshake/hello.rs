@@ -19,7 +19,7 @@
 //!
 //! All numbers are little-endian. The first 16 bytes stay as they are in all wire versions.
 
-use crate::protocol::{Identity, MAX_NAME};
+use crate::identity::{Identity, MAX_NAME};
 
 /// The wire version that this library speaks: the layout of handshake, regions and frames.
 pub(crate) const WIRE: u16 = 1;

@@ -2,7 +2,7 @@
 
 use super::answer::{Refuse, RefuseCode};
 use super::hello::{Hello, LENGTH, Mode, PRELUDE, Prelude, Sizes, WIRE};
-use crate::protocol::Identity;
+use crate::identity::Identity;
 use crate::shm::{MAX_CAPACITY, MIN_CAPACITY};
 
 /// What a daemon grants at most.

@@ -8,12 +8,11 @@ mod message;
 mod wire;
 
 pub use codec::Output;
+
+use crate::identity::{Identity, MAX_NAME};
 pub(crate) use codec::{check, encode};
 pub use message::{Encoded, Message};
 pub use wire::{Checker, Encoder, Layout, Wire};
-
-/// The longest [`Protocol::NAME`], in bytes.
-pub const MAX_NAME: usize = 32;
 
 /// A question that a daemon answers: two wire types, a name and a version.
 ///
@@ -43,41 +42,23 @@ pub trait Protocol: 'static {
     type Request: Wire;
     /// What the daemon answers.
     type Response: Wire;
-    /// Tells protocols apart; at most [`MAX_NAME`] bytes, checked at compile time.
+    /// Tells protocols apart: 1 to 32 bytes, checked at compile time.
     const NAME: &'static str;
     /// Raise it when the meaning of the types changes. A change of their layout is noticed anyway.
     const VERSION: u16;
 }
 
-/// What both sides must agree on to speak `P`, as the handshake sends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    /// [`Protocol::NAME`], padded with zeros.
-    pub(crate) name: [u8; MAX_NAME],
-    /// [`Protocol::VERSION`].
-    pub(crate) version: u16,
-    /// A hash of rkyv's format in this build and of the layouts of both types.
-    pub(crate) fingerprint: u64,
-}
-
-impl Identity {
-    /// The name without its padding, for people.
-    pub(crate) fn name_text(&self) -> String {
-        let end = self.name.iter().position(|&byte| byte == 0).unwrap_or(MAX_NAME);
-        String::from_utf8_lossy(&self.name[..end]).into_owned()
+/// What both sides must agree on to speak `P`.
+pub(crate) fn identity<P: Protocol>() -> Identity {
+    const {
+        assert!(!P::NAME.is_empty() && P::NAME.len() <= MAX_NAME, "Protocol::NAME has 1 to 32 bytes");
     }
-
-    pub(crate) fn of<P: Protocol>() -> Self {
-        const {
-            assert!(!P::NAME.is_empty() && P::NAME.len() <= MAX_NAME, "Protocol::NAME has 1 to 32 bytes");
-        }
-        let mut name = [0; MAX_NAME];
-        name[..P::NAME.len()].copy_from_slice(P::NAME.as_bytes());
-        let fingerprint = Layout::named("protocol")
-            .number(codec::format_hash())
-            .field("request", P::Request::LAYOUT)
-            .field("response", P::Response::LAYOUT)
-            .hash();
-        Identity { name, version: P::VERSION, fingerprint }
-    }
+    let mut name = [0; MAX_NAME];
+    name[..P::NAME.len()].copy_from_slice(P::NAME.as_bytes());
+    let fingerprint = Layout::named("protocol")
+        .number(codec::format_hash())
+        .field("request", P::Request::LAYOUT)
+        .field("response", P::Response::LAYOUT)
+        .hash();
+    Identity { name, version: P::VERSION, fingerprint }
 }

@@ -10,7 +10,7 @@ use super::listener::Listener;
 use super::reactor::{Limits, Shared};
 use crate::error::Error;
 use crate::handshake::Sizes;
-use crate::protocol::{Identity, Protocol};
+use crate::protocol::{Protocol, identity};
 use crate::shm::MAX_CAPACITY;
 use crate::wait::WaitStrategy;
 
@@ -107,7 +107,7 @@ impl<P: Protocol> ServerBuilder<P> {
     /// than a socket is there, a live daemon listens there, or the system fails a call.
     pub fn bind(self, path: impl AsRef<Path>) -> Result<Server<P>, Error> {
         let listener = Listener::bind(path.as_ref())?;
-        let shared = Shared::new(Identity::of::<P>(), self.limits, self.wait)
+        let shared = Shared::new(identity::<P>(), self.limits, self.wait)
             .map_err(|error| Error::io("make the daemon's wake-up socket", error))?;
         Ok(Server { shared: Arc::new(shared), listener: Arc::new(listener), _protocol: PhantomData })
     }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Each module's row: it may use itself and the rows below.
 const ROWS: &[(u32, &[&str])] = &[
-    (1, &["frame", "identity", "payload", "shm", "sync"]),
+    (0, &["frame", "identity"]),
+    (1, &["payload", "shm", "sync"]),
     (2, &["ring", "wait", "stream"]),
     (3, &["channel", "handshake", "protocol"]),
     (4, &["error"]),

@@ -191,8 +191,9 @@ fn clients_killed_in_the_middle_of_their_messages_leave_nothing_behind() {
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.id())).unwrap();
         (count("fd"), count("task"), maps.lines().filter(|line| line.contains("memfd")).count())
     };
-    let before = held();
     let mut polite = builder_for(ways()[0]).connect(folder.path().join("work.sock")).unwrap();
+    assert!(polite.send(&Order::Make(100)).unwrap().bytes == pattern(100)[..]);
+    let before = held();
     for round in 0..rounds {
         for role in ["flood over rings", "flood over the socket"] {
             if role.contains("rings") && !ways().contains(&Way::Ring) {
@@ -205,7 +206,6 @@ fn clients_killed_in_the_middle_of_their_messages_leave_nothing_behind() {
             assert!(polite.send(&Order::Make(100)).unwrap().bytes == pattern(100)[..]);
         }
     }
-    drop(polite);
     let end = Instant::now() + PATIENCE;
     while held() != before {
         assert!(

@@ -14,11 +14,15 @@ use crate::stream::Stream;
 /// The name of the file whose lock starters hold.
 const SPAWN_FILE: &str = "spawn.lock";
 
-/// What a daemon says when it is ready; anything else is why it is not.
-const READY: &[u8] = b"ready\n";
+/// The line that a daemon says when it is ready. Other lines, which programs may write to their
+/// standard output as they start, are kept only for the case that it never says so.
+const READY: &str = "libgrite-ipc: ready";
 
-/// The longest reason, in bytes.
-const MAX_REASON: u64 = 4096;
+/// How a line begins in which a daemon says why it does not start.
+const FAILED: &str = "libgrite-ipc: failed: ";
+
+/// How much of what a daemon says is kept, in bytes.
+const MAX_SAID: usize = 4096;
 
 /// The right to start a daemon in a directory. Others look on until it is dropped.
 #[derive(Debug)]
@@ -61,19 +65,16 @@ impl SpawnLock {
         let mut child = spawned.map_err(|error| Error::io("start the daemon", error).at(&path))?;
         // The command holds our copy of the daemon's end, which must close for its end to show.
         drop(command);
-        let word = listen(Stream::from(std::os::fd::OwnedFd::from(ours)), until);
-        match word {
-            Ok(Some(said)) if said == READY => {
+        match listen(&Stream::from(std::os::fd::OwnedFd::from(ours)), until) {
+            Ok(Word::Ready) => {
                 reap_in_time(child);
                 Ok(())
             }
-            Ok(Some(said)) => {
-                let _ = child.wait();
-                let said = String::from_utf8_lossy(&said).trim().to_owned();
-                let reason = if said.is_empty() { "it ended without a word".to_owned() } else { said };
+            Ok(Word::Failed(reason)) => {
+                end(&mut child);
                 Err(Error::new(ErrorKind::NotRunning, "start the daemon").at(path).saying(reason))
             }
-            Ok(None) => {
+            Ok(Word::None) => {
                 end(&mut child);
                 let error = Error::new(ErrorKind::Unresponsive, "start the daemon").at(path);
                 Err(error.saying("it was not ready in time and was ended"))
@@ -84,6 +85,15 @@ impl SpawnLock {
             }
         }
     }
+}
+
+/// What a daemon has said of itself.
+#[derive(Debug, PartialEq, Eq)]
+enum Word {
+    Ready,
+    Failed(String),
+    /// Nothing in time.
+    None,
 }
 
 fn command_path(command: &Command) -> std::path::PathBuf {
@@ -102,32 +112,58 @@ fn reap_in_time(mut child: Child) {
     let _ = std::thread::Builder::new().name("ipc-reaper".to_owned()).spawn(move || child.wait());
 }
 
-/// What the daemon says first: a line, or all it says before it ends. Nothing if time runs out.
-fn listen(stream: Stream, until: Instant) -> io::Result<Option<Vec<u8>>> {
+/// Listens until the daemon says that it is ready or why not, or ends, or time runs out.
+fn listen(stream: &Stream, until: Instant) -> io::Result<Word> {
     let mut said = Vec::new();
     let mut buffer = [0; 512];
     loop {
-        if said == READY || said.len() as u64 > MAX_REASON {
-            return Ok(Some(said));
+        if let Some(word) = understand(&said) {
+            return Ok(word);
         }
         match stream.read(&mut buffer) {
-            Ok(0) => return Ok(Some(said)),
+            Ok(0) => return Ok(Word::Failed(last_words(&said))),
             Ok(read) => said.extend_from_slice(&buffer[..read]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if !stream.wait_readable(until)? {
-                    return Ok(None);
+                    return Ok(Word::None);
                 }
             }
-            // The daemon has ended with words of ours unread.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Some(said)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Ok(Word::Failed(last_words(&said)));
+            }
             Err(error) => return Err(error),
         }
+        let excess = said.len().saturating_sub(MAX_SAID);
+        said.drain(..excess);
     }
+}
+
+/// The word in what was said so far, if it is among it.
+fn understand(said: &[u8]) -> Option<Word> {
+    let whole = &said[..said.iter().rposition(|&byte| byte == b'\n')?];
+    whole.split(|&byte| byte == b'\n').find_map(|line| {
+        let line = String::from_utf8_lossy(line);
+        match line.strip_prefix(FAILED) {
+            Some(reason) => Some(Word::Failed(reason.to_owned())),
+            None => (line == READY).then_some(Word::Ready),
+        }
+    })
+}
+
+/// What a daemon that ended said last.
+fn last_words(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+    last.map_or_else(
+        || "it ended without a word".to_owned(),
+        |line| format!("it ended; its last words: {line}"),
+    )
 }
 
 /// A daemon's word to whoever started it: ready, or why not.
 ///
-/// The starter gives the daemon a socket as its standard output. A daemon calls
+/// The starter gives the daemon a socket as its standard output, and says so in its environment.
+/// Other lines on standard output disturb nobody. A daemon calls
 /// [`ready`](Readiness::ready) once it can be reached, or [`failed`](Readiness::failed) with the
 /// reason, which its starter then reports. Started by hand, with another standard output, both do
 /// nothing.
@@ -164,18 +200,18 @@ impl Readiness {
 
     /// Says that clients can connect, and closes the way: nothing else may be written there.
     pub fn ready(self) {
-        self.say(READY);
+        self.say(&format!("{READY}\n"));
     }
 
     /// Says why the daemon does not start.
     pub fn failed(self, reason: &str) {
-        self.say(format!("{}\n", reason.trim()).as_bytes());
+        self.say(&format!("{FAILED}{}\n", reason.replace(['\r', '\n'], " ")));
     }
 
-    fn say(self, words: &[u8]) {
+    fn say(self, words: &str) {
         let Some(mut starter) = self.starter else { return };
         // A starter that has given up listens no more; the daemon goes its way.
-        let _ = starter.write_all(words);
+        let _ = starter.write_all(words.as_bytes());
         close_own_stdout();
     }
 }
@@ -209,15 +245,20 @@ mod tests {
 
     #[test]
     fn a_daemon_that_says_so_is_ready() {
-        start("echo ready; exec sleep 0.2", Duration::from_secs(20)).unwrap();
+        let script = "echo a banner; echo; echo libgrite-ipc: ready; exec sleep 0.2";
+        start(script, Duration::from_secs(20)).unwrap();
     }
 
     #[test]
     fn a_daemon_that_fails_is_reported_with_its_own_words() {
-        let error = start("echo the disk is full; exit 1", Duration::from_secs(20)).unwrap_err();
-        assert_eq!((error.kind(), error.reason()), (ErrorKind::NotRunning, Some("the disk is full")));
-        let error = start("exit 1", Duration::from_secs(20)).unwrap_err();
-        assert_eq!(error.reason(), Some("it ended without a word"));
+        for (script, reason) in [
+            ("echo a banner; echo libgrite-ipc: failed: the disk is full; exec sleep 60", "the disk is full"),
+            ("echo panicked; exit 1", "it ended; its last words: panicked"),
+            ("exit 1", "it ended without a word"),
+        ] {
+            let error = start(script, Duration::from_secs(20)).unwrap_err();
+            assert_eq!((error.kind(), error.reason()), (ErrorKind::NotRunning, Some(reason)));
+        }
     }
 
     #[test]

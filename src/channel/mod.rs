@@ -16,7 +16,7 @@ mod sender;
 use std::time::{Duration, Instant};
 
 use crate::ring::{Memory, Regions, Violation, Word};
-use crate::wait;
+use crate::wait::{self, Deadline, Spin};
 
 pub(crate) use receiver::Receiver;
 pub(crate) use sender::Sender;
@@ -72,6 +72,58 @@ impl Sleep for Regions {
 
     fn wake(&self, word: Word) {
         wait::wake(Regions::futex(&self.ours, word));
+    }
+}
+
+/// One half of a channel, as somebody who waits for the peer.
+pub(crate) trait Waits {
+    /// Looks whether the peer has done what is waited for.
+    fn look(&mut self) -> Result<bool, Fault>;
+    /// Tells the peer that a sleep is about to begin; a look and then the sleep follow.
+    fn mark_asleep(&self);
+    /// Tells the peer that the sleep is over.
+    fn mark_awake(&self);
+    /// The peer's word that a sleep waits on, and the position that it waits to change.
+    fn awaited(&self) -> (Word, u64);
+    /// Sleeps on that word.
+    fn sleep(&self, until: Instant);
+}
+
+/// Waits until a look finds something: spins, then sleeps in slices and watches the lifeline.
+fn wait(
+    half: &mut impl Waits,
+    spin: &mut Spin,
+    until: &mut Deadline,
+    severed: &mut dyn FnMut() -> bool,
+) -> Result<(), Stop> {
+    if let Some(found) = spin.until(|| half.look().map(|found| found.then_some(())).transpose()) {
+        return Ok(found?);
+    }
+    let start = Instant::now();
+    loop {
+        if half.look()? {
+            return Ok(());
+        }
+        if spin.is_endless() {
+            spin.round(|| half.look() != Ok(false));
+        } else {
+            half.mark_asleep();
+            if half.look() == Ok(false) {
+                half.sleep(until.slice(LIFELINE_SLICE));
+            }
+            half.mark_awake();
+        }
+        if half.look()? {
+            spin.slept(start.elapsed());
+            return Ok(());
+        }
+        if severed() {
+            // What the peer did before it went still counts.
+            return if half.look()? { Ok(()) } else { Err(Stop::Severed) };
+        }
+        if until.is_over() {
+            return Err(Stop::Deadline);
+        }
     }
 }
 

@@ -157,9 +157,10 @@ impl Sleep for Handle {
 /// Sends `count` empty messages with the ids from 1 on, waiting for space where there is none.
 fn send(memory: Handle, position: u64, count: u64) {
     let mut sender = Sender::new(memory, position, 0);
+    let mut spin = Spin::new(WaitStrategy::Park);
     for id in 1..=count {
         sender.send(Kind::Request, id, |_| Ok::<(), ()>(())).unwrap().unwrap();
-        sender.drain(&mut forever(), &mut || false).unwrap();
+        sender.drain(&mut spin, &mut forever(), &mut || false).unwrap();
         sender.announce();
     }
 }

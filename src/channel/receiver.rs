@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{AWAKE, Fault, LIFELINE_SLICE, Sleep, Stop, Woken, asleep_at};
+use super::{AWAKE, Fault, Sleep, Stop, Waits, Woken, asleep_at};
 use crate::frame::{Header, Kind};
 use crate::payload::Bytes;
 use crate::ring::{Await, Consumer, Word, max_payload};
@@ -60,12 +60,6 @@ impl<M: Sleep> Receiver<M> {
         std::mem::swap(&mut self.message, other);
     }
 
-    /// Whether frames have come that were not read yet.
-    #[inline]
-    pub(crate) fn has_news(&mut self) -> Result<bool, Fault> {
-        Ok(self.consumer.has_news()?)
-    }
-
     /// Blocks until frames have come.
     pub(crate) fn wait(
         &mut self,
@@ -73,73 +67,7 @@ impl<M: Sleep> Receiver<M> {
         until: &mut Deadline,
         severed: &mut dyn FnMut() -> bool,
     ) -> Result<(), Stop> {
-        if self.has_news()? {
-            return Ok(());
-        }
-        if let Some(found) = spin.until(|| self.has_news().map(|news| news.then_some(())).transpose()) {
-            return Ok(found?);
-        }
-        if spin.is_endless() {
-            return self.spin_on(until, severed);
-        }
-        let start = Instant::now();
-        loop {
-            self.mark_asleep();
-            let news = self.has_news();
-            if news == Ok(false) {
-                let until = until.slice(LIFELINE_SLICE);
-                self.consumer.memory().sleep(Word::Published, self.consumer.published(), Some(until));
-            }
-            self.mark_awake();
-            if news? || self.has_news()? {
-                spin.slept(start.elapsed());
-                return Ok(());
-            }
-            self.give_up(until, severed)?;
-        }
-    }
-
-    /// Looks without ever sleeping; at the clock and the lifeline now and then.
-    fn spin_on(&mut self, until: &mut Deadline, severed: &mut dyn FnMut() -> bool) -> Result<(), Stop> {
-        /// Looks between two looks at the lifeline, about a millisecond apart.
-        const ROUND: u32 = 50_000;
-        loop {
-            for _ in 0..ROUND {
-                if self.has_news()? {
-                    return Ok(());
-                }
-                std::hint::spin_loop();
-            }
-            self.give_up(until, severed)?;
-        }
-    }
-
-    /// Ends a wait whose peer is gone or whose time is up.
-    fn give_up(&mut self, until: &mut Deadline, severed: &mut dyn FnMut() -> bool) -> Result<(), Stop> {
-        if severed() {
-            // What the peer published before it went still counts.
-            return if self.has_news()? { Ok(()) } else { Err(Stop::Severed) };
-        }
-        if until.is_over() {
-            return Err(Stop::Deadline);
-        }
-        Ok(())
-    }
-
-    /// Tells the peer that this side is about to sleep for data; a look and a sleep follow.
-    pub(crate) fn mark_asleep(&self) {
-        self.consumer.memory().set_await(Await::Data, asleep_at(self.consumer.published()));
-        fence_before_look();
-    }
-
-    /// Tells the peer that this side no longer sleeps for data.
-    pub(crate) fn mark_awake(&self) {
-        self.consumer.memory().set_await(Await::Data, AWAKE);
-    }
-
-    /// The peer's position that a sleep for data waits to change.
-    pub(crate) fn awaited(&self) -> u64 {
-        self.consumer.published()
+        super::wait(self, spin, until, severed)
     }
 
     /// Adds a frame to the message; says whether that completes it.
@@ -188,5 +116,31 @@ impl<M: Sleep> Receiver<M> {
         if self.woken.is_due(memory.peer_await(Await::Space), self.looked_at) {
             memory.wake(Word::Consumed);
         }
+    }
+}
+
+/// Waits for frames.
+impl<M: Sleep> Waits for Receiver<M> {
+    #[inline]
+    fn look(&mut self) -> Result<bool, Fault> {
+        Ok(self.consumer.has_news()?)
+    }
+
+    fn mark_asleep(&self) {
+        self.consumer.memory().set_await(Await::Data, asleep_at(self.consumer.published()));
+        fence_before_look();
+    }
+
+    fn mark_awake(&self) {
+        self.consumer.memory().set_await(Await::Data, AWAKE);
+    }
+
+    fn awaited(&self) -> (Word, u64) {
+        (Word::Published, self.consumer.published())
+    }
+
+    fn sleep(&self, until: Instant) {
+        let (word, seen) = self.awaited();
+        self.consumer.memory().sleep(word, seen, Some(until));
     }
 }

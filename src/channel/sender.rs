@@ -1,13 +1,14 @@
 //! The sending half of a channel.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
-use super::{AWAKE, Fault, LIFELINE_SLICE, Sleep, Stop, Woken, asleep_at};
+use super::{AWAKE, Fault, Sleep, Stop, Waits, Woken, asleep_at};
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, Sink, TooLong};
 use crate::ring::{Await, Producer, Slot, Word};
 use crate::sync::fence_before_look;
-use crate::wait::Deadline;
+use crate::wait::{Deadline, Spin};
 
 /// The sending half of a channel.
 ///
@@ -88,7 +89,10 @@ impl<M: Sleep> Sender<M> {
                 return Ok(false);
             }
             waiting.sent += part.len();
-            if !more {
+            if more {
+                // The peer reads this part while the next one is written.
+                self.announce();
+            } else {
                 self.recycle();
             }
         }
@@ -125,53 +129,18 @@ impl<M: Sleep> Sender<M> {
     }
 
     /// Blocks until the backlog is in the ring.
-    ///
-    /// Announces what is in it first: a peer that knows of nothing frees no space.
     pub(crate) fn drain(
         &mut self,
+        spin: &mut Spin,
         until: &mut Deadline,
         severed: &mut dyn FnMut() -> bool,
     ) -> Result<(), Stop> {
         while !self.flush()? {
+            // A peer that knows of nothing frees no space.
             self.announce();
-            self.mark_asleep();
-            let moved = self.look_for_space();
-            if moved == Ok(false) {
-                let until = until.slice(LIFELINE_SLICE);
-                self.producer.memory().sleep(Word::Consumed, self.producer.consumed(), Some(until));
-            }
-            self.mark_awake();
-            if !moved? && !self.producer.look().map_err(Fault::from)? {
-                if severed() {
-                    return Err(Stop::Severed);
-                }
-                if until.is_over() {
-                    return Err(Stop::Deadline);
-                }
-            }
+            super::wait(self, spin, until, severed)?;
         }
         Ok(())
-    }
-
-    /// Tells the peer that this side is about to sleep for space; a look and a sleep follow.
-    pub(crate) fn mark_asleep(&self) {
-        self.producer.memory().set_await(Await::Space, asleep_at(self.producer.consumed()));
-        fence_before_look();
-    }
-
-    /// Whether the peer has read on since this side last looked.
-    pub(crate) fn look_for_space(&mut self) -> Result<bool, Fault> {
-        Ok(self.producer.look()?)
-    }
-
-    /// Tells the peer that this side no longer sleeps for space.
-    pub(crate) fn mark_awake(&self) {
-        self.producer.memory().set_await(Await::Space, AWAKE);
-    }
-
-    /// The peer's position that a sleep for space waits to change.
-    pub(crate) fn awaited(&self) -> u64 {
-        self.producer.consumed()
     }
 
     /// Takes the first message out of the backlog and keeps its memory for another one.
@@ -179,6 +148,31 @@ impl<M: Sleep> Sender<M> {
         if let Some(done) = self.backlog.pop_front() {
             self.spare = done.payload;
         }
+    }
+}
+
+/// Waits for space.
+impl<M: Sleep> Waits for Sender<M> {
+    fn look(&mut self) -> Result<bool, Fault> {
+        Ok(self.producer.look()?)
+    }
+
+    fn mark_asleep(&self) {
+        self.producer.memory().set_await(Await::Space, asleep_at(self.producer.consumed()));
+        fence_before_look();
+    }
+
+    fn mark_awake(&self) {
+        self.producer.memory().set_await(Await::Space, AWAKE);
+    }
+
+    fn awaited(&self) -> (Word, u64) {
+        (Word::Consumed, self.producer.consumed())
+    }
+
+    fn sleep(&self, until: Instant) {
+        let (word, seen) = self.awaited();
+        self.producer.memory().sleep(word, seen, Some(until));
     }
 }
 

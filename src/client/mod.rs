@@ -143,7 +143,9 @@ impl<P: Protocol> Client<P> {
         }
         if self.outgoing.has_backlog() {
             let lifeline = &self.lifeline;
-            if let Err(interrupted) = self.outgoing.drain(deadline, &mut || lifeline.is_severed()) {
+            if let Err(interrupted) =
+                self.outgoing.drain(&mut self.spin, deadline, &mut || lifeline.is_severed())
+            {
                 self.outgoing.abort();
                 return Err(self.interrupt(interrupted, SEND));
             }

@@ -9,6 +9,7 @@ use rkyv::ser::allocator::Arena;
 
 use super::poller::Control;
 use super::reactor::Waker;
+use crate::channel::Waits;
 use crate::frame::{Failure, FailureCode, Kind};
 use crate::payload::{Sink, TooLong};
 use crate::protocol::{Encoded, Protocol, encode};
@@ -147,9 +148,15 @@ impl Connection {
         }
     }
 
-    /// The way out, for the poller's sleep on space.
-    pub(super) fn with_sender<T>(&self, work: impl FnOnce(&mut Outgoing) -> T) -> T {
-        work(&mut self.lock().outgoing)
+    /// The half that waits for space, for the poller's sleep.
+    ///
+    /// # Panics
+    /// On a connection over the socket, which no poller serves.
+    pub(super) fn with_outgoing_half<T>(&self, work: impl FnOnce(&mut dyn Waits) -> T) -> T {
+        match &mut self.lock().outgoing {
+            Outgoing::Ring(sender) => work(&mut **sender),
+            Outgoing::Socket(_) => unreachable!("the poller serves rings"),
+        }
     }
 
     /// A handler's panic in the middle of an encoding leaves the way out as it was before.

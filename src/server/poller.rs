@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::connection::Connection;
-use crate::channel::Receiver;
+use crate::channel::{Receiver, Waits};
 use crate::frame::Kind;
 use crate::payload::Bytes;
-use crate::ring::{Regions, Word};
-use crate::transport::Outgoing;
+use crate::ring::Regions;
 use crate::wait::{self, Expected, MAX_WORDS, Spin, WaitStrategy};
 
 /// How many clients one poller serves over rings: one word of each sleep is the control's.
@@ -85,49 +84,38 @@ impl Port {
         }
     }
 
-    /// Whether a look at this port is worth while. Requests behind a backlog are no news.
+    /// Works on the half of the connection that the poller waits on: while replies wait for space,
+    /// that is the sender, and requests behind them are no news.
+    fn with_waiting<T>(&mut self, work: impl FnOnce(&mut dyn Waits) -> T) -> T {
+        if self.connection.is_backlogged() {
+            self.connection.with_outgoing_half(work)
+        } else {
+            work(&mut self.receiver)
+        }
+    }
+
+    /// Whether there is something to do for this port; a fault is.
     fn has_news(&mut self) -> bool {
-        !self.connection.is_backlogged() && self.receiver.has_news() != Ok(false)
+        self.with_waiting(|half| half.look() != Ok(false))
     }
 
     /// Tells the client that the poller is about to sleep; says whether there is something to do
     /// after all.
     fn fall_asleep(&mut self) -> bool {
-        if self.connection.is_backlogged() {
-            return self.connection.with_sender(|outgoing| match outgoing {
-                Outgoing::Ring(sender) => {
-                    sender.mark_asleep();
-                    sender.look_for_space() != Ok(false)
-                }
-                Outgoing::Socket(_) => true,
-            });
-        }
-        self.receiver.mark_asleep();
-        self.receiver.has_news() != Ok(false)
+        self.with_waiting(|half| {
+            half.mark_asleep();
+            half.look() != Ok(false)
+        })
     }
 
-    /// The word whose change ends the sleep: the client reads on, or writes.
-    fn awaited(&self) -> Expected<'_> {
-        let theirs = &self.regions.theirs;
-        if self.connection.is_backlogged() {
-            let seen = self.connection.with_sender(|outgoing| match outgoing {
-                Outgoing::Ring(sender) => sender.awaited(),
-                Outgoing::Socket(_) => 0,
-            });
-            return Expected { word: Regions::futex(theirs, Word::Consumed), value: seen as u32 };
-        }
-        Expected { word: Regions::futex(theirs, Word::Published), value: self.receiver.awaited() as u32 }
+    /// The word whose change ends the sleep: the client writes, or reads on.
+    fn awaited(&mut self) -> Expected<'_> {
+        let (word, seen) = self.with_waiting(|half| half.awaited());
+        Expected { word: Regions::futex(&self.regions.theirs, word), value: seen as u32 }
     }
 
     fn wake_up(&mut self) {
-        self.receiver.mark_awake();
-        if self.connection.is_backlogged() {
-            self.connection.with_sender(|outgoing| {
-                if let Outgoing::Ring(sender) = outgoing {
-                    sender.mark_awake();
-                }
-            });
-        }
+        self.with_waiting(|half| half.mark_awake());
     }
 }
 
@@ -301,11 +289,12 @@ impl Poller {
         let news = ports.iter_mut().any(Port::fall_asleep);
         if !news {
             let on_control = Expected { word: &control.word, value: *seen };
+            let count = 1 + ports.len();
             let mut words = [on_control; MAX_WORDS];
-            for (word, port) in words[1..].iter_mut().zip(&*ports) {
+            for (word, port) in words[1..].iter_mut().zip(ports.iter_mut()) {
                 *word = port.awaited();
             }
-            wait::sleep_any(&words[..1 + ports.len()], None);
+            wait::sleep_any(&words[..count], None);
         }
         for port in ports.iter_mut() {
             port.wake_up();

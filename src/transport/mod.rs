@@ -143,11 +143,12 @@ impl Outgoing {
     /// Waits until no backlog is left.
     pub(crate) fn drain(
         &mut self,
+        spin: &mut Spin,
         until: &mut Deadline,
         severed: &mut dyn FnMut() -> bool,
     ) -> Result<(), Interrupted> {
         match self {
-            Outgoing::Ring(sender) => Ok(sender.drain(until, severed)?),
+            Outgoing::Ring(sender) => Ok(sender.drain(spin, until, severed)?),
             Outgoing::Socket(outbox) => outbox.drain(until),
         }
     }

@@ -82,6 +82,18 @@ impl Spin {
         }
     }
 
+    /// Looks for about a millisecond, or until `look` says that it is enough: for those who never
+    /// sleep, between two looks at the clock and the lifeline.
+    pub(crate) fn round(&self, mut look: impl FnMut() -> bool) {
+        const ROUND: u32 = 50_000;
+        for _ in 0..ROUND {
+            if look() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
     /// Learns from a sleep that took so long.
     pub(crate) fn slept(&mut self, time: Duration) {
         if self.strategy == WaitStrategy::Adaptive && !one_cpu() {

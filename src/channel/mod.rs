@@ -77,7 +77,7 @@ impl Sleep for Regions {
 
 /// One half of a channel, as somebody who waits for the peer.
 pub(crate) trait Waits {
-    /// Looks whether the peer has done what is waited for.
+    /// Looks whether the peer has done what is waited for. Says so again until that is used.
     fn look(&mut self) -> Result<bool, Fault>;
     /// Tells the peer that a sleep is about to begin; a look and then the sleep follow.
     fn mark_asleep(&self);

@@ -22,6 +22,8 @@ pub(crate) struct Sender<M> {
     max_message: usize,
     /// Messages that wait for space, oldest first. Only the first may be under way.
     backlog: VecDeque<Waiting>,
+    /// How far the peer had read when the backlog last found no space.
+    stuck_at: u64,
     /// Memory of an earlier message, for the next one that does not fit in place.
     spare: Bytes,
     woken: Woken,
@@ -42,6 +44,7 @@ impl<M: Sleep> Sender<M> {
             producer: Producer::new(memory, position),
             max_message,
             backlog: VecDeque::new(),
+            stuck_at: position,
             spare: Bytes::new(),
             woken: Woken::default(),
         }
@@ -86,6 +89,7 @@ impl<M: Sleep> Sender<M> {
             let more = part.len() < rest.len();
             let header = Header { length: part.len() as u32, kind: waiting.kind, more, id: waiting.id };
             if !self.producer.push(header, part)? {
+                self.stuck_at = self.producer.consumed();
                 return Ok(false);
             }
             waiting.sent += part.len();
@@ -151,10 +155,11 @@ impl<M: Sleep> Sender<M> {
     }
 }
 
-/// Waits for space.
+/// Waits for space: for the peer to have read on since the backlog found none.
 impl<M: Sleep> Waits for Sender<M> {
     fn look(&mut self) -> Result<bool, Fault> {
-        Ok(self.producer.look()?)
+        self.producer.look()?;
+        Ok(self.producer.consumed() != self.stuck_at)
     }
 
     fn mark_asleep(&self) {

@@ -96,12 +96,10 @@ impl<M: Memory> Producer<M> {
         news
     }
 
-    /// Loads how far the peer has read; says whether that is further than before.
-    pub(crate) fn look(&mut self) -> Result<bool, Violation> {
-        let seen = check_consumed(self.memory.peer_consumed(), self.consumed, self.published)?;
-        let moved = seen != self.consumed;
-        self.consumed = seen;
-        Ok(moved)
+    /// Loads how far the peer has read.
+    pub(crate) fn look(&mut self) -> Result<(), Violation> {
+        self.consumed = check_consumed(self.memory.peer_consumed(), self.consumed, self.published)?;
+        Ok(())
     }
 
     fn free(&self) -> u64 {

@@ -1,24 +1,82 @@
 //! Ask a warm daemon on the same machine a typed question.
-#![doc(html_no_source)]
+//!
+//! A client connects over a Unix socket only to receive two sealed pieces of shared memory. From then
+//! on questions and answers, which are rkyv archives, flow through two lock-free rings; while both
+//! sides are awake no system call is made. Systems and sandboxes without shared memory, and one-shot
+//! commands for which mapping it does not pay, send the same frames over the socket.
+//!
+//! # A daemon and its client
+//!
+//! ```no_run
+//! use std::process::Command;
+//! use libgrite_ipc::{Client, DaemonLock, Error, Protocol, Readiness, Server, wire};
+//!
+//! wire! {
+//!     /// What a client asks.
+//!     pub struct Query { pub text: String }
+//!     /// What the daemon answers.
+//!     pub struct Hits { pub count: u32 }
+//! }
+//!
+//! enum Search {}
+//! impl Protocol for Search {
+//!     type Request = Query;
+//!     type Response = Hits;
+//!     const NAME: &'static str = "search";
+//!     const VERSION: u16 = 1;
+//! }
+//!
+//! fn daemon(dir: &str) -> Result<(), Error> {
+//!     let lock = DaemonLock::acquire(dir)?;
+//!     let server = Server::<Search>::bind(lock.socket_path())?;
+//!     Readiness::of_this_process().ready();
+//!     server.serve(|query, _cx| Hits { count: query.text.len() as u32 })
+//! }
+//!
+//! fn ask(dir: &str, text: &str) -> Result<u32, Error> {
+//!     let mut client = Client::<Search>::builder().connect_or_spawn(dir, || {
+//!         let mut command = Command::new("searchd");
+//!         command.arg(dir);
+//!         command
+//!     })?;
+//!     let hits = client.send(&Query { text: text.to_owned() })?;
+//!     Ok(hits.count.to_native())
+//! }
+//! ```
+//!
+//! # What to trust
+//!
+//! Both sides run as one user, and neither trusts the other with its memory: each writes one region,
+//! which the kernel keeps the other from writing, and checks every word that it reads. A peer that
+//! breaks the rules loses its own connection, with [`ErrorKind::PeerMisbehaved`]; a peer that is
+//! killed is noticed within milliseconds, with [`ErrorKind::PeerDied`]. Who may already act as the
+//! same user can stop the daemon or read its files, and nothing here is meant to prevent that.
+//!
+//! # Where to read on
+//!
+//! [`Client`] and [`Server`] are the two ends, [`wire!`] and [`Protocol`] say what they exchange,
+//! [`DaemonLock`] finds the one daemon of a directory, [`testing`] has both ends in one process, and
+//! [`grite`] is the protocol of the issue tracker that comes with this library.
 
-mod channel;
-mod client;
-mod error;
+// The modules, in the order in which they are best read; each uses only those before it.
 mod frame;
-pub mod grite;
-mod handshake;
 mod identity;
-mod lock;
 mod payload;
-pub mod protocol;
-mod ring;
-mod server;
-mod shm;
-mod stream;
 mod sync;
-pub mod testing;
-mod transport;
+mod shm;
+mod ring;
 mod wait;
+mod channel;
+mod stream;
+mod handshake;
+pub mod protocol;
+mod error;
+mod transport;
+mod lock;
+mod client;
+mod server;
+pub mod grite;
+pub mod testing;
 
 pub use client::{Client, ClientBuilder, Reply, Transport};
 pub use error::{Blame, Error, ErrorKind};
@@ -26,14 +84,20 @@ pub use grite::{Grite, IpcCommand, IpcResponse};
 pub use lock::{Daemon, DaemonLock, Readiness};
 pub use payload::TooLong;
 pub use protocol::{Encoded, Layout, Message, Protocol, Wire};
-#[doc(hidden)]
-pub use rkyv;
 pub use server::{Context, Incoming, Request, Responder, Server, ServerBuilder, ServerHandle};
 pub use shm::ChangeCounter;
 pub use wait::WaitStrategy;
+
+#[doc(hidden)]
+pub use rkyv;
 
 /// A client of the built-in protocol.
 pub type IpcClient = Client<Grite>;
 
 /// A server of the built-in protocol.
 pub type IpcServer = Server<Grite>;
+
+/// The README's examples are compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

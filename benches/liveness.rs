@@ -1,0 +1,141 @@
+//! What a daemon costs while nobody asks, and how soon a client learns that it was killed.
+//!
+//! `cargo bench --bench liveness`; `SECONDS=10` idle, `CLIENTS=20` connected, `KILLS=100`.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use libgrite_ipc::{Client, ErrorKind, Protocol, Server, Transport, wire};
+
+wire! {
+    /// How long to take for the answer.
+    pub struct Rest {
+        /// In milliseconds.
+        pub millis: u64,
+    }
+    /// Nothing but the end of the rest.
+    pub struct Rested {
+        /// As asked.
+        pub millis: u64,
+    }
+}
+
+enum Resting {}
+
+impl Protocol for Resting {
+    type Request = Rest;
+    type Response = Rested;
+    const NAME: &'static str = "resting";
+    const VERSION: u16 = 1;
+}
+
+const FOLDER: &str = "LIVENESS_FOLDER";
+
+fn main() {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        let server = Server::<Resting>::bind(Path::new(&folder).join("rest.sock")).expect("the server binds");
+        return server
+            .serve(|rest, _cx| {
+                std::thread::sleep(Duration::from_millis(rest.millis.to_native()));
+                Rested { millis: rest.millis.to_native() }
+            })
+            .expect("the server serves");
+    }
+    for transport in [Transport::Ring, Transport::Socket] {
+        idle(transport, number("CLIENTS", 20), Duration::from_secs(number("SECONDS", 10)));
+    }
+    for transport in [Transport::Ring, Transport::Socket] {
+        kills(transport, number("KILLS", 100));
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// A server process in a folder of its own; both end with this value.
+struct Daemon {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+        let child =
+            command.env(FOLDER, folder.path()).stdin(Stdio::null()).spawn().expect("the server starts");
+        let end = Instant::now() + Duration::from_secs(10);
+        while !folder.path().join("rest.sock").exists() {
+            assert!(Instant::now() < end, "the server does not listen");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Daemon { child, folder }
+    }
+
+    fn client(&self, transport: Transport) -> Client<Resting> {
+        let builder = Client::builder().transport(transport);
+        let mut client = builder.connect(self.folder.path().join("rest.sock")).expect("the client connects");
+        client.send(&Rest { millis: 0 }).expect("an answer");
+        client
+    }
+
+    /// User and system time of the process so far.
+    fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the server lives");
+        let nanos = tasks.map(|task| {
+            let path = task.expect("a thread").path().join("schedstat");
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
+        });
+        Duration::from_nanos(nanos.sum())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn idle(transport: Transport, clients: u64, time: Duration) {
+    let daemon = Daemon::start();
+    let clients: Vec<_> = (0..clients).map(|_| daemon.client(transport)).collect();
+    // What spinning is left from the last answers is not idleness.
+    std::thread::sleep(Duration::from_millis(200));
+    let before = daemon.cpu();
+    std::thread::sleep(time);
+    let used = daemon.cpu() - before;
+    println!(
+        "{} idle clients over {transport:?} for {time:?}: the daemon used {used:?} of CPU time",
+        clients.len()
+    );
+}
+
+fn kills(transport: Transport, count: u64) {
+    let mut times: Vec<Duration> = (0..count)
+        .map(|_| {
+            let mut daemon = Daemon::start();
+            let mut client = daemon.client(transport);
+            let killer = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                let killed = Instant::now();
+                daemon.child.kill().expect("our own child");
+                killed
+            });
+            let error = client.send(&Rest { millis: 60_000 }).map(drop).expect_err("the server is dead");
+            let learned = Instant::now();
+            assert_eq!(error.kind(), ErrorKind::PeerDied, "{error}");
+            learned - killer.join().expect("the killer lives")
+        })
+        .collect();
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    println!(
+        "{count} kills of the daemon of a client that waits over {transport:?}: it knew after {:?} (p50), {:?} (p99)",
+        at(0.5),
+        at(0.99)
+    );
+}

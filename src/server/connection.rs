@@ -10,6 +10,7 @@ use rkyv::ser::allocator::Arena;
 use super::poller::Control;
 use super::reactor::Waker;
 use crate::channel::Waits;
+use crate::error::{Error, ErrorKind};
 use crate::frame::{Failure, FailureCode, Kind};
 use crate::payload::{Sink, TooLong};
 use crate::protocol::{Encoded, Protocol, encode};
@@ -97,14 +98,32 @@ impl Connection {
 
     /// Moves waiting replies on; says whether none is left.
     pub(crate) fn flush(&self) -> bool {
-        self.with_outgoing(|outgoing, _| outgoing.flush().map(|_| ()));
+        // A connection that breaks here is closed, which its attendant notices.
+        let _ = self.with_outgoing(|outgoing, _| outgoing.flush());
         !self.is_backlogged()
     }
 
     /// Sends why a request has no answer.
     pub(crate) fn fail(&self, id: u64, code: FailureCode, text: &str) {
         let failure = Failure { code, text: text.to_owned() }.to_bytes();
-        self.send(Kind::Failure, id, |sink, _| sink.append(&failure));
+        // A client that is gone needs no reason; and the reason is shorter than any frame.
+        let _ = self.send(Kind::Failure, id, |sink, _| sink.append(&failure));
+    }
+
+    /// Sends an answer. One that is too long fails, and the client gets that for an answer.
+    fn answer(
+        &self,
+        id: u64,
+        write: impl FnOnce(&mut dyn Sink, &mut Arena) -> Result<(), TooLong>,
+    ) -> Result<(), Error> {
+        match self.send(Kind::Reply, id, write) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(too_long)) => {
+                self.fail(id, FailureCode::TooLarge, &format!("the answer: {too_long}"));
+                Err(Error::new(ErrorKind::TooLarge, "answer a request").because(too_long))
+            }
+            Err(broken) => Err(Error::new(ErrorKind::PeerDied, "answer a request").because(broken)),
+        }
     }
 
     fn send(
@@ -112,32 +131,28 @@ impl Connection {
         kind: Kind,
         id: u64,
         write: impl FnOnce(&mut dyn Sink, &mut Arena) -> Result<(), TooLong>,
-    ) {
-        let mut too_long = None;
-        self.with_outgoing(|outgoing, arena| {
-            if let Err(error) = outgoing.send(kind, id, |sink| write(sink, arena))? {
-                too_long = Some(error);
-            }
-            Ok(())
-        });
-        if let Some(too_long) = too_long {
-            // A failure's own text always fits: it is shorter than any frame of any ring.
-            self.fail(id, FailureCode::TooLarge, &format!("the answer: {too_long}"));
-        }
+    ) -> Result<Result<(), TooLong>, Broken> {
+        self.with_outgoing(|outgoing, arena| outgoing.send(kind, id, |sink| write(sink, arena)))
     }
 
     /// Works on the way out, and sees to what is left waiting there.
-    fn with_outgoing(&self, work: impl FnOnce(&mut Outgoing, &mut Arena) -> Result<(), Broken>) {
+    fn with_outgoing<T>(
+        &self,
+        work: impl FnOnce(&mut Outgoing, &mut Arena) -> Result<T, Broken>,
+    ) -> Result<T, Broken> {
         if self.is_closed() {
-            return;
+            return Err(Broken::Severed);
         }
         let mut outbound = self.lock();
         let Outbound { outgoing, arena } = &mut *outbound;
-        if work(outgoing, arena).is_err() {
-            drop(outbound);
-            self.close();
-            return;
-        }
+        let done = match work(outgoing, arena) {
+            Ok(done) => done,
+            Err(broken) => {
+                drop(outbound);
+                self.close();
+                return Err(broken);
+            }
+        };
         outgoing.announce();
         let backlogged = outgoing.has_backlog();
         if self.backlogged.swap(backlogged, Ordering::AcqRel) != backlogged && backlogged {
@@ -146,6 +161,7 @@ impl Connection {
                 Attendant::Reactor(waker) => waker.watch(self.session()),
             }
         }
+        Ok(done)
     }
 
     /// The half that waits for space, for the poller's sleep.
@@ -213,17 +229,22 @@ impl<P: Protocol> Responder<P> {
 
     /// Answers with `response`, archived straight into the client's ring where it fits there.
     ///
-    /// A client that is gone is no error: nobody waits. A response longer than the connection's
-    /// `max_message` reaches the client as [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge).
-    pub fn reply(mut self, response: &P::Response) {
+    /// # Errors
+    /// - [`ErrorKind::TooLarge`]: the response is longer than the connection's `max_message`. The
+    ///   client learns the same.
+    /// - [`ErrorKind::PeerDied`]: the client is gone, or was cut off; nobody waits for the answer.
+    pub fn reply(mut self, response: &P::Response) -> Result<(), Error> {
         self.answered = true;
-        self.connection.send(Kind::Reply, self.id, |sink, arena| encode(response, sink, arena));
+        self.connection.answer(self.id, |sink, arena| encode(response, sink, arena))
     }
 
     /// Answers with bytes that were archived before: one copy.
-    pub fn reply_encoded(mut self, response: &Encoded<P::Response>) {
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    pub fn reply_encoded(mut self, response: &Encoded<P::Response>) -> Result<(), Error> {
         self.answered = true;
-        self.connection.send(Kind::Reply, self.id, |sink, _| sink.append(response.as_bytes()));
+        self.connection.answer(self.id, |sink, _| sink.append(response.as_bytes()))
     }
 }
 

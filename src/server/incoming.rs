@@ -1,6 +1,7 @@
 //! Requests one by one, for a loop that owns its state.
 
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,17 +19,18 @@ use crate::protocol::{Encoded, Message, Protocol};
 /// The requests of all clients, in the order in which they are to be answered.
 ///
 /// The thread that iterates sweeps the rings itself, so a request in a ring reaches it without a
-/// change of threads. It ends when a [`ServerHandle`] stops the server; dropping it stops the
-/// server, too.
+/// change of threads. The iteration ends when a [`ServerHandle`] stops the server, nobody was
+/// connected for the idle time, or the system fails; [`end`](Incoming::end) says which. Dropping it
+/// stops the server, too.
 pub struct Incoming<'a, P: Protocol> {
     poller: Poller,
-    reactor: Option<JoinHandle<()>>,
+    reactor: Option<io::Result<JoinHandle<io::Result<()>>>>,
     server: &'a Server<P>,
     stop: ServerHandle,
 }
 
 impl<'a, P: Protocol> Incoming<'a, P> {
-    pub(super) fn start(server: &'a Server<P>) -> Result<Self, Error> {
+    pub(super) fn start(server: &'a Server<P>) -> Self {
         let shared = Arc::clone(&server.shared);
         let listener = Arc::clone(&server.listener);
         let run = move || {
@@ -36,20 +38,37 @@ impl<'a, P: Protocol> Incoming<'a, P> {
             let enqueue = |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
                 control.tell(Note::Request { connection: Arc::clone(connection), id, bytes: bytes.clone() });
             };
-            // An error of the system ends the server as a stop does; both end the iteration.
-            let _ = Reactor::new(&shared, &listener).and_then(|reactor| reactor.run(&enqueue));
+            let served = Reactor::new(&shared, &listener).and_then(|reactor| reactor.run(&enqueue));
             control.tell(Note::Stop);
+            served
         };
-        let reactor = std::thread::Builder::new()
-            .name("ipc-reactor".to_owned())
-            .spawn(run)
-            .map_err(|error| Error::io("start the reactor's thread", error))?;
-        Ok(Incoming {
+        let reactor = std::thread::Builder::new().name("ipc-reactor".to_owned()).spawn(run);
+        if reactor.is_err() {
+            server.shared.control().tell(Note::Stop);
+        }
+        Incoming {
             poller: Poller::new(Arc::clone(server.shared.control()), server.shared.wait()),
             reactor: Some(reactor),
             server,
             stop: server.handle(),
-        })
+        }
+    }
+
+    /// Stops the server, and says why the iteration has ended if not for that or for idleness.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the system failed the reactor or its thread.
+    pub fn end(mut self) -> Result<(), Error> {
+        let ended = self.end_reactor();
+        ended.map_err(|error| Error::io("wait for clients", error).at(self.server.path()))
+    }
+
+    fn end_reactor(&mut self) -> io::Result<()> {
+        self.stop.stop();
+        match self.reactor.take() {
+            Some(thread) => thread?.join().unwrap_or_else(|_| Err(io::Error::other("the reactor panicked"))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -70,10 +89,8 @@ impl<P: Protocol> Iterator for Incoming<'_, P> {
 
 impl<P: Protocol> Drop for Incoming<'_, P> {
     fn drop(&mut self) {
-        self.stop.stop();
-        if let Some(reactor) = self.reactor.take() {
-            let _ = reactor.join();
-        }
+        // Who wants to know why it ended has called `end`.
+        let _ = self.end_reactor();
     }
 }
 
@@ -98,13 +115,19 @@ impl<P: Protocol> Request<P> {
     }
 
     /// Answers; see [`Responder::reply`].
-    pub fn reply(self, response: &P::Response) {
-        self.responder.reply(response);
+    ///
+    /// # Errors
+    /// As [`Responder::reply`].
+    pub fn reply(self, response: &P::Response) -> Result<(), Error> {
+        self.responder.reply(response)
     }
 
     /// Answers with bytes that were archived before; see [`Responder::reply_encoded`].
-    pub fn reply_encoded(self, response: &Encoded<P::Response>) {
-        self.responder.reply_encoded(response);
+    ///
+    /// # Errors
+    /// As [`Responder::reply`].
+    pub fn reply_encoded(self, response: &Encoded<P::Response>) -> Result<(), Error> {
+        self.responder.reply_encoded(response)
     }
 
     /// The request and the right to answer it, to be taken apart.

@@ -97,7 +97,8 @@ impl<P: Protocol> Server<P> {
     {
         self.serve_with(|request, responder| {
             let response = handler(request, responder.context());
-            responder.reply(&response);
+            // Nobody is left to be told: the client is gone, or was told that the answer is too long.
+            let _ = responder.reply(&response);
         })
     }
 
@@ -140,16 +141,13 @@ impl<P: Protocol> Server<P> {
     /// # fn main() -> Result<(), libgrite_ipc::Error> {
     /// let server = Server::<Adder>::bind("/run/user/1000/adder.sock")?;
     /// let mut sum = 0;
-    /// for request in server.incoming()? {
+    /// for request in server.incoming() {
     ///     sum += request.number.to_native();
-    ///     request.reply(&Sum { sum });
+    ///     request.reply(&Sum { sum })?;
     /// }
     /// # Ok(()) }
     /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) when a thread cannot be started.
-    pub fn incoming(&self) -> Result<Incoming<'_, P>, Error> {
+    pub fn incoming(&self) -> Incoming<'_, P> {
         Incoming::start(self)
     }
 }

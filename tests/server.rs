@@ -1,0 +1,198 @@
+//! What a server promises beyond answering: `incoming`, responders, limits, stopping.
+#![cfg(not(loom))]
+
+mod common;
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern};
+use libgrite_ipc::{Client, Encoded, ErrorKind, Responder, Server};
+
+fn ways() -> Vec<Way> {
+    common::WAYS.iter().copied().filter(|&way| way != Way::Pair).collect()
+}
+
+/// Runs `serve` on a thread of its own, `ask` on this one, and stops the server.
+fn served(serve: impl FnOnce(&Server<Work>) + Send, ask: impl FnOnce(&std::path::Path)) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
+    let stop = server.handle();
+    std::thread::scope(|scope| {
+        scope.spawn(|| serve(&server));
+        ask(server.path());
+        stop.stop();
+    });
+}
+
+#[test]
+fn a_loop_over_incoming_owns_its_state() {
+    served(
+        |server| {
+            let mut count = 0;
+            let mut incoming = server.incoming();
+            for request in &mut incoming {
+                count += 1;
+                request.reply(&Done { bytes: Vec::new(), session: count }).unwrap();
+            }
+            incoming.end().unwrap();
+        },
+        |path| {
+            let mut expected = 0;
+            for way in ways() {
+                let mut client = builder_for(way).connect(path).unwrap();
+                for _ in 0..100 {
+                    expected += 1;
+                    assert_eq!(client.send(&Order::Session).unwrap().session, expected, "{way:?}");
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn a_responder_answers_from_another_thread_or_with_an_error() {
+    let kept: Mutex<Vec<Responder<Work>>> = Mutex::new(Vec::new());
+    let encoded = Encoded::new(&Done { bytes: pattern(1000), session: 7 }).unwrap();
+    let handler = |order: &ArchivedOrder, responder: Responder<Work>| match order {
+        ArchivedOrder::Make(_) => kept.lock().unwrap().push(responder),
+        ArchivedOrder::Session => responder.reply_encoded(&encoded).unwrap(),
+        _ => drop(responder),
+    };
+    served(
+        |server| server.serve_with(handler).unwrap(),
+        |path| {
+            for way in ways() {
+                let mut client = builder_for(way).connect(path).unwrap();
+                assert_eq!(client.send(&Order::Session).unwrap().session, 7, "{way:?}");
+                let error = client.send(&Order::Panic).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Refused, "{way:?}");
+                assert!(error.to_string().contains("no answer"), "{error}");
+                for length in [10, 200_000] {
+                    std::thread::scope(|scope| {
+                        scope.spawn(|| {
+                            let responder = loop {
+                                match kept.lock().unwrap().pop() {
+                                    Some(responder) => break responder,
+                                    None => std::thread::sleep(Duration::from_millis(1)),
+                                }
+                            };
+                            responder.reply(&Done { bytes: pattern(length), session: 8 }).unwrap();
+                        });
+                        let done = client.send(&Order::Make(0)).unwrap();
+                        assert!(
+                            done.session == 8 && done.bytes == pattern(length)[..],
+                            "{way:?}, {length} bytes"
+                        );
+                    });
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn an_answer_for_a_client_that_is_gone_is_an_error_of_that_answer_alone() {
+    let outcome = Mutex::new(None);
+    let handler = |order: &ArchivedOrder, responder: Responder<Work>| match order {
+        ArchivedOrder::Wait(millis) => {
+            std::thread::sleep(Duration::from_millis(millis.to_native()));
+            let answered = responder.reply(&Done { bytes: Vec::new(), session: 0 });
+            *outcome.lock().unwrap() = Some(answered.is_ok());
+        }
+        _ => responder.reply(&Done { bytes: Vec::new(), session: 1 }).unwrap(),
+    };
+    served(
+        |server| server.serve_with(handler).unwrap(),
+        |path| {
+            for way in ways() {
+                let mut client = builder_for(way).timeout(Duration::from_millis(20)).connect(path).unwrap();
+                client.send(&Order::Wait(100)).unwrap_err();
+                drop(client);
+                let mut next = builder_for(way).connect(path).unwrap();
+                assert_eq!(next.send(&Order::Session).unwrap().session, 1, "{way:?}");
+            }
+        },
+    );
+    assert!(outcome.into_inner().unwrap().is_some());
+}
+
+#[test]
+fn one_connection_more_than_the_limit_is_refused_and_room_comes_back() {
+    let server = Running::start_with(|| Server::<Work>::builder().max_connections(3));
+    for way in ways() {
+        let mut clients: Vec<Client<Work>> = (0..3).map(|_| server.client(way)).collect();
+        let error = builder_for(way).connect(server.socket()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{way:?}: {error}");
+        assert!(error.to_string().contains("limit"), "{error}");
+        assert!(clients[0].send(&Order::Make(5)).unwrap().bytes == pattern(5)[..]);
+        clients.clear();
+        let end = Instant::now() + Duration::from_secs(20);
+        while builder_for(way).connect(server.socket()).is_err() {
+            assert!(Instant::now() < end, "{way:?}: no room");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn a_client_that_says_nothing_is_closed_at_the_deadline() {
+    let patience = Duration::from_millis(200);
+    let server = Running::start_with(|| Server::<Work>::builder().handshake_timeout(patience));
+    let start = Instant::now();
+    let mut silent = std::os::unix::net::UnixStream::connect(server.socket()).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert_eq!(std::io::Read::read(&mut silent, &mut [0]).unwrap(), 0);
+    assert!(start.elapsed() >= patience);
+}
+
+#[test]
+fn silent_connections_do_not_keep_a_good_client_out() {
+    let server = Running::start_with(|| Server::<Work>::builder().max_unauthenticated(8));
+    let silent: Vec<_> =
+        (0..100).map(|_| std::os::unix::net::UnixStream::connect(server.socket()).unwrap()).collect();
+    for way in ways() {
+        assert!(server.client(way).send(&Order::Make(5)).unwrap().bytes == pattern(5)[..]);
+    }
+    drop(silent);
+}
+
+#[test]
+fn a_server_without_clients_ends_after_its_idle_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("work.sock");
+    let server = Server::<Work>::builder().idle_timeout(Duration::from_millis(50)).bind(&path).unwrap();
+    server.serve(common::work).unwrap();
+    drop(server);
+    assert!(!path.exists());
+    let error = Client::<Work>::connect(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotRunning);
+}
+
+#[test]
+fn one_question_in_one_round_trip() {
+    let server = Running::start();
+    for length in [0, 100, 1 << 20] {
+        let done = Client::<Work>::builder().ask(server.socket(), &Order::Make(length)).unwrap();
+        assert!(done.bytes == pattern(length as usize)[..]);
+    }
+    let error = Client::<Work>::builder().ask(server.socket(), &Order::Panic).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+}
+
+#[test]
+fn a_client_of_another_protocol_gets_both_versions() {
+    enum Other {}
+    impl libgrite_ipc::Protocol for Other {
+        type Request = Order;
+        type Response = Done;
+        const NAME: &'static str = "work";
+        const VERSION: u16 = 2;
+    }
+    let server = Running::start();
+    let error = Client::<Other>::connect(server.socket()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::VersionMismatch);
+    assert!(error.to_string().contains("version 1, the client version 2"), "{error}");
+    let error = Client::<Other>::builder().ask(server.socket(), &Order::Session).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::VersionMismatch);
+}

@@ -65,9 +65,11 @@ unsafe impl Sync for Backing {}
 
 impl Drop for Backing {
     fn drop(&mut self) {
-        if let Backing::Heap(base, layout) = *self {
+        match *self {
+            #[cfg(all(target_os = "linux", not(grite_portable)))]
+            Backing::Mapped(_) => {}
             // SAFETY: `base` came from `alloc_zeroed` with this layout and is freed once, here.
-            unsafe { std::alloc::dealloc(base.as_ptr(), layout) };
+            Backing::Heap(base, layout) => unsafe { std::alloc::dealloc(base.as_ptr(), layout) },
         }
     }
 }

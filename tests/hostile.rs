@@ -101,8 +101,10 @@ impl Hostile {
 
 fn word(map: &MmapRaw, at: usize) -> &AtomicU64 {
     assert!(at + 8 <= map.len() && at.is_multiple_of(8));
-    // SAFETY: in bounds of the mapping and aligned, as asserted.
-    unsafe { AtomicU64::from_ptr(map.as_mut_ptr().add(at).cast()) }
+    // SAFETY: in bounds of the mapping, as asserted.
+    let word = unsafe { map.as_mut_ptr().add(at) };
+    // SAFETY: in bounds and aligned, as asserted, and mapped while `map` is borrowed.
+    unsafe { AtomicU64::from_ptr(word.cast()) }
 }
 
 fn receive(stream: &UnixStream) -> ([u8; 256], Vec<OwnedFd>) {
@@ -388,8 +390,11 @@ fn descriptors_that_are_not_what_they_must_be_are_refused() {
     }
 }
 
-/// Two descriptors each, of which one is not what it must be, and why.
-fn unfit_pairs() -> Vec<(&'static str, fn() -> Vec<OwnedFd>)> {
+/// What is wrong with two descriptors, and how to make them.
+type Unfit = (&'static str, fn() -> Vec<OwnedFd>);
+
+/// Pairs of which one is not what it must be.
+fn unfit_pairs() -> Vec<Unfit> {
     const FIXED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
     const DAEMON: SealFlags = FIXED.union(SealFlags::FUTURE_WRITE);
     const WHOLE: u64 = LENGTH as u64;

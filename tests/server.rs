@@ -29,11 +29,11 @@ fn served(serve: impl FnOnce(&Server<Work>) + Send, ask: impl FnOnce(&std::path:
 fn a_loop_over_incoming_owns_its_state() {
     served(
         |server| {
-            let mut count = 0;
+            let mut answered = Vec::new();
             let mut incoming = server.incoming();
             for request in &mut incoming {
-                count += 1;
-                request.reply(&Done { bytes: Vec::new(), session: count }).unwrap();
+                answered.push(request.context().session());
+                request.reply(&Done { bytes: Vec::new(), session: answered.len() as u64 }).unwrap();
             }
             incoming.end().unwrap();
         },

@@ -162,7 +162,18 @@ impl From<Error> for CliError {
             ErrorKind::Refused => (Code::Failure, true),
             _ => (Code::Failure, false),
         };
-        CliError { code, message: error.to_string(), hint: error.advice().to_owned(), retryable }
+        // What the library advises a program to do, in terms of commands where there is one.
+        let hint = match error.kind() {
+            ErrorKind::NotRunning => "run `grite daemon run` to see why it does not start, or use --direct",
+            ErrorKind::Unresponsive => "see `grite daemon status`, or use --direct",
+            ErrorKind::VersionMismatch => "run `grite daemon stop`; the next command starts this version",
+            ErrorKind::PeerDied => "repeat the command; a new daemon starts by itself",
+            ErrorKind::Timeout => "repeat the command with a longer --timeout",
+            ErrorKind::TooLarge => "ask for less at a time",
+            ErrorKind::Sandboxed => "let the sandbox reach the socket, or use --direct",
+            _ => error.advice(),
+        };
+        CliError { code, message: error.to_string(), hint: hint.to_owned(), retryable }
     }
 }
 

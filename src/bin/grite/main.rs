@@ -2,16 +2,18 @@
 //!
 //! It is the reference user of the library: its commands ask a warm daemon, or work on the store
 //! themselves where there is none. Read the modules in this order: `model` says what an issue is,
-//! `store` keeps it, `engine` answers commands, `tracker` is the way from a command to an engine, `cli` is what
-//! a person types, and `output` and `error` what comes back.
+//! `store` keeps it, `engine` answers commands, `daemon` does so for all, `tracker` is the way from a command
+//! to an engine, `cli` is what a person types, and `output` and `error` what comes back.
 
 mod cli;
+mod daemon;
 mod engine;
 mod error;
 mod folder;
 mod foreign;
 mod model;
 mod output;
+mod runtime;
 mod store;
 mod tracker;
 

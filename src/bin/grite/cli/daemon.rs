@@ -1,13 +1,26 @@
 //! `grite daemon`: runs, starts, looks at or stops the daemon of the state folder.
+//!
+//! Looking and stopping never start one.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use libgrite_ipc::grite::StatusResult;
+use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcClient, IpcCommand, IpcResponse, Transport};
+use rkyv::rancor;
+use serde::Serialize;
 
 use super::Global;
 use super::global::duration;
+use crate::daemon;
 use crate::error::{CliError, Code};
-use crate::output::Output;
+use crate::folder;
+use crate::output::{Output, line};
+use crate::runtime::Place;
+use crate::tracker::daemon_command;
+
+mod terminate;
 
 /// What to do with the daemon.
 #[derive(Subcommand)]
@@ -25,11 +38,194 @@ pub enum Daemon {
 /// Arguments of `grite daemon run`.
 #[derive(Args)]
 pub struct Run {
-    /// End when nobody has asked for this long
-    #[arg(long, default_value = "15m", value_parser = duration, value_name = "TIME")]
+    /// End when nobody was connected for this long
+    #[arg(long, env = "GRITE_IDLE_TIMEOUT", default_value = "10m", value_parser = duration,
+          value_name = "TIME")]
     pub idle_timeout: Duration,
 }
 
-pub fn run(_daemon: &Daemon, _global: &Global, _output: &Output) -> Result<(), CliError> {
-    Err(CliError::new(Code::Unsupported, "this program has no daemon yet", "use --direct"))
+#[derive(Serialize)]
+struct Ran {
+    stopped: bool,
+}
+
+#[derive(Serialize)]
+struct Started {
+    started: bool,
+    #[serde(flatten)]
+    status: Status,
+}
+
+/// What is known of a daemon. What it did not say itself is from the record in its lock file.
+#[derive(Serialize)]
+struct Status {
+    running: bool,
+    /// Whether it answered just now.
+    answers: bool,
+    pid: Option<u32>,
+    version: Option<String>,
+    socket: Option<String>,
+    store: String,
+    issues: Option<u64>,
+    open: Option<u64>,
+    events: Option<u64>,
+    /// Why it did not answer.
+    problem: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Stopped {
+    /// Whether one ran.
+    stopped: bool,
+    pid: Option<u32>,
+    /// Whether a signal had to ask it, since it speaks another version.
+    by_signal: bool,
+}
+
+pub fn run(command: &Daemon, global: &Global, output: &Output) -> Result<(), CliError> {
+    let place = Place::of(&folder::find()?)?;
+    match command {
+        Daemon::Run(run) => {
+            daemon::run(&place, run.idle_timeout)?;
+            output.report(&Ran { stopped: true }, |_| String::new())
+        }
+        Daemon::Start => start(&place, global, output),
+        Daemon::Status => {
+            let status = status(&place, global)?;
+            output.report(&status, |_| describe(&status))
+        }
+        Daemon::Stop => stop(&place, global, output),
+    }
+}
+
+fn start(place: &Place, global: &Global, output: &Output) -> Result<(), CliError> {
+    place.prepare()?;
+    let before = DaemonLock::read(&place.runtime)?;
+    let builder = IpcClient::builder().transport(Transport::Socket).timeout(global.timeout());
+    let answer = builder.ask_or_spawn(&place.runtime, || daemon_command(place), &IpcCommand::Status)?;
+    let Ok(IpcResponse::Status(result)) = rkyv::deserialize::<IpcResponse, rancor::Error>(&*answer) else {
+        return Err(CliError::mismatched());
+    };
+    let started = before.is_none_or(|before| before.pid() != Some(result.pid));
+    let pid = result.pid;
+    let socket = DaemonLock::socket_path_in(&place.runtime)?.display().to_string();
+    output.report(&Started { started, status: Status::told(result, socket) }, |_| {
+        if started { format!("started, process {pid}\n") } else { format!("runs already, process {pid}\n") }
+    })
+}
+
+fn status(place: &Place, global: &Global) -> Result<Status, CliError> {
+    let store = place.state.display().to_string();
+    let Some(record) = DaemonLock::read(&place.runtime)? else {
+        return Ok(Status {
+            running: false,
+            answers: false,
+            pid: None,
+            version: None,
+            socket: None,
+            store,
+            issues: None,
+            open: None,
+            events: None,
+            problem: None,
+        });
+    };
+    let socket = record.socket_path().display().to_string();
+    match ask(place, global, &IpcCommand::Status) {
+        Ok(Some(IpcResponse::Status(result))) => Ok(Status::told(result, socket)),
+        other => Ok(Status {
+            running: true,
+            answers: false,
+            pid: record.pid(),
+            version: record.version().map(str::to_owned),
+            socket: Some(socket),
+            store,
+            issues: None,
+            open: None,
+            events: None,
+            problem: Some(match other {
+                Err(error) => error.to_string(),
+                Ok(_) => CliError::mismatched().message,
+            }),
+        }),
+    }
+}
+
+impl Status {
+    /// What a daemon says of itself.
+    fn told(result: StatusResult, socket: String) -> Self {
+        let StatusResult { pid, version, store, issues, open, events } = result;
+        Status {
+            running: true,
+            answers: true,
+            pid: Some(pid),
+            version: Some(version),
+            socket: Some(socket),
+            store,
+            issues: Some(issues),
+            open: Some(open),
+            events: Some(events),
+            problem: None,
+        }
+    }
+}
+
+fn describe(status: &Status) -> String {
+    if !status.running {
+        return format!("no daemon runs for {}\n", line(&status.store));
+    }
+    let mut text = String::new();
+    let mut field = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text += &format!("{name:<9}{}\n", line(&value));
+        }
+    };
+    field("process", status.pid.map(|pid| pid.to_string()));
+    field("version", status.version.clone());
+    field("socket", status.socket.clone());
+    field("store", Some(status.store.clone()));
+    if let (Some(issues), Some(open)) = (status.issues, status.open) {
+        field("issues", Some(format!("{issues}, {open} of them open")));
+    }
+    field("problem", status.problem.clone());
+    text
+}
+
+fn stop(place: &Place, global: &Global, output: &Output) -> Result<(), CliError> {
+    let Some(record) = DaemonLock::read(&place.runtime)? else {
+        let stopped = Stopped { stopped: false, pid: None, by_signal: false };
+        return output.report(&stopped, |_| "no daemon runs\n".to_owned());
+    };
+    let by_signal = match ask(place, global, &IpcCommand::Stop) {
+        Ok(_) => false,
+        // It ends already, or has ended.
+        Err(error) if matches!(error.kind(), ErrorKind::NotRunning | ErrorKind::PeerDied) => false,
+        Err(error) if error.kind() == ErrorKind::VersionMismatch => {
+            terminate::terminate(&place.runtime)?;
+            true
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let end = Instant::now() + global.timeout();
+    // A daemon that another command has started meanwhile is not the one that was to end.
+    while DaemonLock::read(&place.runtime)?.is_some_and(|now| now.pid() == record.pid()) {
+        if Instant::now() > end {
+            let message = format!("the daemon has not ended within {:?}", global.timeout());
+            return Err(CliError::new(Code::Timeout, message, "see `grite daemon status`"));
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    output.report(&Stopped { stopped: true, pid: record.pid(), by_signal }, |_| {
+        let process = record.pid().map_or_else(String::new, |pid| format!(", process {pid}"));
+        let how = if by_signal { "; it speaks another version, so a signal asked it" } else { "" };
+        format!("stopped{process}{how}\n")
+    })
+}
+
+/// Asks the daemon that runs. The answer is nothing where it is no value of its type.
+fn ask(place: &Place, global: &Global, command: &IpcCommand) -> Result<Option<IpcResponse>, Error> {
+    let socket = DaemonLock::socket_path_in(&place.runtime)?;
+    let builder = IpcClient::builder().transport(Transport::Socket).timeout(global.timeout());
+    let answer = builder.ask(socket, command)?;
+    Ok(rkyv::deserialize::<IpcResponse, rancor::Error>(&*answer).ok())
 }

@@ -14,7 +14,7 @@ use crate::tracker;
 const PAGE: u32 = 1000;
 
 pub fn run(global: &Global) -> Result<(), CliError> {
-    let mut tracker = global.tracker()?;
+    let mut tracker = global.tracker_for_several()?;
     let mut out = BufWriter::new(stdout().lock());
     let mut cursor = None;
     loop {

@@ -7,7 +7,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 
 use crate::error::CliError;
-use crate::tracker::{self, Tracker, Transport, Wishes};
+use crate::tracker::{self, Questions, Tracker, Transport, Wishes};
 
 /// Options that every command takes.
 #[derive(Args)]
@@ -45,9 +45,19 @@ impl Global {
         Wishes { transport, spawn: !self.no_spawn, timeout: self.timeout }
     }
 
-    /// Opens the tracker in the wished way.
+    /// Opens the tracker in the wished way, for one question.
     pub fn tracker(&self) -> Result<Box<dyn Tracker>, CliError> {
-        tracker::open(&self.wishes())
+        tracker::open(&self.wishes(), Questions::One)
+    }
+
+    /// Opens the tracker in the wished way, for several questions.
+    pub fn tracker_for_several(&self) -> Result<Box<dyn Tracker>, CliError> {
+        tracker::open(&self.wishes(), Questions::Several)
+    }
+
+    /// For how long to wait for an answer.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Who writes.

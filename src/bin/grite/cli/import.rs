@@ -37,7 +37,7 @@ struct Imported {
 
 pub fn run(import: &Import, global: &Global, output: &Output) -> Result<(), CliError> {
     let issues = read(&import.file)?;
-    let mut tracker = global.tracker()?;
+    let mut tracker = global.tracker_for_several()?;
     let mut sum = Imported { created: 0, updated: 0, unchanged: 0 };
     for issues in batches(issues) {
         match tracker::ask(&mut *tracker, &IpcCommand::IssueImport { issues })? {

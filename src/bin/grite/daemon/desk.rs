@@ -1,0 +1,201 @@
+//! What a request is answered with: [`Desk`], asked from two threads at once.
+//!
+//! Reads that repeat are answered with bytes that were archived before, without deserializing the
+//! command or allocating anything. All else is the engine's.
+
+use std::cell::Cell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use libgrite_ipc::grite::{ArchivedIpcCommand, ArchivedIssueFilter, ArchivedIssueState};
+use libgrite_ipc::{Encoded, Grite, IpcCommand, IpcResponse, Responder, ServerHandle};
+use rkyv::rancor;
+
+use super::cache::Cache;
+use crate::engine::Engine;
+
+/// Answers requests.
+pub struct Desk<'a> {
+    engine: &'a Engine,
+    server: ServerHandle,
+    /// The answer to a ping, which nothing changes.
+    pong: Option<Encoded<IpcResponse>>,
+    /// Locked for a look-up, never while an answer is made or sent.
+    cache: Mutex<Cache>,
+}
+
+thread_local! {
+    /// Memory for the key of a thread's next look-up.
+    static KEY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A longer key is not kept in [`KEY`], in bytes.
+const MAX_KEPT: usize = 64 << 10;
+
+impl<'a> Desk<'a> {
+    /// A desk that can end `server`.
+    pub fn new(engine: &'a Engine, server: ServerHandle) -> Self {
+        Desk { engine, server, pong: Encoded::new(&IpcResponse::Pong).ok(), cache: Mutex::default() }
+    }
+
+    /// Answers one request.
+    pub fn answer(&self, request: &ArchivedIpcCommand, responder: Responder<Grite>) {
+        match (request, &self.pong) {
+            (ArchivedIpcCommand::Ping, Some(pong)) => responder.reply_encoded(pong),
+            (ArchivedIpcCommand::Stop, _) => {
+                // In this order, so that whoever asked hears of it.
+                responder.reply(&IpcResponse::Stopping);
+                self.server.stop();
+            }
+            _ => {
+                let mut key = KEY.take();
+                key.clear();
+                if write_key(request, &mut key) {
+                    self.look_up(&key, request, responder);
+                } else {
+                    self.execute(request, responder);
+                }
+                if key.capacity() <= MAX_KEPT {
+                    KEY.set(key);
+                }
+            }
+        }
+    }
+
+    /// Answers a read from the cache, and keeps the answer there if it was not in it.
+    fn look_up(&self, key: &[u8], request: &ArchivedIpcCommand, responder: Responder<Grite>) {
+        // First of all: an answer made later is at least as new as what this number stands for.
+        let generation = self.engine.generation();
+        let found = self.cache().find(generation, key);
+        if let Some(answer) = found {
+            return responder.reply_encoded(&answer);
+        }
+        let Some(response) = self.response(request) else { return };
+        match Encoded::new(&response) {
+            Ok(answer) => {
+                let answer = Arc::new(answer);
+                // A refusal may be of the moment: the store is busy, say.
+                if !matches!(response, IpcResponse::Refused(_)) {
+                    self.cache().keep(generation, key, &answer);
+                }
+                responder.reply_encoded(&answer);
+            }
+            // Replying says the same to the client.
+            Err(_) => responder.reply(&response),
+        }
+    }
+
+    fn execute(&self, request: &ArchivedIpcCommand, responder: Responder<Grite>) {
+        if let Some(response) = self.response(request) {
+            responder.reply(&response);
+        }
+    }
+
+    /// What the engine answers. Every checked archive deserializes; one that did not would be answered
+    /// by its responder, with an error.
+    fn response(&self, request: &ArchivedIpcCommand) -> Option<IpcResponse> {
+        let command = rkyv::deserialize::<IpcCommand, rancor::Error>(request).ok()?;
+        Some(self.engine.execute(&command))
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes what tells this read from all others into `key`; says whether it is a read to be kept.
+///
+/// Each part says how long it is before it comes, so no two reads have the same key. An export is
+/// large and asked for once; it is not kept.
+fn write_key(request: &ArchivedIpcCommand, key: &mut Vec<u8>) -> bool {
+    match request {
+        ArchivedIpcCommand::Status => key.push(b'?'),
+        ArchivedIpcCommand::IssueShow { id } => {
+            key.push(b's');
+            write_text(id, key);
+        }
+        ArchivedIpcCommand::IssueList { filter, limit, cursor } => {
+            let ArchivedIssueFilter { state, labels, assignee, text } = filter;
+            key.push(b'l');
+            key.push(match state.as_ref() {
+                None => 0,
+                Some(ArchivedIssueState::Open) => 1,
+                Some(ArchivedIssueState::Closed) => 2,
+            });
+            write_length(labels.len(), key);
+            labels.iter().for_each(|label| write_text(label, key));
+            for text in [assignee, text, cursor] {
+                key.push(u8::from(text.is_some()));
+                if let Some(text) = text.as_ref() {
+                    write_text(text, key);
+                }
+            }
+            key.extend_from_slice(&limit.to_native().to_le_bytes());
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn write_text(text: &str, key: &mut Vec<u8>) {
+    write_length(text.len(), key);
+    key.extend_from_slice(text.as_bytes());
+}
+
+fn write_length(length: usize, key: &mut Vec<u8>) {
+    key.extend_from_slice(&(length as u64).to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use libgrite_ipc::grite::{IssueFilter, IssueState};
+
+    use super::*;
+
+    fn key(command: &IpcCommand) -> Option<Vec<u8>> {
+        let encoded = Encoded::new(command).unwrap();
+        let request = rkyv::access::<ArchivedIpcCommand, rancor::Error>(encoded.as_bytes()).unwrap();
+        let mut key = Vec::new();
+        write_key(request, &mut key).then_some(key)
+    }
+
+    #[test]
+    fn reads_that_differ_have_keys_that_differ() {
+        let text = |text: &str| Some(text.to_owned());
+        let list = |filter, limit, cursor| IpcCommand::IssueList { filter, limit, cursor };
+        let any = IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None };
+        let with = |change: &dyn Fn(&mut IssueFilter)| {
+            let mut filter = any.clone();
+            change(&mut filter);
+            list(filter, 5, None)
+        };
+        let commands = [
+            IpcCommand::Status,
+            IpcCommand::IssueShow { id: "a".to_owned() },
+            IpcCommand::IssueShow { id: "b".to_owned() },
+            IpcCommand::IssueShow { id: String::new() },
+            list(any.clone(), 5, None),
+            list(any.clone(), 6, None),
+            list(any.clone(), 5, text("a")),
+            with(&|filter| filter.state = Some(IssueState::Open)),
+            with(&|filter| filter.state = Some(IssueState::Closed)),
+            with(&|filter| filter.labels = vec!["a".to_owned()]),
+            with(&|filter| filter.labels = vec!["a".to_owned(), "b".to_owned()]),
+            with(&|filter| filter.labels = vec!["ab".to_owned()]),
+            with(&|filter| filter.assignee = text("a")),
+            with(&|filter| filter.text = text("a")),
+            with(&|filter| filter.text = text("")),
+        ];
+        let keys: HashSet<Vec<u8>> = commands.iter().map(|command| key(command).unwrap()).collect();
+        assert_eq!(keys.len(), commands.len());
+        assert_eq!(key(&commands[1].clone()), key(&commands[1]));
+    }
+
+    #[test]
+    fn writes_and_exports_are_not_kept() {
+        assert_eq!(key(&IpcCommand::IssueExport { limit: 1, cursor: None }), None);
+        assert_eq!(key(&IpcCommand::IssueImport { issues: Vec::new() }), None);
+        assert_eq!(key(&IpcCommand::Stop), None);
+    }
+}

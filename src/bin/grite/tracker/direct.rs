@@ -1,0 +1,28 @@
+//! No daemon: the engine in this process.
+
+use std::path::Path;
+
+use libgrite_ipc::{IpcCommand, IpcResponse};
+
+use super::Tracker;
+use crate::engine::Engine;
+use crate::error::CliError;
+
+/// The engine in this process.
+pub struct Direct(Engine);
+
+impl Direct {
+    /// Opens the store in the folder `dir`.
+    ///
+    /// # Errors
+    /// A [`CliError`] when there is no store that can be used.
+    pub fn open(dir: &Path) -> Result<Self, CliError> {
+        Ok(Direct(Engine::open(dir)?))
+    }
+}
+
+impl Tracker for Direct {
+    fn ask(&mut self, command: &IpcCommand) -> Result<IpcResponse, CliError> {
+        Ok(self.0.execute(command))
+    }
+}

@@ -1,0 +1,121 @@
+//! The way from a command to an engine: [`Tracker`], and [`open`] to choose one.
+//!
+//! What is printed is made from the answer alone, so it is the same by whatever way the answer came.
+
+mod direct;
+mod remote;
+
+use std::io::{Write, stderr};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use libgrite_ipc::{IpcCommand, IpcResponse};
+
+use crate::error::CliError;
+use crate::folder;
+use crate::output::line;
+use crate::runtime::Place;
+
+pub use direct::Direct;
+pub use remote::{connect, daemon_command};
+
+use remote::{Failure, Remote};
+
+/// Answers commands.
+pub trait Tracker {
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// A [`CliError`] when no answer came. A refusal is an answer.
+    fn ask(&mut self, command: &IpcCommand) -> Result<IpcResponse, CliError>;
+}
+
+/// How a tracker is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// The socket for one command, the ring for many, directly where a sandbox refuses both.
+    Auto,
+    /// Shared-memory rings to the daemon.
+    Ring,
+    /// The daemon's socket.
+    Socket,
+    /// No daemon: this process works on the store.
+    Direct,
+}
+
+/// What a caller wishes of the way to the tracker.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// How it is reached.
+    pub transport: Transport,
+    /// Whether a daemon may be started.
+    pub spawn: bool,
+    /// For how long to wait for an answer.
+    pub timeout: Duration,
+}
+
+/// How much a caller will ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Questions {
+    /// One question: connecting must be cheap.
+    One,
+    /// Several: one connection is kept for them.
+    Several,
+}
+
+/// Opens the tracker of the state folder.
+///
+/// # Errors
+/// A [`CliError`] when there is no state folder, or its store cannot be opened directly. A daemon is
+/// reached by the first question.
+pub fn open(wishes: &Wishes, questions: Questions) -> Result<Box<dyn Tracker>, CliError> {
+    let dir = folder::find()?;
+    let remote =
+        |transport, questions| Ok::<_, CliError>(Remote::new(Place::of(&dir)?, transport, wishes, questions));
+    Ok(match wishes.transport {
+        Transport::Direct => Box::new(Direct::open(&dir)?),
+        // Rings are made in a handshake of their own, whatever is asked afterwards.
+        Transport::Ring => Box::new(remote(libgrite_ipc::Transport::Ring, Questions::Several)?),
+        Transport::Socket => Box::new(remote(libgrite_ipc::Transport::Socket, questions)?),
+        Transport::Auto => Box::new(Auto::Remote(remote(libgrite_ipc::Transport::Socket, questions)?)),
+    })
+}
+
+/// Asks, and takes a refusal for the failure that it is to the command.
+pub fn ask(tracker: &mut dyn Tracker, command: &IpcCommand) -> Result<IpcResponse, CliError> {
+    match tracker.ask(command)? {
+        IpcResponse::Refused(refusal) => Err(refusal.into()),
+        answer => Ok(answer),
+    }
+}
+
+/// The daemon, or the engine in this process where the system does not let us reach a daemon.
+enum Auto {
+    Remote(Remote),
+    Direct(Direct),
+}
+
+impl Tracker for Auto {
+    fn ask(&mut self, command: &IpcCommand) -> Result<IpcResponse, CliError> {
+        let remote = match self {
+            Auto::Direct(direct) => return direct.ask(command),
+            Auto::Remote(remote) => remote,
+        };
+        match remote.try_ask(command) {
+            Ok(answer) => Ok(answer),
+            Err(Failure::Other(error)) => Err(error),
+            Err(Failure::Forbidden(error)) => {
+                let mut direct = Direct::open(remote.state())?;
+                // Nobody reads it where stderr is closed, and the answer counts for more.
+                let _ = writeln!(
+                    stderr(),
+                    "grite: working without the daemon, which is out of reach: {}",
+                    line(&error.message)
+                );
+                let answer = direct.ask(command);
+                *self = Auto::Direct(direct);
+                answer
+            }
+        }
+    }
+}

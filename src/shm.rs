@@ -299,6 +299,16 @@ impl ChangeCounter {
         self.number().fetch_add(1, Ordering::SeqCst);
     }
 
+    /// The low half of the number, for the kernel to compare before a sleep.
+    pub(crate) fn low_half(&self) -> &AtomicU32 {
+        let offset = if cfg!(target_endian = "little") { 0 } else { 4 };
+        // SAFETY: the mapping has eight bytes, so four more lie behind either offset.
+        let half = unsafe { self.map.as_mut_ptr().add(offset) };
+        // SAFETY: four bytes are mapped there for as long as `self` lives, aligned since a page's
+        // start is; only the kernel reads them through this reference.
+        unsafe { AtomicU32::from_ptr(half.cast()) }
+    }
+
     fn number(&self) -> &AtomicU64 {
         // SAFETY: eight bytes are mapped writable for as long as `self` lives, at a page's start,
         // and every process accesses them through this type's atomics.

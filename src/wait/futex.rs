@@ -17,9 +17,9 @@ pub(crate) struct Expected<'a> {
 }
 
 #[cfg(all(target_os = "linux", not(grite_portable)))]
-pub(crate) use linux::{can_sleep_on_many, sleep, sleep_any, wake};
+pub(crate) use linux::{can_sleep_on_many, sleep, sleep_any, wake, wake_all};
 #[cfg(not(all(target_os = "linux", not(grite_portable))))]
-pub(crate) use portable::{sleep, sleep_any, wake};
+pub(crate) use portable::{sleep, sleep_any, wake, wake_all};
 
 #[cfg(all(target_os = "linux", not(grite_portable)))]
 mod linux {
@@ -74,6 +74,11 @@ mod linux {
         let _ = futex::wake(word, futex::Flags::empty(), 1);
     }
 
+    /// Wakes all who sleep on the word.
+    pub(crate) fn wake_all(word: &AtomicU32) {
+        let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
+    }
+
     /// Whether this kernel and sandbox have `futex_waitv` (Linux 5.16).
     pub(crate) fn can_sleep_on_many() -> bool {
         static ANSWER: OnceLock<bool> = OnceLock::new();
@@ -121,6 +126,8 @@ mod portable {
     }
 
     pub(crate) fn wake(_word: &AtomicU32) {}
+
+    pub(crate) fn wake_all(_word: &AtomicU32) {}
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,8 +1,10 @@
 //! Waiting for a word to change: spin for as long as that pays, then sleep in the kernel.
 //!
 //! Nothing here reads data or knows what a word means. [`spin`] decides for how long to look
-//! before sleeping; [`futex`] sleeps and wakes across processes.
+//! before sleeping; [`futex`] sleeps and wakes across processes; [`change`] lends both to a counter
+//! that processes share.
 
+mod change;
 mod deadline;
 mod futex;
 mod spin;

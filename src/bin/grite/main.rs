@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod folder;
 mod foreign;
+mod measure;
 mod model;
 mod output;
 mod runtime;

@@ -19,6 +19,9 @@ use crate::error::{CliError, Code};
 /// stay short.
 const NAME: usize = 16;
 
+/// The name of the folder of all our daemons' folders, where the system has one for the session.
+const SESSION: &str = "grite";
+
 /// A state folder, and where its daemon can be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -34,9 +37,21 @@ impl Place {
     /// # Errors
     /// A [`CliError`] when the folder cannot be reached.
     pub fn of(state: &Path) -> Result<Self, CliError> {
+        Self::below(state, &parent())
+    }
+
+    /// The place that [`of`](Place::of) finds where `$XDG_RUNTIME_DIR` is the folder `session`.
+    ///
+    /// # Errors
+    /// As `of`.
+    pub fn within(state: &Path, session: &Path) -> Result<Self, CliError> {
+        Self::below(state, &session.join(SESSION))
+    }
+
+    fn below(state: &Path, parent: &Path) -> Result<Self, CliError> {
         let state =
             fs::canonicalize(state).map_err(|error| CliError::io("find the folder", state, &error))?;
-        let runtime = parent().join(name(&state));
+        let runtime = parent.join(name(&state));
         Ok(Place { state, runtime })
     }
 
@@ -59,7 +74,7 @@ fn parent() -> PathBuf {
     // Without a folder there nobody has logged in by way of it, whatever the variable says.
     let session = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).and_then(absolute);
     match session.filter(|folder| folder.is_dir()) {
-        Some(folder) => folder.join("grite"),
+        Some(folder) => folder.join(SESSION),
         None => {
             // A relative one would be another folder for a daemon, which works elsewhere.
             let temporary = absolute(env::temp_dir()).unwrap_or_else(|| PathBuf::from("/tmp"));

@@ -1,10 +1,32 @@
 //! `grite bench`: this machine's limits, and what commands take by each way.
+//!
+//! All in one run, in rounds: each round measures each thing for a short time, so that a machine that
+//! gets slower or busier does so for all of them. Client and daemon are two processes. Each latency is
+//! that of one question, from before it is sent until its answer is read to the last byte.
 
-use clap::Args;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use libgrite_ipc::grite::{IssueFilter, IssueListResult};
+use libgrite_ipc::{DaemonLock, Encoded, IpcCommand, IpcResponse, WaitStrategy};
+use serde::Serialize;
 
 use super::Global;
+use crate::engine::Engine;
 use crate::error::{CliError, Code};
-use crate::output::Output;
+use crate::folder;
+use crate::measure::raw::{self, Limit};
+use crate::measure::{
+    Asker, DaemonProcess, Extent, Histogram, Interrupts, Machine, Scratch, Way, issues, progress, slice, time,
+};
+use crate::output::{Output, Paint, Table, Terminal, line};
+use crate::runtime::Place;
+use crate::tracker;
+
+/// How many issues are made up.
+const MADE_UP: usize = 400;
 
 /// Arguments of `grite bench`.
 #[derive(Args)]
@@ -12,8 +34,310 @@ pub struct Bench {
     /// For how long to measure in all
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub seconds: u32,
+
+    /// Ask about the issues of the state folder, which are only read, and not about made-up ones
+    #[arg(long)]
+    own: bool,
+
+    /// Ask by this way only, and leave out the raw limits
+    #[arg(long, hide = true, value_name = "WAY")]
+    only: Option<Only>,
+
+    /// Ask only this
+    #[arg(long, hide = true, value_name = "COMMAND")]
+    command: Option<Subject>,
+
+    /// Ask so often, for as long as it takes
+    #[arg(long, hide = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    requests: Option<u64>,
 }
 
-pub fn run(_bench: &Bench, _global: &Global, _output: &Output) -> Result<(), CliError> {
-    Err(CliError::new(Code::Unsupported, "this program cannot measure yet", ""))
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    Ring,
+    RingSpin,
+    RingPark,
+    Socket,
+    Direct,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    Ping,
+    Show,
+    List,
+}
+
+impl Subject {
+    const ALL: [Subject; 3] = [Subject::Ping, Subject::Show, Subject::List];
+
+    fn name(self) -> &'static str {
+        match self {
+            Subject::Ping => "ping",
+            Subject::Show => "issue show",
+            Subject::List => "issue list",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    machine: Machine,
+    issues: u64,
+    rounds: u32,
+    raw: Option<Raw>,
+    runs: Vec<Run>,
+}
+
+/// There and back between two processes, at the least.
+#[derive(Serialize)]
+struct Raw {
+    spin_p50_ns: u64,
+    futex_p50_ns: u64,
+    socket_p50_ns: u64,
+}
+
+#[derive(Serialize)]
+struct Run {
+    transport: &'static str,
+    wait: Option<&'static str>,
+    command: &'static str,
+    bytes: usize,
+    n: u64,
+    p50_ns: u64,
+    p99_ns: u64,
+    p999_ns: u64,
+    rate_per_s: u64,
+}
+
+/// One thing that is measured in each round.
+struct Case {
+    way: Way,
+    subject: Subject,
+    histogram: Histogram,
+    spent: Duration,
+}
+
+/// What is asked, and who is asked.
+struct Target {
+    place: Place,
+    engine: Engine,
+    /// Ended when all is measured; none where the daemon is the user's own.
+    _daemon: Option<DaemonProcess>,
+    show: IpcCommand,
+    list: IpcCommand,
+    issues: u64,
+}
+
+pub fn run(bench: &Bench, global: &Global, output: &Output) -> Result<(), CliError> {
+    let interrupts = Interrupts::watch()?;
+    let scratch = Scratch::in_memory()?;
+    let target = if bench.own { own(global)? } else { made_up(scratch.path(), &interrupts)? };
+    let report = measure(bench, &target, scratch.path(), &interrupts)?;
+    drop(target);
+    scratch.remove()?;
+    output.report(&report, |terminal| render(&report, terminal))
+}
+
+/// The issues of the state folder, with its own daemon, which stays as any command leaves it.
+fn own(global: &Global) -> Result<Target, CliError> {
+    let place = Place::of(&folder::find()?)?;
+    let engine = Engine::open(&place.state)?;
+    let wishes = global.wishes();
+    place.prepare()?;
+    tracker::connect(&place, &libgrite_ipc::IpcClient::builder(), wishes.spawn)?;
+    Target::new(place, engine, None)
+}
+
+/// Made-up issues in the folder `scratch`, with a daemon that ends with the measurement.
+fn made_up(scratch: &Path, interrupts: &Interrupts) -> Result<Target, CliError> {
+    let state = scratch.join("state");
+    fs::create_dir(&state).map_err(|error| CliError::io("make the folder", &state, &error))?;
+    let engine = Engine::open(&state)?;
+    Asker::Direct(&engine).answer(&IpcCommand::IssueImport { issues: issues(MADE_UP) })?;
+    let daemon = DaemonProcess::start(&state, &scratch.join("run"), interrupts)?;
+    Target::new(daemon.place().clone(), engine, Some(daemon))
+}
+
+impl Target {
+    fn new(place: Place, engine: Engine, daemon: Option<DaemonProcess>) -> Result<Self, CliError> {
+        let filter = IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None };
+        let list = IpcCommand::IssueList { filter, limit: 0, cursor: None };
+        let IpcResponse::IssueList(page) = Asker::Direct(&engine).answer(&list)? else {
+            return Err(CliError::mismatched());
+        };
+        let IssueListResult { items, total, .. } = page;
+        // Of the first page, the issue that is neither the smallest nor the largest.
+        let mut shown = Vec::new();
+        for item in items {
+            let show = IpcCommand::IssueShow { id: item.id };
+            shown.push((size(&Asker::Direct(&engine).answer(&show)?)?, show));
+        }
+        shown.sort_by_key(|(size, _)| *size);
+        let middle = shown.len() / 2;
+        let Some((_, show)) = shown.into_iter().nth(middle) else {
+            return Err(CliError::invalid("there are no issues to ask about", "leave out --own"));
+        };
+        Ok(Target { place, engine, _daemon: daemon, show, list, issues: total })
+    }
+
+    fn command(&self, subject: Subject) -> &IpcCommand {
+        match subject {
+            Subject::Ping => &IpcCommand::Ping,
+            Subject::Show => &self.show,
+            Subject::List => &self.list,
+        }
+    }
+
+    /// Measures one case for a while, over a connection of its own: others would cost it time.
+    fn slice(&self, case: &mut Case, extent: Extent, interrupts: &Interrupts) -> Result<(), CliError> {
+        let mut asker = match case.way.builder() {
+            Some(builder) => {
+                let socket = DaemonLock::socket_path_in(&self.place.runtime)?;
+                Asker::Remote(Box::new(builder.connect(socket)?))
+            }
+            None => Asker::Direct(&self.engine),
+        };
+        let command = self.command(case.subject);
+        case.spent += slice(extent, &mut case.histogram, interrupts, || asker.ask(command))?;
+        Ok(())
+    }
+}
+
+/// How many bytes an answer has on its way.
+fn size(answer: &IpcResponse) -> Result<usize, CliError> {
+    let encoded = Encoded::new(answer)
+        .map_err(|error| CliError::new(Code::Failure, format!("cannot measure an answer: {error}"), ""))?;
+    Ok(encoded.len())
+}
+
+fn measure(
+    bench: &Bench,
+    target: &Target,
+    scratch: &Path,
+    interrupts: &Interrupts,
+) -> Result<Report, CliError> {
+    let whole = bench.only.is_none() && bench.command.is_none() && bench.requests.is_none();
+    let mut limits = Limit::ALL.map(|limit| (limit, Histogram::default()));
+    let mut cases = cases(bench);
+    let things = cases.len() + if whole { limits.len() } else { 0 };
+    let (rounds, extent) = match bench.requests {
+        Some(requests) => (1, Extent::Count(requests)),
+        None => {
+            let rounds = bench.seconds.clamp(3, 10);
+            let time = Duration::from_secs(bench.seconds.into());
+            let slices = u32::try_from(things).unwrap_or(u32::MAX).saturating_mul(rounds);
+            (rounds, Extent::Time(time / slices.max(1)))
+        }
+    };
+    for round in 1..=rounds {
+        progress(&format!("measuring, round {round} of {rounds}"));
+        for (limit, histogram) in limits.iter_mut().filter(|_| whole) {
+            raw::measure(*limit, scratch, extent, histogram, interrupts)?;
+        }
+        for case in &mut cases {
+            target.slice(case, extent, interrupts)?;
+        }
+    }
+    progress("");
+
+    let p50 = |wanted: Limit| {
+        let found = limits.iter().find(|(limit, _)| *limit == wanted);
+        found.and_then(|(_, histogram)| histogram.quantile(0.5)).unwrap_or(0)
+    };
+    let raw = whole.then(|| Raw {
+        spin_p50_ns: p50(Limit::Spin),
+        futex_p50_ns: p50(Limit::Futex),
+        socket_p50_ns: p50(Limit::Socket),
+    });
+    let runs = cases.iter().map(|case| result(case, target)).collect::<Result<_, _>>()?;
+    Ok(Report { machine: Machine::look(), issues: target.issues, rounds, raw, runs })
+}
+
+fn cases(bench: &Bench) -> Vec<Case> {
+    let wanted = |way: &Way| match bench.only {
+        None => true,
+        Some(Only::Ring) => *way == Way::Ring(WaitStrategy::Adaptive),
+        Some(Only::RingSpin) => *way == Way::Ring(WaitStrategy::Spin),
+        Some(Only::RingPark) => *way == Way::Ring(WaitStrategy::Park),
+        Some(Only::Socket) => *way == Way::Socket,
+        Some(Only::Direct) => *way == Way::Direct,
+    };
+    let case =
+        |way, subject| Case { way, subject, histogram: Histogram::default(), spent: Duration::default() };
+    let subjects =
+        Subject::ALL.into_iter().filter(|subject| bench.command.is_none_or(|only| only == *subject));
+    let ways = |subject| Way::ALL.into_iter().filter(wanted).map(move |way| case(way, subject));
+    subjects.flat_map(ways).collect()
+}
+
+fn result(case: &Case, target: &Target) -> Result<Run, CliError> {
+    let Case { way, subject, histogram, spent } = case;
+    let quantile = |share| histogram.quantile(share).unwrap_or(0);
+    let n = histogram.total();
+    Ok(Run {
+        transport: way.transport(),
+        wait: way.wait(),
+        command: subject.name(),
+        bytes: size(&Asker::Direct(&target.engine).answer(target.command(*subject))?)?,
+        n,
+        p50_ns: quantile(0.5),
+        p99_ns: quantile(0.99),
+        p999_ns: quantile(0.999),
+        rate_per_s: (n as f64 / spent.as_secs_f64().max(f64::MIN_POSITIVE)) as u64,
+    })
+}
+
+fn render(report: &Report, terminal: &Terminal) -> String {
+    let machine = &report.machine;
+    let mut text = format!(
+        "{} × {}, Linux {}; grite {}; {} issues, {} rounds\n",
+        machine.cpus,
+        line(machine.cpu.as_deref().unwrap_or("CPU")),
+        line(machine.kernel.as_deref().unwrap_or("unknown")),
+        machine.version,
+        report.issues,
+        report.rounds
+    );
+    if !machine.optimised {
+        text += &(terminal.paint(Paint::Done, "built without optimisation: these numbers say little") + "\n");
+    }
+    let spin = report.raw.as_ref().map(|raw| raw.spin_p50_ns);
+    let mut table = Table::new(
+        &["WAY", "WAITS", "ASKED", "BYTES", "P50", "P99", "P99.9", "A SECOND", "× CACHE LINE", "SOCKET ÷"],
+        &[],
+    );
+    let ratio = |above: Option<u64>, below: Option<u64>| match (above, below) {
+        (Some(above), Some(below)) if below > 0 => format!("{:.1}", above as f64 / below as f64),
+        _ => String::new(),
+    };
+    if let Some(raw) = &report.raw {
+        for (name, p50) in [
+            ("a cache line there and back", raw.spin_p50_ns),
+            ("a futex there and back", raw.futex_p50_ns),
+            ("a socket there and back", raw.socket_p50_ns),
+        ] {
+            text += &format!("{name:<28}{}\n", time(p50));
+        }
+    }
+    text.push('\n');
+    for run in &report.runs {
+        let socket =
+            report.runs.iter().find(|other| other.transport == "socket" && other.command == run.command);
+        let paint = if run.transport == "ring" { Paint::Good } else { Paint::Plain };
+        table.row(vec![
+            (paint, run.transport.to_owned()),
+            (Paint::Faint, run.wait.unwrap_or_default().to_owned()),
+            (Paint::Plain, run.command.to_owned()),
+            (Paint::Faint, run.bytes.to_string()),
+            (Paint::Plain, time(run.p50_ns)),
+            (Paint::Faint, time(run.p99_ns)),
+            (Paint::Faint, time(run.p999_ns)),
+            (Paint::Plain, run.rate_per_s.to_string()),
+            (Paint::Plain, ratio(Some(run.p50_ns), spin)),
+            (Paint::Plain, ratio(socket.map(|socket| socket.p50_ns), Some(run.p50_ns))),
+        ]);
+    }
+    text + &table.render(terminal)
 }

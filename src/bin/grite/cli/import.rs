@@ -59,7 +59,8 @@ pub fn run(import: &Import, global: &Global, output: &Output) -> Result<(), CliE
     })
 }
 
-fn read(path: &Path) -> Result<Vec<ForeignIssue>, CliError> {
+/// The issues in the file `path`, or on stdin where that is `-`.
+pub(super) fn read(path: &Path) -> Result<Vec<ForeignIssue>, CliError> {
     let result = if path == Path::new("-") {
         foreign::read(stdin().lock())
     } else {
@@ -76,7 +77,7 @@ fn read(path: &Path) -> Result<Vec<ForeignIssue>, CliError> {
 }
 
 /// Cuts `issues` into parts that fit into a message.
-fn batches(issues: Vec<ForeignIssue>) -> Vec<Vec<ForeignIssue>> {
+pub(super) fn batches(issues: Vec<ForeignIssue>) -> Vec<Vec<ForeignIssue>> {
     let mut batches = Vec::new();
     let mut batch = Vec::new();
     let mut size = 0;

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::CliError;
+use crate::measure::raw;
 use crate::output::Output;
 
 pub use global::Global;
@@ -55,6 +56,9 @@ enum Command {
     Bench(bench::Bench),
     /// Show it all in a temporary folder that is removed afterwards
     Demo(demo::Demo),
+    /// Be the other process of a raw measurement
+    #[command(hide = true)]
+    BenchPeer(raw::Peer),
     /// Print completions for a shell
     Completions(completions::Completions),
 }
@@ -104,6 +108,7 @@ fn carry_out(grite: Grite, output: &Output) -> Result<(), CliError> {
         Command::Daemon(daemon) => daemon::run(&daemon, &global, output),
         Command::Ping => ping::run(&global, output),
         Command::Bench(bench) => bench::run(&bench, &global, output),
+        Command::BenchPeer(peer) => raw::be_peer(&peer),
         Command::Demo(demo) => demo::run(&demo, &global, output),
         Command::Completions(completions) => completions::run(&completions, output),
     }

@@ -1,0 +1,28 @@
+//! Measuring: what `bench` and `demo` share.
+//!
+//! A [`Scratch`] folder holds what is measured, with a daemon of its own; an [`Asker`] asks by one
+//! way; [`raw`] knows the limits of the machine; a [`Histogram`] keeps what was measured. Each process and
+//! folder has an owner whose drop ends it, so that an error, a panic or Ctrl-C, which [`Interrupts`] turns
+//! into an error, leaves nothing behind.
+
+mod histogram;
+mod interrupts;
+mod machine;
+mod process;
+mod progress;
+pub mod raw;
+mod sample;
+mod scratch;
+mod slice;
+mod touch;
+mod way;
+
+pub use histogram::Histogram;
+pub use interrupts::Interrupts;
+pub use machine::Machine;
+pub use process::DaemonProcess;
+pub use progress::{progress, time};
+pub use sample::issues;
+pub use scratch::Scratch;
+pub use slice::{Extent, slice};
+pub use way::{Asker, Way};

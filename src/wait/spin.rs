@@ -4,6 +4,11 @@
 //! when what it waits for comes within about the price of a sleep. Nobody knows that beforehand,
 //! so the budget learns, as KVM's halt polling does: it grows when a sleep turned out to be so short
 //! that a longer spin would have caught it, and goes to zero when a sleep was long.
+//!
+//! That lesson is wrong where both sides share a CPU, as they do when others keep the rest busy: the peer
+//! comes to run only because this side sleeps at last, so each sleep looks short and each spin is in
+//! vain. A waiter whose spins all fail therefore stops spinning for a while, and tries again ever more
+//! seldom.
 
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
@@ -37,11 +42,23 @@ const FIRST: Duration = Duration::from_micros(10);
 /// No spin is longer: about the price of a sleep and a wake across two cores.
 const MOST: Duration = Duration::from_micros(50);
 
+/// So many spins in a row that fail, each before a short sleep, are in vain.
+const IN_VAIN: u32 = 4;
+
+/// After how many waits without a spin the first trial comes, and the last one in a row of failures.
+const RESTS: std::ops::RangeInclusive<u32> = 16..=1024;
+
 /// The learned budget of one waiter.
 #[derive(Debug)]
 pub(crate) struct Spin {
     strategy: WaitStrategy,
     budget: Duration,
+    /// How many spins have failed since the last one that found something.
+    failed: u32,
+    /// How many waits go without a spin from now on.
+    resting: u32,
+    /// How many did so after the last row of failures.
+    rest: u32,
 }
 
 impl Spin {
@@ -51,7 +68,7 @@ impl Spin {
             WaitStrategy::Adaptive => FIRST,
             WaitStrategy::Spin | WaitStrategy::Park => Duration::ZERO,
         };
-        Spin { strategy, budget }
+        Spin { strategy, budget, failed: 0, resting: 0, rest: 0 }
     }
 
     /// Whether this waiter never sleeps.
@@ -61,16 +78,17 @@ impl Spin {
 
     /// Looks until `look` answers something or the budget is used up.
     #[inline]
-    pub(crate) fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    pub(crate) fn until<T>(&mut self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
         /// Looks between two looks at the clock: a microsecond or two.
         const ROUND: u32 = 64;
-        if self.budget.is_zero() {
+        if self.budget.is_zero() || self.resting > 0 {
             return None;
         }
         let mut end = None;
         loop {
             for _ in 0..ROUND {
                 if let Some(found) = look() {
+                    (self.failed, self.rest) = (0, 0);
                     return Some(found);
                 }
                 std::hint::spin_loop();
@@ -96,9 +114,21 @@ impl Spin {
 
     /// Learns from a sleep that took so long.
     pub(crate) fn slept(&mut self, time: Duration) {
-        if self.strategy == WaitStrategy::Adaptive && !one_cpu() {
-            self.budget = after_sleep(self.budget, time);
+        if self.strategy != WaitStrategy::Adaptive || one_cpu() {
+            return;
         }
+        if self.resting > 0 {
+            self.resting -= 1;
+            return;
+        }
+        if !self.budget.is_zero() && time <= 2 * MOST {
+            self.failed += 1;
+            if self.failed >= IN_VAIN {
+                self.rest = (self.rest * 2).clamp(*RESTS.start(), *RESTS.end());
+                (self.resting, self.failed) = (self.rest, 0);
+            }
+        }
+        self.budget = after_sleep(self.budget, time);
     }
 }
 
@@ -139,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_spin_ends_with_its_budget_or_what_it_looked_for() {
-        let spin = Spin { strategy: WaitStrategy::Adaptive, budget: FIRST };
+        let mut spin = Spin { budget: FIRST, ..Spin::new(WaitStrategy::Adaptive) };
         assert_eq!(spin.until(|| None::<()>), None);
         let mut looks = 0;
         let found = spin.until(|| {
@@ -148,5 +178,30 @@ mod tests {
         });
         assert_eq!(found, Some(10));
         assert_eq!(Spin::new(WaitStrategy::Park).until(|| Some(())), None);
+    }
+
+    #[test]
+    fn spins_in_vain_stop_and_are_tried_ever_more_seldom() {
+        if one_cpu() {
+            return;
+        }
+        let mut spin = Spin { budget: FIRST, ..Spin::new(WaitStrategy::Adaptive) };
+        let wait = |spin: &mut Spin| {
+            let mut looked = false;
+            spin.until(|| {
+                looked = true;
+                None::<()>
+            });
+            spin.slept(Duration::from_micros(20));
+            looked
+        };
+        for rest in [16, 32, 64, 128, 256, 512, 1024, 1024] {
+            assert!((0..IN_VAIN).all(|_| wait(&mut spin)));
+            assert!((0..rest).all(|_| !wait(&mut spin)), "a rest of {rest} waits");
+        }
+        assert_eq!(spin.until(|| Some(())), Some(()));
+        assert!((0..IN_VAIN).all(|_| wait(&mut spin)), "what pays is done again");
+        assert!((0..16).all(|_| !wait(&mut spin)));
+        assert!(wait(&mut spin));
     }
 }

@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{CliError, Code};
 
-/// How many bytes of the hash name the folder: no two folders of one user meet, and socket paths
-/// stay short.
-const NAME: usize = 16;
+/// How many bytes of the hash name the folder: enough that no two of one user's folders meet, and few
+/// enough that socket paths stay as short as the system wants them.
+const NAME: usize = 8;
 
 /// The name of the folder of all our daemons' folders, where the system has one for the session.
 const SESSION: &str = "grite";

@@ -156,7 +156,7 @@ fn made_up(scratch: &Path, interrupts: &Interrupts) -> Result<Target, CliError> 
     fs::create_dir(&state).map_err(|error| CliError::io("make the folder", &state, &error))?;
     let engine = Engine::open(&state)?;
     Asker::Direct(&engine).answer(&IpcCommand::IssueImport { issues: issues(MADE_UP) })?;
-    let daemon = DaemonProcess::start(&state, &scratch.join("run"), interrupts)?;
+    let daemon = DaemonProcess::start(&state, scratch, interrupts)?;
     Target::new(daemon.place().clone(), engine, Some(daemon))
 }
 

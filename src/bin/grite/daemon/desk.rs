@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libgrite_ipc::grite::{ArchivedIpcCommand, ArchivedIssueFilter, ArchivedIssueState};
-use libgrite_ipc::{Encoded, Grite, IpcCommand, IpcResponse, Responder, ServerHandle};
+use libgrite_ipc::{Encoded, Error, Grite, IpcCommand, IpcResponse, Responder, ServerHandle};
 use rkyv::rancor;
 
 use super::cache::Cache;
@@ -37,57 +37,62 @@ impl<'a> Desk<'a> {
         Desk { engine, server, pong: Encoded::new(&IpcResponse::Pong).ok(), cache: Mutex::default() }
     }
 
-    /// Answers one request.
+    /// Answers one request. Whether the client is still there for the answer makes no difference here.
     pub fn answer(&self, request: &ArchivedIpcCommand, responder: Responder<Grite>) {
-        match (request, &self.pong) {
+        let _ = match (request, &self.pong) {
             (ArchivedIpcCommand::Ping, Some(pong)) => responder.reply_encoded(pong),
             (ArchivedIpcCommand::Stop, _) => {
                 // In this order, so that whoever asked hears of it.
-                responder.reply(&IpcResponse::Stopping);
+                let replied = responder.reply(&IpcResponse::Stopping);
                 self.server.stop();
+                replied
             }
-            _ => {
-                let mut key = KEY.take();
-                key.clear();
-                if write_key(request, &mut key) {
-                    self.look_up(&key, request, responder);
-                } else {
-                    self.execute(request, responder);
-                }
-                if key.capacity() <= MAX_KEPT {
-                    KEY.set(key);
-                }
+            _ => self.read_or_execute(request, responder),
+        };
+    }
+
+    fn read_or_execute(
+        &self,
+        request: &ArchivedIpcCommand,
+        responder: Responder<Grite>,
+    ) -> Result<(), Error> {
+        let mut key = KEY.take();
+        key.clear();
+        let replied = if write_key(request, &mut key) {
+            self.look_up(&key, request, responder)
+        } else {
+            match self.response(request) {
+                Some(response) => responder.reply(&response),
+                None => Ok(()),
             }
+        };
+        if key.capacity() <= MAX_KEPT {
+            KEY.set(key);
         }
+        replied
     }
 
     /// Answers a read from the cache, and keeps the answer there if it was not in it.
-    fn look_up(&self, key: &[u8], request: &ArchivedIpcCommand, responder: Responder<Grite>) {
+    fn look_up(
+        &self,
+        key: &[u8],
+        request: &ArchivedIpcCommand,
+        responder: Responder<Grite>,
+    ) -> Result<(), Error> {
         // First of all: an answer made later is at least as new as what this number stands for.
         let generation = self.engine.generation();
         let found = self.cache().find(generation, key);
         if let Some(answer) = found {
             return responder.reply_encoded(&answer);
         }
-        let Some(response) = self.response(request) else { return };
-        match Encoded::new(&response) {
-            Ok(answer) => {
-                let answer = Arc::new(answer);
-                // A refusal may be of the moment: the store is busy, say.
-                if !matches!(response, IpcResponse::Refused(_)) {
-                    self.cache().keep(generation, key, &answer);
-                }
-                responder.reply_encoded(&answer);
-            }
-            // Replying says the same to the client.
-            Err(_) => responder.reply(&response),
+        let Some(response) = self.response(request) else { return Ok(()) };
+        // What is too long to be archived ahead of its way is too long for any way.
+        let Ok(answer) = Encoded::new(&response).map(Arc::new) else { return responder.reply(&response) };
+        // A refusal may be of the moment: the store is busy, say.
+        if !matches!(response, IpcResponse::Refused(_)) {
+            self.cache().keep(generation, key, &answer);
         }
-    }
-
-    fn execute(&self, request: &ArchivedIpcCommand, responder: Responder<Grite>) {
-        if let Some(response) = self.response(request) {
-            responder.reply(&response);
-        }
+        responder.reply_encoded(&answer)
     }
 
     /// What the engine answers. Every checked archive deserializes; one that did not would be answered

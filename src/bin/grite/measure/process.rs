@@ -1,6 +1,5 @@
 //! Processes that end when their owners do: [`Owned`], and the [`DaemonProcess`] of a scratch folder.
 
-use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -69,13 +68,12 @@ pub struct DaemonProcess {
 }
 
 impl DaemonProcess {
-    /// Starts the daemon of the store in `state`, with its files in `session`, and waits until it
-    /// answers.
+    /// Starts the daemon of the store in `state`, with its files in the folder `session`, and waits until
+    /// it answers.
     ///
     /// # Errors
     /// A [`CliError`] with the daemon's own words where it said some.
     pub fn start(state: &Path, session: &Path, interrupts: &Interrupts) -> Result<Self, CliError> {
-        fs::create_dir_all(session).map_err(|error| CliError::io("make the folder", session, &error))?;
         let place = Place::within(state, session)?;
         let mut command = daemon_command(&place);
         // Should this process be killed, the daemon soon ends by itself.

@@ -41,8 +41,9 @@ impl Scratch {
     fn within(parent: &Path) -> io::Result<Self> {
         let mut result = Err(io::ErrorKind::AlreadyExists.into());
         for _ in 0..ATTEMPTS {
-            let number = RandomState::new().hash_one(std::process::id());
-            let path = parent.join(format!("grite-scratch-{number:016x}"));
+            // Short, since sockets lie in it, and their paths must be.
+            let number = RandomState::new().hash_one(std::process::id()) as u32;
+            let path = parent.join(format!("grite-{number:08x}"));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Scratch { path: fs::canonicalize(&path).unwrap_or(path) }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => result = Err(error),

@@ -1,0 +1,535 @@
+//! The binary with its daemon: started and found, stopped and killed, asked by every way.
+#![cfg(feature = "cli")]
+
+use std::fs::{self, DirBuilder};
+use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libgrite_ipc::{DaemonLock, IpcCommand, IpcResponse, Protocol, Server};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// After this, a command that has not ended is taken for hung, and killed.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The ways to the tracker that this system has.
+const WAYS: &[&str] = if cfg!(all(target_os = "linux", not(grite_portable))) {
+    &["direct", "socket", "ring", "auto"]
+} else {
+    &["direct", "socket", "auto"]
+};
+
+/// A state folder, a session and temporary files of its own. Its daemon ends with it.
+struct Home {
+    dir: TempDir,
+}
+
+struct Ended {
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+}
+
+impl Home {
+    /// Without a state folder.
+    fn bare() -> Self {
+        let home = Home { dir: tempfile::tempdir().unwrap() };
+        fs::create_dir(home.path("tmp")).unwrap();
+        fs::create_dir(home.path("session")).unwrap();
+        home
+    }
+
+    /// With an empty store.
+    fn new() -> Self {
+        let home = Home::bare();
+        home.done(&["init"]);
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_grite"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("GRITE_DIR", self.path("state"))
+            .env("GRITE_ACTOR", "tester")
+            // Should a test be killed, its daemon does not stay for long.
+            .env("GRITE_IDLE_TIMEOUT", "60")
+            .env("XDG_RUNTIME_DIR", self.path("session"))
+            .env("TMPDIR", self.path("tmp"))
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        end(self.command(arguments).spawn().unwrap())
+    }
+
+    /// What a command printed that must succeed.
+    fn done(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert!(ended.status.success(), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+        ended.stdout
+    }
+
+    /// `data` of a command that must succeed.
+    fn data(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str::<Value>(&self.done(&[arguments, &["--json"]].concat())).unwrap()["data"].take()
+    }
+
+    /// The error and the exit code of a command that must fail.
+    fn failure(&self, arguments: &[&str]) -> (Value, i32) {
+        let ended = self.run(&[arguments, &["--json"]].concat());
+        let mut document: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(document["ok"], false, "{arguments:?}: {document}");
+        (document["error"].take(), ended.status.code().unwrap())
+    }
+
+    fn create(&self, title: &str) -> String {
+        self.data(&["issue", "create", title])["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The daemon's process, if one runs.
+    fn pid(&self) -> Option<u64> {
+        self.data(&["daemon", "status"])["pid"].as_u64()
+    }
+
+    /// The folder of the daemon's lock.
+    fn runtime(&self) -> PathBuf {
+        let mut folders = fs::read_dir(self.path("session/grite")).unwrap();
+        let folder = folders.next().unwrap().unwrap().path();
+        assert!(folders.next().is_none(), "one folder for one state folder");
+        folder
+    }
+
+    /// The processes that were started for this home and still run.
+    #[cfg(target_os = "linux")]
+    fn processes(&self) -> Vec<String> {
+        let mark = self.dir.path().to_str().unwrap().to_owned();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let read = |name| fs::read(entry.path().join(name)).unwrap_or_default();
+            if String::from_utf8_lossy(&read("environ")).contains(&mark) {
+                found.push(String::from_utf8_lossy(&read("cmdline")).replace('\0', " "));
+            }
+        }
+        found
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn processes(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = self.command(&["daemon", "stop", "--timeout", "20s"]).output();
+    }
+}
+
+/// Waits for the end of a child, or kills it at the deadline.
+fn end(mut child: Child) -> Ended {
+    let mut stdout = child.stdout.take().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    thread::scope(|scope| {
+        let stdout = scope.spawn(move || read(&mut stdout));
+        let stderr = scope.spawn(move || read(&mut stderr));
+        let deadline = Instant::now() + DEADLINE;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("process {} did not end", child.id());
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        Ended { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+    })
+}
+
+fn read(stream: &mut impl Read) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Waits until `done` says so, or fails at the deadline.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what} has not come to pass");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(pid: u64, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
+fn rounds() -> u32 {
+    std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2)
+}
+
+#[test]
+fn every_way_prints_the_same_bytes() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/issues.jsonl");
+    if !file.exists() {
+        return;
+    }
+    let home = Home::new();
+    let imported = home.data(&["import", file.to_str().unwrap()]);
+    let repeated = home.data(&["import", file.to_str().unwrap(), "--transport", "socket"]);
+    assert_eq!((&repeated["created"], &repeated["unchanged"]), (&0.into(), &imported["created"]));
+
+    let list = home.data(&["issue", "list", "--limit", "10000"]);
+    let items = list["items"].as_array().unwrap();
+    let ids: Vec<&str> = items.iter().step_by(200).map(|item| item["id"].as_str().unwrap()).collect();
+    let mut questions = vec![
+        vec!["issue", "list"],
+        vec!["issue", "list", "--limit", "10000", "--json"],
+        vec!["issue", "list", "--state", "open", "--limit", "7"],
+        vec!["issue", "list", "--search", "daemon", "--json"],
+        vec!["issue", "list", "--search", "no-such-word-anywhere"],
+        vec!["issue", "list", "--search", "---"],
+        vec!["issue", "show", "nothing", "--json"],
+        vec!["export"],
+    ];
+    for id in &ids {
+        questions.push(vec!["issue", "show", id]);
+        questions.push(vec!["issue", "show", &id[..12], "--json"]);
+    }
+    for question in questions {
+        let answer = |way| home.run(&[&question[..], &["--transport", way]].concat());
+        let first = answer(WAYS[0]);
+        for way in &WAYS[1..] {
+            let other = answer(way);
+            assert!(first.stdout == other.stdout, "{question:?} over {way}");
+            assert_eq!(
+                (first.status, &first.stderr),
+                (other.status, &other.stderr),
+                "{question:?} over {way}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_daemon_is_started_looked_at_and_stopped() {
+    let home = Home::new();
+    assert_eq!(home.data(&["daemon", "status"])["running"], false);
+    let started = home.data(&["daemon", "start"]);
+    assert_eq!(started["started"], true);
+    let again = home.data(&["daemon", "start"]);
+    assert_eq!((&again["started"], &again["pid"]), (&false.into(), &started["pid"]));
+
+    home.create("first");
+    let status = home.data(&["daemon", "status"]);
+    assert_eq!(status["pid"], started["pid"]);
+    assert_eq!((&status["running"], &status["answers"]), (&true.into(), &true.into()));
+    assert_eq!((&status["issues"], &status["open"]), (&1.into(), &1.into()));
+    assert!(Path::new(status["socket"].as_str().unwrap()).exists());
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+
+    let stopped = home.data(&["daemon", "stop"]);
+    assert_eq!((&stopped["stopped"], &stopped["pid"]), (&true.into(), &started["pid"]));
+    assert!(!Path::new(status["socket"].as_str().unwrap()).exists());
+    assert_eq!(home.data(&["daemon", "stop"])["stopped"], false);
+    assert_eq!(home.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn the_first_command_starts_a_daemon_and_the_next_ones_use_it() {
+    let home = Home::new();
+    assert_eq!(home.pid(), None);
+    home.create("first");
+    let pid = home.pid();
+    assert!(pid.is_some());
+    for way in WAYS {
+        home.done(&["ping", "--transport", way]);
+        home.done(&["issue", "list", "--transport", way]);
+    }
+    assert_eq!(home.pid(), pid);
+    assert_eq!(home.processes().len(), usize::from(cfg!(target_os = "linux")));
+}
+
+#[test]
+fn commands_about_the_daemon_or_the_program_start_none() {
+    let home = Home::new();
+    for arguments in [
+        vec!["--help"],
+        vec!["daemon", "status"],
+        vec!["daemon", "stop"],
+        vec!["completions", "bash"],
+        vec!["init"],
+    ] {
+        home.done(&arguments);
+    }
+    home.done(&["issue", "list", "--direct"]);
+    assert_eq!(home.pid(), None);
+}
+
+#[test]
+fn without_leave_to_start_one_a_missing_daemon_is_an_error() {
+    let home = Home::new();
+    for way in WAYS.iter().filter(|way| **way != "direct") {
+        let (error, exit) = home.failure(&["issue", "list", "--no-spawn", "--transport", way]);
+        assert_eq!((&error["code"], exit), (&"not_running".into(), 6), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("grite daemon start"), "{error}");
+    }
+    let mut command = home.command(&["issue", "list"]);
+    assert_eq!(end(command.env("GRITE_NO_SPAWN", "1").spawn().unwrap()).status.code(), Some(6));
+    assert_eq!(home.pid(), None);
+    home.done(&["daemon", "start"]);
+    home.done(&["issue", "list", "--no-spawn"]);
+}
+
+#[test]
+fn a_killed_daemon_is_replaced_and_nothing_written_is_lost() {
+    let home = Home::new();
+    for round in 0..rounds() {
+        let made: Vec<String> = (0..3).map(|number| home.create(&format!("{round}.{number}"))).collect();
+        let pid = home.pid().unwrap();
+        signal(pid, Signal::KILL);
+        // The very next command, whether the kernel is done with the killed process or not.
+        for id in &made {
+            assert_eq!(home.data(&["issue", "show", id])["id"], id.as_str());
+        }
+        assert_ne!(home.pid().unwrap(), pid);
+        let total = home.data(&["issue", "list"])["total"].as_u64().unwrap();
+        assert_eq!(total, u64::from(round + 1) * 3);
+    }
+}
+
+#[test]
+fn fifty_commands_at_once_get_one_daemon_and_fifty_answers() {
+    const COMMANDS: usize = 50;
+    let home = Home::new();
+    let id = home.data(&["issue", "create", "asked for by all", "--direct"])["id"].clone();
+    for round in 0..rounds() {
+        assert_eq!(home.pid(), None);
+        let start = |number: usize| {
+            let arguments: &[&str] =
+                if number % 2 == 0 { &["daemon", "start", "--json"] } else { &["issue", "list", "--json"] };
+            home.command(arguments).spawn().unwrap()
+        };
+        let children: Vec<Child> = (0..COMMANDS).map(start).collect();
+        let mut pids = Vec::new();
+        for (number, child) in children.into_iter().enumerate() {
+            let ended = end(child);
+            assert!(ended.status.success(), "round {round}: {}{}", ended.stdout, ended.stderr);
+            let answer: Value = serde_json::from_str(&ended.stdout).unwrap();
+            if number % 2 == 0 {
+                pids.push(answer["data"]["pid"].as_u64().unwrap());
+            } else {
+                assert_eq!(answer["data"]["items"][0]["id"], id);
+            }
+        }
+        pids.dedup();
+        assert_eq!(pids, [home.pid().unwrap()], "round {round}");
+        assert_eq!(home.processes().len(), usize::from(cfg!(target_os = "linux")), "round {round}");
+        home.done(&["daemon", "stop"]);
+    }
+}
+
+#[test]
+fn what_is_written_beside_the_daemon_is_in_its_next_answer() {
+    let home = Home::new();
+    home.create("by the daemon");
+    for number in 0..5 {
+        let before = home.data(&["issue", "list"])["total"].as_u64().unwrap();
+        let id = home.data(&["issue", "create", &format!("direct {number}"), "--direct"])["id"].clone();
+        let list = home.data(&["issue", "list"]);
+        assert_eq!(list["total"].as_u64().unwrap(), before + 1);
+        assert_eq!(home.data(&["issue", "show", id.as_str().unwrap()])["id"], id);
+        home.done(&["issue", "close", id.as_str().unwrap(), "--direct"]);
+        assert_eq!(home.data(&["issue", "show", id.as_str().unwrap()])["state"], "closed");
+        home.done(&["issue", "reopen", id.as_str().unwrap()]);
+        assert_eq!(home.data(&["issue", "show", id.as_str().unwrap(), "--direct"])["state"], "open");
+    }
+}
+
+#[test]
+fn a_daemon_that_nobody_asks_ends_by_itself() {
+    let home = Home::new();
+    let mut command = home.command(&["daemon", "start"]);
+    assert!(end(command.env("GRITE_IDLE_TIMEOUT", "0.3").spawn().unwrap()).status.success());
+    // Looking by a command would be asking it.
+    until("the idle daemon's end", || DaemonLock::read(home.runtime()).unwrap().is_none());
+    until("the end of its process", || home.processes().is_empty());
+    home.create("the next command starts another");
+}
+
+#[test]
+fn a_daemon_in_the_foreground_ends_in_order_when_it_is_asked_to() {
+    for asked in [Signal::TERM, Signal::INT] {
+        let home = Home::new();
+        let child = home.command(&["daemon", "run", "--json"]).spawn().unwrap();
+        until("the daemon", || home.data(&["daemon", "status"])["answers"] == true);
+        assert_eq!(home.pid(), Some(child.id().into()));
+
+        let (error, exit) = home.failure(&["daemon", "run"]);
+        assert_eq!((&error["code"], exit), (&"conflict".into(), 4));
+        assert!(error["message"].as_str().unwrap().contains(&child.id().to_string()), "{error}");
+
+        signal(child.id().into(), asked);
+        let ended = end(child);
+        assert!(ended.status.success(), "{}", ended.stderr);
+        assert!(ended.stdout.contains("\"stopped\":true"), "{}", ended.stdout);
+        assert!(!home.runtime().join("daemon.sock").exists());
+        assert_eq!(home.pid(), None);
+    }
+}
+
+#[test]
+fn a_daemon_that_cannot_start_says_why() {
+    let home = Home::new();
+    fs::write(home.path("state/issues.db"), vec![b'x'; 8192]).unwrap();
+    let (error, exit) = home.failure(&["issue", "list"]);
+    assert_eq!((&error["code"], exit), (&"not_running".into(), 6), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("cannot open the store"), "{error}");
+}
+
+/// Permission bits do not bind a superuser, but a folder that others may enter is refused to all.
+#[test]
+fn where_the_daemon_is_out_of_reach_commands_work_directly_and_say_so_once() {
+    let home = Home::new();
+    DirBuilder::new().mode(0o755).create(home.path("session/grite")).unwrap();
+    fs::set_permissions(home.path("session/grite"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let created = home.run(&["issue", "create", "without a daemon"]);
+    assert!(created.status.success(), "{}", created.stderr);
+    assert_eq!(created.stderr.lines().count(), 1, "{}", created.stderr);
+    assert!(created.stderr.contains("without the daemon") && created.stderr.contains("0700"));
+    let list = home.run(&["issue", "list", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&list.stdout).unwrap()["data"]["total"], 1);
+    for way in WAYS.iter().filter(|way| matches!(**way, "ring" | "socket")) {
+        let (error, exit) = home.failure(&["issue", "list", "--transport", way]);
+        assert_eq!((&error["code"], exit), (&"environment".into(), 5), "{error}");
+    }
+}
+
+/// The tracker's protocol as a later version might have it.
+enum Later {}
+
+impl Protocol for Later {
+    type Request = IpcCommand;
+    type Response = IpcResponse;
+    const NAME: &'static str = "grite";
+    const VERSION: u16 = 999;
+}
+
+/// The other process of the test below: a daemon of a later version.
+#[test]
+#[ignore = "run by another test, in a process of its own"]
+fn serve_a_later_version() {
+    let Some(runtime) = std::env::var_os("LATER_RUNTIME") else { return };
+    let lock = DaemonLock::acquire(runtime).unwrap();
+    let server = Server::<Later>::bind(lock.socket_path()).unwrap();
+    server.serve(|_, _| IpcResponse::Pong).unwrap();
+}
+
+#[test]
+fn a_daemon_of_another_version_is_told_apart_and_can_be_stopped() {
+    let home = Home::new();
+    home.done(&["daemon", "start"]);
+    home.done(&["daemon", "stop"]);
+    let mut later = Command::new(std::env::current_exe().unwrap());
+    later
+        .args(["--exact", "--ignored", "serve_a_later_version"])
+        .env("LATER_RUNTIME", home.runtime())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let later = later.spawn().unwrap();
+    until("the later daemon", || home.runtime().join("daemon.sock").exists());
+
+    let (error, exit) = home.failure(&["issue", "list"]);
+    assert_eq!((&error["code"], exit), (&"environment".into(), 5), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("grite daemon stop"), "{error}");
+    let status = home.data(&["daemon", "status"]);
+    assert_eq!((&status["running"], &status["answers"]), (&true.into(), &false.into()));
+    assert_eq!(status["pid"], later.id());
+    let stopped = home.data(&["daemon", "stop"]);
+    assert_eq!((&stopped["pid"], &stopped["by_signal"]), (&later.id().into(), &true.into()));
+    end(later);
+    home.create("the next command starts this version");
+}
+
+#[test]
+fn the_demo_shows_equal_answers_and_leaves_nothing_behind() {
+    let home = Home::bare();
+    let data = home.data(&["demo"]);
+    assert_eq!((&data["issues"], &data["removed"]), (&400.into(), &true.into()));
+    assert!(data["checks"].as_array().unwrap().iter().all(|check| check["same"] == true));
+    assert_eq!(data["runs"].as_array().unwrap().len(), 12);
+    assert_eq!(fs::read_dir(home.path("tmp")).unwrap().count(), 0);
+    assert_eq!(home.processes(), Vec::<String>::new());
+
+    let line = r#"{"id":"a-1","title":"One","body":"","state":"open","labels":[],"assignees":[],"author":"ann","created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z","comments":[],"depends_on":[]}"#;
+    let mut file = fs::File::create(home.path("one.jsonl")).unwrap();
+    writeln!(file, "{line}").unwrap();
+    let shown = home.done(&["demo", "one.jsonl"]);
+    assert!(shown.contains("byte for byte") && shown.contains("1 issues"), "{shown}");
+    let (error, exit) = home.failure(&["demo", "missing.jsonl"]);
+    assert_eq!((&error["code"], exit), (&"environment".into(), 5));
+    assert_eq!(fs::read_dir(home.path("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn an_interrupted_demo_or_bench_leaves_nothing_behind() {
+    for arguments in [&["demo"][..], &["bench", "--seconds", "60"]] {
+        let home = Home::bare();
+        let child = home.command(arguments).spawn().unwrap();
+        until("its first child", || home.processes().len() > 1 || !cfg!(target_os = "linux"));
+        thread::sleep(Duration::from_millis(100));
+        signal(child.id().into(), Signal::INT);
+        let ended = end(child);
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("interrupted"), "{}", ended.stderr);
+        assert_eq!(fs::read_dir(home.path("tmp")).unwrap().count(), 0, "{arguments:?}");
+        assert_eq!(home.processes(), Vec::<String>::new(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_bench_reports_limits_and_runs() {
+    let home = Home::bare();
+    let data = home.data(&["bench", "--seconds", "1"]);
+    for limit in ["spin_p50_ns", "futex_p50_ns", "socket_p50_ns"] {
+        assert!(data["raw"][limit].as_u64().unwrap() > 0, "{limit}");
+    }
+    let runs = data["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 15);
+    for run in runs {
+        let number = |field: &str| run[field].as_u64().unwrap_or_else(|| panic!("{field}: {run}"));
+        assert!(number("n") > 0 && number("bytes") > 0 && number("rate_per_s") > 0, "{run}");
+        assert!(number("p50_ns") <= number("p99_ns") && number("p99_ns") <= number("p999_ns"), "{run}");
+        assert_eq!(run["transport"] == "ring", run["wait"].is_string(), "{run}");
+        assert!(["ping", "issue show", "issue list"].contains(&run["command"].as_str().unwrap()));
+    }
+    assert!(data["machine"]["cpus"].as_u64().unwrap() > 0);
+    assert_eq!(home.processes(), Vec::<String>::new());
+
+    let (error, exit) = home.failure(&["bench", "--seconds", "1", "--own"]);
+    assert_eq!((&error["code"], exit), (&"environment".into(), 5), "there is no state folder");
+    home.done(&["init"]);
+    let (error, exit) = home.failure(&["bench", "--seconds", "1", "--own"]);
+    assert_eq!((&error["code"], exit), (&"invalid".into(), 2));
+    home.create("the only one");
+    assert_eq!(home.data(&["bench", "--seconds", "1", "--own"])["issues"], 1);
+}

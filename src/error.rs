@@ -5,6 +5,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 /// What kind of failure an [`Error`] is; decides what a caller does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -25,7 +27,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The daemon declined: a limit is reached, it is stopping, or the request's handler failed.
     Refused,
-    /// The sandbox does not let this process reach the daemon's socket.
+    /// The system forbids this process to reach the daemon's socket or its folder: a sandbox, a
+    /// read-only file system, or wrong permissions.
     Sandboxed,
     /// The handle was made by the parent of this forked process. Connect anew.
     Forked,
@@ -83,6 +86,7 @@ struct Inner {
     path: Option<PathBuf>,
     reason: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    nothing_done: bool,
 }
 
 impl Error {
@@ -113,6 +117,12 @@ impl Error {
         self.0.reason.as_deref()
     }
 
+    /// Whether nothing of the request was done and the same call may succeed soon: the daemon turned
+    /// it away because it was busy or on its way out.
+    pub fn is_retryable(&self) -> bool {
+        self.0.nothing_done
+    }
+
     /// What to do now, as one imperative sentence without a full stop.
     pub fn advice(&self) -> &'static str {
         match self.0.kind {
@@ -133,12 +143,30 @@ impl Error {
     }
 
     pub(crate) fn new(kind: ErrorKind, tried: impl Into<Cow<'static, str>>) -> Self {
-        Error(Box::new(Inner { kind, tried: tried.into(), path: None, reason: None, source: None }))
+        Error(Box::new(Inner {
+            kind,
+            tried: tried.into(),
+            path: None,
+            reason: None,
+            source: None,
+            nothing_done: false,
+        }))
     }
 
-    /// An error of the system, as `Sandboxed` where a sandbox's errno shows.
+    /// An error of the system: `Sandboxed` where it forbids what our own user may do by right.
     pub(crate) fn io(tried: impl Into<Cow<'static, str>>, source: impl Into<std::io::Error>) -> Self {
-        Error::new(ErrorKind::Io, tried).because(source.into())
+        let source = source.into();
+        let forbidden = [Errno::ACCESS, Errno::PERM, Errno::ROFS].map(Errno::raw_os_error);
+        let kind = match source.raw_os_error() {
+            Some(errno) if forbidden.contains(&errno) => ErrorKind::Sandboxed,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, tried).because(source)
+    }
+
+    pub(crate) fn with_nothing_done(mut self) -> Self {
+        self.0.nothing_done = true;
+        self
     }
 
     pub(crate) fn at(mut self, path: impl Into<PathBuf>) -> Self {

@@ -108,8 +108,9 @@ impl Stream {
     /// Who is on the other side.
     #[cfg(target_os = "linux")]
     pub(crate) fn peer(&self) -> io::Result<Peer> {
-        let peer = rustix::net::sockopt::socket_peercred(&self.0)?;
-        Ok(Peer { uid: peer.uid.as_raw(), pid: Some(peer.pid.as_raw_nonzero().get() as u32) })
+        // A process of another namespace has the number 0 here, which rustix does not allow for.
+        let peer = nix::sys::socket::getsockopt(&self.0, nix::sys::socket::sockopt::PeerCredentials)?;
+        Ok(Peer { uid: peer.uid(), pid: u32::try_from(peer.pid()).ok().filter(|&pid| pid > 0) })
     }
 
     /// Who is on the other side.

@@ -84,7 +84,7 @@ pub fn pair_with<P: Protocol>(
         };
         let mut poller = Poller::new(control, WaitStrategy::Adaptive);
         while let Some(arrival) = poller.next() {
-            server::answer::<P>(&handler, &arrival.connection, arrival.id, poller.message(&arrival));
+            server::answer::<P>(&handler, poller.connection(&arrival), arrival.id, poller.message(&arrival));
         }
     };
     let thread = std::thread::Builder::new().name("ipc-pair".to_owned());

@@ -189,7 +189,7 @@ fn clients_killed_in_the_middle_of_their_messages_leave_nothing_behind() {
     let held = || {
         let count = |what: &str| std::fs::read_dir(format!("/proc/{}/{what}", server.id())).unwrap().count();
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.id())).unwrap();
-        (count("fd"), count("task"), maps.lines().filter(|line| line.contains("memfd")).count())
+        [count("fd"), count("task"), maps.lines().filter(|line| line.contains("memfd")).count()]
     };
     let mut polite = builder_for(ways()[0]).connect(folder.path().join("work.sock")).unwrap();
     assert!(polite.send(&Order::Make(100)).unwrap().bytes == pattern(100)[..]);
@@ -207,13 +207,34 @@ fn clients_killed_in_the_middle_of_their_messages_leave_nothing_behind() {
         }
     }
     let end = Instant::now() + PATIENCE;
-    while held() != before {
+    // Less than before is no leak: memory that is being handed over is still open for a moment.
+    while held().iter().zip(&before).any(|(now, before)| now > before) {
         assert!(
             Instant::now() < end,
             "descriptors, threads, mappings: {before:?} before, {:?} after",
             held()
         );
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_client_that_reads_no_answers_costs_the_server_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_server(folder.path());
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    for way in ways() {
+        let builder = builder_for(way).timeout(Duration::from_millis(20));
+        let mut client = builder.connect(folder.path().join("work.sock")).unwrap();
+        for _ in 0..30 {
+            let _ = client.send(&Order::MakeLate((8 << 20, 30)));
+        }
+        assert!(resident() < 100_000, "{way:?}: {} KiB", resident());
     }
 }
 
@@ -307,7 +328,8 @@ fn a_socket_file_that_a_dead_daemon_left_is_replaced_and_others_are_not() {
     assert!(!path.exists(), "a server takes its own socket file away");
 
     std::os::unix::fs::symlink("/nowhere/at/all", &path).unwrap();
-    drop(Server::<Work>::bind(&path).unwrap());
+    assert_eq!(Server::<Work>::bind(&path).unwrap_err().kind(), ErrorKind::Io);
+    std::fs::remove_file(&path).unwrap();
 
     std::fs::create_dir(&path).unwrap();
     assert_eq!(Server::<Work>::bind(&path).unwrap_err().kind(), ErrorKind::Io);

@@ -193,6 +193,85 @@ fn a_client_of_another_protocol_gets_both_versions() {
     let error = Client::<Other>::connect(server.socket()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VersionMismatch);
     assert!(error.to_string().contains("version 1, the client version 2"), "{error}");
-    let error = Client::<Other>::builder().ask(server.socket(), &Order::Session).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::VersionMismatch);
+    for order in [Order::Session, Order::Echo(pattern(8 << 20))] {
+        let error = Client::<Other>::builder().ask(server.socket(), &order).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::VersionMismatch, "{error}");
+    }
+}
+
+#[test]
+fn two_hundred_questions_at_once_are_all_answered_by_a_busy_server() {
+    let server = Running::start();
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| server.client(Way::Socket).send(&Order::Wait(300)).map(drop));
+        std::thread::sleep(Duration::from_millis(20));
+        let ask = || Client::<Work>::builder().ask(server.socket(), &Order::Make(9)).map(drop);
+        let asked: Vec<_> = (0..200).map(|_| scope.spawn(ask)).collect();
+        for asked in asked {
+            asked.join().unwrap().unwrap();
+        }
+        busy.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_stops_under_traffic_ends_and_says_so() {
+    for way in ways() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
+        let stop = server.handle();
+        std::thread::scope(|scope| {
+            let serving = scope.spawn(|| server.serve(common::work));
+            let flood = || {
+                let mut client = builder_for(way).connect(server.path()).unwrap();
+                loop {
+                    if let Err(error) = client.send(&Order::Make(100)) {
+                        break error;
+                    }
+                }
+            };
+            let floods = [scope.spawn(flood), scope.spawn(flood)];
+            std::thread::sleep(Duration::from_millis(50));
+            stop.stop();
+            serving.join().unwrap().unwrap();
+            assert!(!server.path().exists(), "a stopped server is found no more");
+            for flood in floods {
+                let error = flood.join().unwrap();
+                let told = error.kind() == ErrorKind::Refused && error.is_retryable();
+                assert!(told || error.kind() == ErrorKind::PeerDied, "{way:?}: {error}");
+            }
+        });
+    }
+}
+
+#[test]
+fn requests_over_sockets_never_lie_unanswered_in_incoming() {
+    served(
+        |server| {
+            for request in server.incoming() {
+                std::thread::sleep(Duration::from_micros(200));
+                request.reply(&Done { bytes: Vec::new(), session: 0 }).unwrap();
+            }
+        },
+        |path| {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        let builder = builder_for(Way::Socket).timeout(Duration::from_secs(20));
+                        let mut client = builder.connect(path).unwrap();
+                        for _ in 0..300 {
+                            client.send(&Order::Session).unwrap();
+                        }
+                    });
+                }
+            });
+        },
+    );
+}
+
+#[test]
+fn a_question_that_is_too_long_for_the_server_says_so_in_one_round_trip() {
+    let server = Running::start_with(|| Server::<Work>::builder().max_message(64 << 10));
+    let error = Client::<Work>::builder().ask(server.socket(), &Order::Echo(pattern(8 << 20))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
 }

@@ -119,3 +119,64 @@ fn large_messages_flow_through_small_rings() {
         }
     });
 }
+
+#[test]
+fn after_a_late_and_large_answer_requests_of_any_length_go_on() {
+    over_each_way(|way| {
+        let mut reached = reach(way, |builder| builder.timeout(Duration::from_millis(300)));
+        let client = &mut reached.client;
+        for length in [10, 1 << 20, 4 << 20] {
+            let error = client.send(&Order::MakeLate((4 << 20, 400))).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}");
+            std::thread::sleep(Duration::from_millis(300));
+            let bytes = pattern(length);
+            let end = Instant::now() + Duration::from_secs(20);
+            // The machine may be too slow for the short timeout of this test once or twice.
+            while client
+                .send(&Order::Echo(bytes.clone()))
+                .is_err_and(|error| error.kind() == ErrorKind::Timeout)
+            {
+                assert!(Instant::now() < end, "{length} bytes over {way:?} never arrive");
+            }
+            assert!(client.send(&Order::Make(9)).unwrap().bytes == pattern(9)[..], "{way:?}");
+        }
+    });
+}
+
+#[test]
+fn requests_that_time_out_on_a_busy_server_leave_the_connection_whole() {
+    over_each_way(|way| {
+        let choose = |builder: libgrite_ipc::ClientBuilder<common::Work>| {
+            builder.timeout(Duration::from_millis(50)).request_ring(4096).reply_ring(4096)
+        };
+        let mut reached = reach(way, choose);
+        let client = &mut reached.client;
+        client.send(&Order::Wait(400)).unwrap_err();
+        // Longer than the ring, so each is under way when its time is up.
+        for _ in 0..3 {
+            let error = client.send(&Order::Echo(pattern(1 << 20))).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}: {error}");
+        }
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            match client.send(&Order::Make(9)) {
+                Ok(done) => break assert!(done.bytes == pattern(9)[..]),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}: {error}"),
+            }
+            assert!(Instant::now() < end, "{way:?} never recovers");
+        }
+    });
+}
+
+#[test]
+fn the_smallest_max_message_still_carries_a_failure() {
+    over_each_way(|way| {
+        let mut reached = reach(way, |builder| builder.max_message(1));
+        let client = &mut reached.client;
+        for order in [Order::Make(100_000), Order::Echo(pattern(100_000))] {
+            let error = client.send(&order).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge, "{way:?}: {error}");
+        }
+        assert!(client.send(&Order::Make(9)).unwrap().bytes == pattern(9)[..], "{way:?}");
+    });
+}

@@ -89,11 +89,13 @@ pub(crate) trait Waits {
     fn sleep(&self, until: Instant);
 }
 
-/// Waits until a look finds something: spins, then sleeps in slices and watches the lifeline.
+/// Waits until a look finds something: spins, then sleeps in slices and asks after each whether the
+/// peer is gone.
 fn wait(
     half: &mut impl Waits,
     spin: &mut Spin,
     until: &mut Deadline,
+    slice: Duration,
     severed: &mut dyn FnMut() -> bool,
 ) -> Result<(), Stop> {
     if let Some(found) = spin.until(|| half.look().map(|found| found.then_some(())).transpose()) {
@@ -109,7 +111,7 @@ fn wait(
         } else {
             half.mark_asleep();
             if half.look() == Ok(false) {
-                half.sleep(until.slice(LIFELINE_SLICE));
+                half.sleep(until.slice(slice));
             }
             half.mark_awake();
         }

@@ -160,7 +160,7 @@ fn send(memory: Handle, position: u64, count: u64) {
     let mut spin = Spin::new(WaitStrategy::Park);
     for id in 1..=count {
         sender.send(Kind::Request, id, |_| Ok::<(), ()>(())).unwrap().unwrap();
-        sender.drain(&mut spin, &mut forever(), &mut || false).unwrap();
+        sender.drain(&mut spin, &mut forever(), LIFELINE_SLICE, &mut || false).unwrap();
         sender.announce();
     }
 }

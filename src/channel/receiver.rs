@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{AWAKE, Fault, Sleep, Stop, Waits, Woken, asleep_at};
+use super::{AWAKE, Fault, LIFELINE_SLICE, Sleep, Stop, Waits, Woken, asleep_at};
 use crate::frame::{Header, Kind};
 use crate::payload::Bytes;
 use crate::ring::{Await, Consumer, Word, max_payload};
@@ -38,8 +38,14 @@ impl<M: Sleep> Receiver<M> {
 
     /// The kind and id of the next whole message, if it has come: [`message`](Self::message) holds
     /// its payload then.
+    ///
+    /// Reads at most a ring full of frames: a peer that sends parts without end, each honest, keeps
+    /// nobody here. The next look says that there is more.
     pub(crate) fn poll(&mut self) -> Result<Option<(Kind, u64)>, Fault> {
-        while let Some(header) = self.consumer.peek()? {
+        let start = self.consumer.consumed();
+        while self.consumer.consumed().wrapping_sub(start) < self.consumer.capacity()
+            && let Some(header) = self.consumer.peek()?
+        {
             let done = self.take(header)?;
             self.consumer.release(header);
             self.wake_for_space();
@@ -48,6 +54,11 @@ impl<M: Sleep> Receiver<M> {
             }
         }
         Ok(None)
+    }
+
+    /// How far this side has read.
+    pub(crate) fn position(&self) -> u64 {
+        self.consumer.consumed()
     }
 
     /// The payload that [`poll`](Self::poll) received last.
@@ -67,7 +78,7 @@ impl<M: Sleep> Receiver<M> {
         until: &mut Deadline,
         severed: &mut dyn FnMut() -> bool,
     ) -> Result<(), Stop> {
-        super::wait(self, spin, until, severed)
+        super::wait(self, spin, until, LIFELINE_SLICE, severed)
     }
 
     /// Adds a frame to the message; says whether that completes it.

@@ -1,7 +1,7 @@
 //! The sending half of a channel.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{AWAKE, Fault, Sleep, Stop, Waits, Woken, asleep_at};
 use crate::frame::{Header, Kind};
@@ -103,11 +103,15 @@ impl<M: Sleep> Sender<M> {
         Ok(true)
     }
 
-    /// Drops the oldest message that is still in the backlog; the peer drops what it got of it.
+    /// Gives up the newest message in the backlog; the peer drops what it got of it.
+    ///
+    /// An older one stays: it may be an abort itself, which the peer must see.
     pub(crate) fn abort(&mut self) {
-        if let Some(waiting) = self.backlog.front_mut() {
-            if waiting.sent == 0 {
-                self.recycle();
+        if let Some(waiting) = self.backlog.back_mut() {
+            if waiting.kind == Kind::Abort {
+                // It is on its way already.
+            } else if waiting.sent == 0 {
+                self.backlog.pop_back();
             } else {
                 waiting.kind = Kind::Abort;
                 waiting.payload.clear();
@@ -137,12 +141,13 @@ impl<M: Sleep> Sender<M> {
         &mut self,
         spin: &mut Spin,
         until: &mut Deadline,
+        slice: Duration,
         severed: &mut dyn FnMut() -> bool,
     ) -> Result<(), Stop> {
         while !self.flush()? {
             // A peer that knows of nothing frees no space.
             self.announce();
-            super::wait(self, spin, until, severed)?;
+            super::wait(self, spin, until, slice, severed)?;
         }
         Ok(())
     }

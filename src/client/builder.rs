@@ -8,7 +8,7 @@ use rkyv::Archived;
 
 use super::{Client, Reply};
 use crate::error::Error;
-use crate::handshake::{Sizes, grant_sizes};
+use crate::handshake::{MIN_MAX_MESSAGE, Sizes, grant_sizes};
 use crate::protocol::{Message, Protocol};
 use crate::shm::MAX_CAPACITY;
 use crate::wait::WaitStrategy;
@@ -133,9 +133,9 @@ impl<P: Protocol> ClientBuilder<P> {
         self
     }
 
-    /// The longest request or response, in bytes. The daemon may grant less.
+    /// The longest request or response, in bytes, 4 KiB at least. The daemon may grant less.
     pub fn max_message(mut self, bytes: u32) -> Self {
-        self.sizes.max_message = bytes;
+        self.sizes.max_message = bytes.max(MIN_MAX_MESSAGE);
         self
     }
 

@@ -11,7 +11,9 @@ use rkyv::ser::allocator::Arena;
 
 use super::{Client, ClientBuilder, Lifeline, RECEIVE, Transport};
 use crate::error::{Error, ErrorKind};
-use crate::handshake::{ANSWER_LENGTH, Answer, Hello, Mode, Refuse, RefuseCode, Sizes, Welcome, differ};
+use crate::handshake::{
+    ANSWER_LENGTH, Answer, Hello, MIN_MAX_MESSAGE, Mode, Refuse, RefuseCode, Sizes, Welcome, differ,
+};
 use crate::protocol::{Message, Protocol, identity};
 use crate::shm;
 use crate::stream::{Stream, own_uid};
@@ -28,10 +30,22 @@ pub(super) struct Unwelcomed {
 impl<P: Protocol> ClientBuilder<P> {
     /// Connects and waits for the daemon's answer.
     pub(super) fn shake_hands(&self, path: &Path) -> Result<Client<P>, Error> {
-        let mode = match self.transport {
-            Transport::Socket => Mode::Socket,
-            Transport::Auto | Transport::Ring => MODE_OF_CHOICE,
-        };
+        match self.transport {
+            Transport::Socket => self.shake_hands_for(path, Mode::Socket),
+            Transport::Ring => self.shake_hands_for(path, MODE_OF_CHOICE),
+            // Where the rings' memory cannot be mapped, the socket serves as well.
+            Transport::Auto => {
+                self.shake_hands_for(path, MODE_OF_CHOICE).or_else(|error| match error.kind() {
+                    ErrorKind::Io | ErrorKind::Sandboxed if MODE_OF_CHOICE == Mode::Ring => {
+                        self.shake_hands_for(path, Mode::Socket)
+                    }
+                    _ => Err(error),
+                })
+            }
+        }
+    }
+
+    fn shake_hands_for(&self, path: &Path, mode: Mode) -> Result<Client<P>, Error> {
         let mut deadline = Deadline::starting_now(self.handshake_timeout);
         let stream = self.dial(path, &mut deadline)?;
         let hello = Hello::new(identity::<P>(), mode, self.sizes).to_bytes();
@@ -84,6 +98,7 @@ impl<P: Protocol> ClientBuilder<P> {
             arena: Arena::new(),
             timeout: self.timeout,
             request: 0,
+            answered: 0,
             process: shm::process(),
             unwelcomed: None,
             broken: Cell::new(None),
@@ -139,7 +154,7 @@ impl Unwelcomed {
         if let Some(difference) = differ(identity::<P>(), answer.identity) {
             return Err(connect_error(ErrorKind::VersionMismatch, path).saying(difference));
         }
-        if welcome.sizes.max_message > self.sizes.max_message {
+        if !(MIN_MAX_MESSAGE..=self.sizes.max_message).contains(&welcome.sizes.max_message) {
             return Err(misbehaved(format!("a max_message of {} bytes granted", welcome.sizes.max_message)));
         }
         match (welcome.mode, self.mode) {
@@ -267,9 +282,15 @@ fn refusal(path: &Path, refuse: Refuse) -> Error {
     let kind = match refuse.code {
         RefuseCode::Version => ErrorKind::VersionMismatch,
         RefuseCode::Malformed => ErrorKind::PeerMisbehaved,
-        RefuseCode::Foreign | RefuseCode::Limit | RefuseCode::Resources | RefuseCode::Stopping => {
-            ErrorKind::Refused
-        }
+        RefuseCode::Foreign
+        | RefuseCode::Limit
+        | RefuseCode::Resources
+        | RefuseCode::Stopping
+        | RefuseCode::Busy => ErrorKind::Refused,
     };
-    connect_error(kind, path).saying(refuse.text)
+    let error = connect_error(kind, path).saying(refuse.text);
+    match refuse.code {
+        RefuseCode::Stopping | RefuseCode::Busy => error.with_nothing_done(),
+        _ => error,
+    }
 }

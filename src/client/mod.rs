@@ -15,6 +15,7 @@ use rkyv::rancor::{self, Strategy};
 use rkyv::ser::allocator::Arena;
 use rkyv::{Archived, Deserialize};
 
+use crate::channel::LIFELINE_SLICE;
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Failure, FailureCode, Kind};
 use crate::protocol::{Protocol, check, encode};
@@ -49,6 +50,8 @@ pub struct Client<P: Protocol> {
     timeout: Duration,
     /// The id of the request under way or done last; the next one has one more.
     request: u64,
+    /// The last request whose answer has come.
+    answered: u64,
     /// The process that made this handle.
     process: u32,
     /// A question whose hello is still unanswered.
@@ -112,8 +115,15 @@ impl<P: Protocol> Client<P> {
     /// - [`ErrorKind::Forked`]: this handle was made before a fork, in the parent.
     pub fn send(&mut self, request: &P::Request) -> Result<Reply<'_, P>, Error> {
         let mut deadline = Deadline::after(self.timeout);
-        self.request(request, &mut deadline)?;
-        self.receive(&mut deadline)?;
+        match self.request(request, &mut deadline) {
+            // A daemon that does not want the connection says why before it closes it.
+            Err(error) if error.kind() == ErrorKind::PeerDied && self.unwelcomed.is_some() => {
+                let said = self.receive(&mut deadline);
+                said.map_err(|said| if said.kind() == ErrorKind::PeerDied { error } else { said })
+            }
+            Err(error) => Err(error),
+            Ok(()) => self.receive(&mut deadline),
+        }?;
         match check::<P::Response>(self.incoming.message()) {
             Ok(value) => Ok(Reply { value }),
             Err(invalid) => Err(self.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid)),
@@ -133,6 +143,10 @@ impl<P: Protocol> Client<P> {
         if let Some(kind) = self.broken.get() {
             return Err(self.error(kind, SEND).saying("the connection was lost before"));
         }
+        // What an earlier request has left goes first, so that requests do not pile up here.
+        if self.outgoing.has_backlog() {
+            self.drain(deadline)?;
+        }
         self.request += 1;
         let arena = &mut self.arena;
         let sent = self.outgoing.send(Kind::Request, self.request, |sink| encode(request, sink, arena));
@@ -142,27 +156,56 @@ impl<P: Protocol> Client<P> {
             Err(broken) => return Err(self.break_with(broken, SEND)),
         }
         if self.outgoing.has_backlog() {
-            let lifeline = &self.lifeline;
-            if let Err(interrupted) =
-                self.outgoing.drain(&mut self.spin, deadline, &mut || lifeline.is_severed())
-            {
-                self.outgoing.abort();
-                return Err(self.interrupt(interrupted, SEND));
-            }
+            self.drain(deadline).inspect_err(|_| self.outgoing.abort())?;
         }
         self.outgoing.announce();
         Ok(())
     }
 
+    /// Waits until all that was sent is on its way.
+    ///
+    /// Late answers to earlier requests are dropped meanwhile: a daemon that has no space for one
+    /// reads no requests.
+    fn drain(&mut self, deadline: &mut Deadline) -> Result<(), Error> {
+        let Client { outgoing, incoming, lifeline, spin, .. } = self;
+        // An answer under way holds up what comes behind it.
+        let owed = self.answered < self.request;
+        let slice = if owed { LATE_SLICE } else { LIFELINE_SLICE };
+        let mut broken = None;
+        let drained = outgoing.drain(spin, deadline, slice, &mut || {
+            match incoming.poll() {
+                Ok(_) => {}
+                Err(fault) => broken = Some(fault),
+            }
+            broken.is_some() || lifeline.is_severed() && incoming.is_ring()
+        });
+        match (drained, broken) {
+            (Ok(()), _) => Ok(()),
+            (Err(_), Some(broken)) => Err(self.break_with(broken, SEND)),
+            (Err(interrupted), None) => Err(self.interrupt(interrupted, SEND)),
+        }
+    }
+
     /// Receives the answer to the last request, and drops those of requests that timed out.
     fn receive(&mut self, deadline: &mut Deadline) -> Result<(), Error> {
-        loop {
-            if self.unwelcomed.is_some() {
-                self.finish_handshake(deadline)?;
+        if self.unwelcomed.is_some() {
+            self.finish_handshake(deadline)?;
+        }
+        for looks in 0u32.. {
+            // A peer that sends what nobody waits for must not hold this up for ever. The answer
+            // mostly comes at the first look or the second, and the clock is not asked.
+            if looks > 1 && deadline.is_over() {
+                return Err(self.interrupt(Interrupted::Deadline, RECEIVE));
             }
             match self.incoming.poll() {
-                Ok(Some((Kind::Reply, id))) if id == self.request => return Ok(()),
-                Ok(Some((Kind::Failure, id))) if id == self.request => return Err(self.failure()),
+                Ok(Some((Kind::Reply, id))) if id == self.request => {
+                    self.answered = id;
+                    return Ok(());
+                }
+                Ok(Some((Kind::Failure, id))) if id == self.request => {
+                    self.answered = id;
+                    return Err(self.failure());
+                }
                 Ok(Some((Kind::Reply | Kind::Failure, id))) if id < self.request => {}
                 Ok(Some((kind, id))) => {
                     let error = self.lose(ErrorKind::PeerMisbehaved, RECEIVE);
@@ -180,6 +223,7 @@ impl<P: Protocol> Client<P> {
                 Err(broken) => return Err(self.break_with(broken, RECEIVE)),
             }
         }
+        unreachable!("no deadline is that far away")
     }
 
     /// The error that the daemon sent in place of an answer.
@@ -187,11 +231,13 @@ impl<P: Protocol> Client<P> {
         let Some(failure) = Failure::from_bytes(self.incoming.message()) else {
             return self.lose(ErrorKind::PeerMisbehaved, RECEIVE).saying("a failure without a known code");
         };
-        let kind = match failure.code {
-            FailureCode::TooLarge => ErrorKind::TooLarge,
-            FailureCode::Panicked | FailureCode::Dropped | FailureCode::Stopping => ErrorKind::Refused,
+        let refused = self.error(ErrorKind::Refused, RECEIVE);
+        let error = match failure.code {
+            FailureCode::TooLarge => self.error(ErrorKind::TooLarge, RECEIVE),
+            FailureCode::Panicked | FailureCode::Dropped => refused,
+            FailureCode::Stopping => refused.with_nothing_done(),
         };
-        self.error(kind, RECEIVE).saying(failure.text)
+        error.saying(failure.text)
     }
 
     fn interrupt(&self, interrupted: Interrupted, tried: &'static str) -> Error {
@@ -226,6 +272,9 @@ impl<P: Protocol> Client<P> {
         }
     }
 }
+
+/// How often to look for late answers while a request waits for space, if one is owed.
+const LATE_SLICE: Duration = Duration::from_micros(50);
 
 const SEND: &str = "send a request to the daemon";
 const RECEIVE: &str = "receive the daemon's answer";

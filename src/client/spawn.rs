@@ -10,8 +10,11 @@ use crate::lock::{DaemonLock, SpawnLock};
 use crate::protocol::{Message, Protocol};
 use crate::wait::Deadline;
 
-/// How long to wait before looking again whether somebody else's daemon is there.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long to wait before looking again whether somebody else's daemon is there; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+
+/// The longest such wait.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 impl<P: Protocol> ClientBuilder<P> {
     /// Connects to the daemon of `directory`; starts it with `command` if none lives.
@@ -72,31 +75,59 @@ impl<P: Protocol> ClientBuilder<P> {
         mut attempt: impl FnMut(&Path) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut deadline = Deadline::starting_now(self.spawn_timeout);
+        let mut pause = FIRST_PAUSE;
         loop {
-            let socket = DaemonLock::socket_path_in(directory)?;
-            match attempt(&socket) {
-                Err(error) if error.kind() == ErrorKind::NotRunning => {}
-                result => return result,
+            if let Some(result) = reached(directory, &mut attempt)? {
+                return result;
             }
-            if let Some(lock) = SpawnLock::try_take(directory)?
-                && DaemonLock::read(directory)?.is_none()
-            {
-                // Whoever held the lock before may have started one that is ready by now.
-                match attempt(&socket) {
-                    Err(error) if error.kind() == ErrorKind::NotRunning => {}
-                    result => return result,
+            let mut waits_for = "a daemon holds the lock but does not listen";
+            if let Some(lock) = SpawnLock::try_take(directory)? {
+                if DaemonLock::read(directory)?.is_none() {
+                    // Whoever held the lock before may have started one that is ready by now.
+                    if let Some(result) = reached(directory, &mut attempt)? {
+                        return result;
+                    }
+                    let started = lock.start(command(), deadline.end());
+                    // Somebody may have started one by hand meanwhile: then ours does not matter.
+                    match (reached(directory, &mut attempt)?, started) {
+                        (Some(result), _) => return result,
+                        (None, started) => started?,
+                    }
                 }
-                lock.start(command(), deadline.end())?;
-                continue;
+            } else {
+                waits_for = "somebody else is starting a daemon, which is not ready";
             }
             if deadline.is_over() {
-                let reason =
-                    format!("a daemon holds the lock but has not listened within {:?}", self.spawn_timeout);
+                let reason = format!("{waits_for} after {:?}", self.spawn_timeout);
                 return Err(Error::new(ErrorKind::Unresponsive, "reach the daemon")
-                    .at(socket)
+                    .at(directory)
                     .saying(reason));
             }
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+}
+
+/// What comes of an attempt on the daemon of `directory`; nothing if none is there, or one that has
+/// turned the attempt away before it began.
+fn reached<T>(
+    directory: &Path,
+    attempt: &mut impl FnMut(&Path) -> Result<T, Error>,
+) -> Result<Option<Result<T, Error>>, Error> {
+    let absent = |result: &Result<T, Error>| {
+        result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotRunning || error.is_retryable())
+    };
+    let expected = DaemonLock::socket_path_in(directory)?;
+    let result = attempt(&expected);
+    if !absent(&result) {
+        return Ok(Some(result));
+    }
+    // A daemon whose folder for long paths is another one says in its record where it listens.
+    match DaemonLock::read(directory)? {
+        Some(daemon) if daemon.socket_path() != expected => {
+            Ok(Some(attempt(daemon.socket_path())).filter(|result| !absent(result)))
+        }
+        _ => Ok(None),
     }
 }

@@ -66,8 +66,10 @@ pub(crate) enum RefuseCode {
     Limit = 4,
     /// The system gave no memory or descriptors.
     Resources = 5,
-    /// The daemon is stopping.
+    /// The daemon is stopping. Nothing was done: another daemon may be asked.
     Stopping = 6,
+    /// Too many connections are in their handshake. Nothing was done: try again.
+    Busy = 7,
 }
 
 /// A daemon's answer, with who it is.
@@ -165,6 +167,7 @@ fn parse_refuse(bytes: &[u8; LENGTH]) -> Result<Refuse, BadAnswer> {
         3 => RefuseCode::Foreign,
         4 => RefuseCode::Limit,
         6 => RefuseCode::Stopping,
+        7 => RefuseCode::Busy,
         // A later daemon may have reasons that this client does not know: its text tells them.
         _ => RefuseCode::Resources,
     };

@@ -66,6 +66,9 @@ pub(crate) struct Sizes {
     pub(crate) max_message: u32,
 }
 
+/// The least that `max_message` can be, in bytes: a failure's text and more always fit.
+pub(crate) const MIN_MAX_MESSAGE: u32 = 4096;
+
 /// What a client says first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -120,10 +123,11 @@ impl Hello {
         bytes
     }
 
-    /// The hello in bytes whose prelude announced this wire version and this length.
+    /// The hello in the first bytes of one whose prelude offers this wire version. What a later
+    /// version says beyond them is not for this one.
     pub(crate) fn parse(bytes: &[u8; LENGTH]) -> Result<Self, BadHello> {
         let prelude = Prelude::parse(bytes.first_chunk().expect("a hello is longer than its prelude"))?;
-        if prelude.length != LENGTH {
+        if prelude.length < LENGTH {
             return Err(BadHello::Length(prelude.length));
         }
         let name = *bytes.last_chunk::<MAX_NAME>().expect("a hello ends with a name");
@@ -219,6 +223,7 @@ pub(super) mod tests {
         assert_eq!(with(0, b'G'), Err(BadHello::Magic));
         assert_eq!(with(12, 71), Err(BadHello::Length(71)));
         assert_eq!(with(12, 15), Err(BadHello::Length(15)));
+        assert_eq!(with(12, 80), Ok(hello()), "a longer hello of a later version");
         assert_eq!(with(13, 4), Err(BadHello::Length(1024 + 72)));
         assert_eq!(with(14, 3), Err(BadHello::Mode(3)));
         assert_eq!(with(40, 0), Err(BadHello::Name));

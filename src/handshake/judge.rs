@@ -1,7 +1,7 @@
 //! What a daemon makes of a hello. Pure: bytes and limits in, a grant or a refusal out.
 
 use super::answer::{Refuse, RefuseCode};
-use super::hello::{Hello, LENGTH, Mode, PRELUDE, Prelude, Sizes, WIRE};
+use super::hello::{Hello, LENGTH, MIN_MAX_MESSAGE, Mode, PRELUDE, Prelude, Sizes, WIRE};
 use crate::identity::Identity;
 use crate::shm::{MAX_CAPACITY, MIN_CAPACITY};
 
@@ -58,6 +58,9 @@ fn try_judge(bytes: &[u8], ours: Identity, limits: Limits) -> Result<Option<Gran
         );
     }
     let Some(whole) = bytes.first_chunk::<LENGTH>() else { return Ok(None) };
+    if bytes.len() < prelude.length {
+        return Ok(None);
+    }
     let hello = match Hello::parse(whole) {
         Ok(hello) => hello,
         Err(bad) => return refuse(RefuseCode::Malformed, bad.to_string()),
@@ -68,7 +71,7 @@ fn try_judge(bytes: &[u8], ours: Identity, limits: Limits) -> Result<Option<Gran
     Ok(Some(Grant {
         mode: if limits.rings { hello.mode } else { Mode::Socket },
         sizes: grant_sizes(hello.sizes, limits.sizes),
-        length: LENGTH,
+        length: prelude.length,
     }))
 }
 
@@ -106,7 +109,7 @@ pub(crate) fn grant_sizes(wished: Sizes, limits: Sizes) -> Sizes {
     Sizes {
         request: capacity(wished.request, limits.request),
         reply: capacity(wished.reply, limits.reply),
-        max_message: wished.max_message.min(limits.max_message),
+        max_message: wished.max_message.min(limits.max_message).max(MIN_MAX_MESSAGE),
     }
 }
 
@@ -150,6 +153,17 @@ mod tests {
     }
 
     #[test]
+    fn a_longer_hello_of_a_later_version_is_granted_once_it_is_whole() {
+        let mut bytes = hello().to_bytes().to_vec();
+        bytes[10] = 2;
+        bytes[12] = LENGTH as u8 + 8;
+        assert_eq!(judge(&bytes, IDENTITY, LIMITS), Heard::Part);
+        bytes.extend_from_slice(&[7; 8]);
+        let Heard::Granted(grant) = judge(&bytes, IDENTITY, LIMITS) else { panic!() };
+        assert_eq!(grant.length, LENGTH + 8);
+    }
+
+    #[test]
     fn garbage_is_refused_as_soon_as_a_prelude_has_come() {
         assert_eq!(refusal(b"GET / HTTP/1.1\r\n\r\n", IDENTITY).code, RefuseCode::Malformed);
         assert_eq!(refusal(&[0xff; 16], IDENTITY).code, RefuseCode::Malformed);
@@ -179,7 +193,7 @@ mod tests {
         for (wished, granted) in [(0, 4096), (4096, 4096), (4097, 8192), (u32::MAX, 1 << 17)] {
             let wished = Sizes { request: wished, reply: wished, max_message: 9 };
             let sizes = grant_sizes(wished, LIMITS.sizes);
-            assert_eq!((sizes.request, sizes.reply, sizes.max_message), (granted, granted, 9));
+            assert_eq!((sizes.request, sizes.reply, sizes.max_message), (granted, granted, MIN_MAX_MESSAGE));
         }
     }
 }

@@ -40,6 +40,12 @@ pub(super) fn private_directory(directory: &Path) -> Result<(), Error> {
     }
 }
 
+/// The directory by a name that holds wherever a process works.
+pub(super) fn absolute(directory: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(directory)
+        .map_err(|error| Error::io("find the daemon's directory", error).at(directory))
+}
+
 /// Where the daemon of `directory` listens.
 pub(super) fn socket_path_in(directory: &Path) -> Result<PathBuf, Error> {
     let plain = directory.join(SOCKET);

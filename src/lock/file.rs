@@ -4,12 +4,15 @@
 //! which no close of another descriptor of the file releases. Elsewhere it is flock, where asking
 //! means trying, so a taker tries for a while.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-pub(super) use system::{holder, try_lock};
+pub(super) use system::{holder, try_lock, unlock};
+
+/// Nobody else reads or writes a lock file.
+const MODE: u32 = 0o600;
 
 /// Whether another open file holds the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +23,12 @@ pub(super) enum Holder {
 
 /// Opens the lock file, makes it if there is none, and never follows a link.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    options().write(true).create(true).truncate(false).open(path)
+    let file = options().write(true).create(true).truncate(false).open(path)?;
+    // The umask may have taken our own rights, too.
+    if file.metadata()?.permissions().mode() & 0o777 != MODE {
+        file.set_permissions(Permissions::from_mode(MODE))?;
+    }
+    Ok(file)
 }
 
 /// Opens the lock file if it is there.
@@ -30,7 +38,8 @@ pub(super) fn open_existing(path: &Path) -> io::Result<File> {
 
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+    // Neither a link nor a pipe in the file's place leads anywhere.
+    options.read(true).mode(MODE).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
     options
 }
 
@@ -56,6 +65,12 @@ mod system {
         let mut lock = whole_file(libc::F_WRLCK);
         fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
         Ok(if i32::from(lock.l_type) == libc::F_UNLCK { Holder::Nobody } else { Holder::Another })
+    }
+
+    /// Gives the lock back, also where a child that is being forked has the file open for a moment.
+    pub(in super::super) fn unlock(file: &File) -> io::Result<()> {
+        fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)))?;
+        Ok(())
     }
 
     fn whole_file(kind: libc::c_int) -> libc::flock {
@@ -85,6 +100,10 @@ mod system {
                 Err(TryLockError::Error(error)) => return Err(error),
             }
         }
+    }
+
+    pub(in super::super) fn unlock(file: &File) -> io::Result<()> {
+        file.unlock()
     }
 
     pub(in super::super) fn holder(file: &File) -> io::Result<Holder> {

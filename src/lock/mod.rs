@@ -19,7 +19,7 @@ pub use record::Daemon;
 pub use spawn::Readiness;
 pub(crate) use spawn::SpawnLock;
 
-use directory::{private_directory, socket_path_in};
+use directory::{absolute, private_directory, socket_path_in};
 use file::Holder;
 
 /// The name of the file whose lock is the truth.
@@ -43,8 +43,15 @@ const LOCK_FILE: &str = "daemon.lock";
 #[derive(Debug)]
 pub struct DaemonLock {
     /// Holds the kernel's lock for as long as it is open.
-    _file: File,
+    file: File,
     socket: PathBuf,
+}
+
+impl Drop for DaemonLock {
+    fn drop(&mut self) {
+        // Closing the file gives the lock back anyway, if somewhat later.
+        let _ = file::unlock(&self.file);
+    }
 }
 
 impl DaemonLock {
@@ -55,7 +62,7 @@ impl DaemonLock {
     /// - [`ErrorKind::Io`]: the directory is a link, or not ours, or open to others, or the system
     ///   fails a call.
     pub fn acquire(directory: impl AsRef<Path>) -> Result<Self, Error> {
-        let directory = directory.as_ref();
+        let directory = &absolute(directory.as_ref())?;
         private_directory(directory)?;
         let path = directory.join(LOCK_FILE);
         let failed = |error: io::Error| Error::io("take the daemon's lock", error).at(&path);
@@ -70,7 +77,7 @@ impl DaemonLock {
         }
         let socket = socket_path_in(directory)?;
         record::write(&file, &Daemon::this(socket.clone())).map_err(failed)?;
-        Ok(DaemonLock { _file: file, socket })
+        Ok(DaemonLock { file, socket })
     }
 
     /// The live daemon of `directory`, if there is one. Files that a dead one left count as none.
@@ -80,7 +87,7 @@ impl DaemonLock {
     /// # Errors
     /// [`ErrorKind::Io`] when the lock file is there but cannot be opened or asked about.
     pub fn read(directory: impl AsRef<Path>) -> Result<Option<Daemon>, Error> {
-        let directory = directory.as_ref();
+        let directory = &absolute(directory.as_ref())?;
         let path = directory.join(LOCK_FILE);
         let failed = |error: io::Error| Error::io("ask about the daemon's lock", error).at(&path);
         let file = match file::open_existing(&path) {
@@ -109,6 +116,6 @@ impl DaemonLock {
     /// # Errors
     /// [`ErrorKind::Io`] when the path is too long and there is no folder to stand in for it.
     pub fn socket_path_in(directory: impl AsRef<Path>) -> Result<PathBuf, Error> {
-        socket_path_in(directory.as_ref())
+        socket_path_in(&absolute(directory.as_ref())?)
     }
 }

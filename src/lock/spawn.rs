@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use rustix::process::{Pid, Signal, kill_process_group};
+
 use super::directory::private_directory;
 use super::file::{self, Holder};
 use crate::error::{Error, ErrorKind};
@@ -100,9 +102,12 @@ fn command_path(command: &Command) -> std::path::PathBuf {
     command.get_program().into()
 }
 
-/// Ends our own child, which has never been ready.
+/// Ends our own child, which has never been ready, with all that it has started in its group.
 fn end(child: &mut Child) {
-    let _ = child.kill();
+    // Not waited for yet, so the number is still our child's and its group's.
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
     let _ = child.wait();
 }
 

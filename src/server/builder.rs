@@ -9,7 +9,7 @@ use super::Server;
 use super::listener::Listener;
 use super::reactor::{Limits, Shared};
 use crate::error::Error;
-use crate::handshake::Sizes;
+use crate::handshake::{MIN_MAX_MESSAGE, Sizes};
 use crate::protocol::{Protocol, identity};
 use crate::shm::MAX_CAPACITY;
 use crate::wait::WaitStrategy;
@@ -82,9 +82,9 @@ impl<P: Protocol> ServerBuilder<P> {
         self
     }
 
-    /// The longest request or response, in bytes.
+    /// The longest request or response, in bytes, 4 KiB at least.
     pub fn max_message(mut self, bytes: u32) -> Self {
-        self.limits.sizes.max_message = bytes;
+        self.limits.sizes.max_message = bytes.max(MIN_MAX_MESSAGE);
         self
     }
 

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rkyv::ser::allocator::Arena;
 
-use super::poller::Control;
+use super::poller::{Control, STOPPING};
 use super::reactor::Waker;
 use crate::channel::Waits;
 use crate::error::{Error, ErrorKind};
@@ -26,8 +26,13 @@ pub(crate) struct Connection {
     /// Replies wait for space: no more requests are read until they are gone.
     backlogged: AtomicBool,
     closed: AtomicBool,
+    /// Requests that were handed to the handler and not answered yet.
+    unanswered: AtomicU32,
     attendant: Attendant,
 }
+
+/// How many requests of one client may be unanswered at once; more stay in its ring or socket.
+pub(super) const MAX_IN_FLIGHT: u32 = 256;
 
 /// Who is told when replies wait for space.
 #[derive(Debug)]
@@ -70,6 +75,7 @@ impl Connection {
             outbound: Mutex::new(Outbound { outgoing, arena: Arena::new() }),
             backlogged: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            unanswered: AtomicU32::new(0),
             attendant,
         })
     }
@@ -106,8 +112,17 @@ impl Connection {
     /// Sends why a request has no answer.
     pub(crate) fn fail(&self, id: u64, code: FailureCode, text: &str) {
         let failure = Failure { code, text: text.to_owned() }.to_bytes();
-        // A client that is gone needs no reason; and the reason is shorter than any frame.
-        let _ = self.send(Kind::Failure, id, |sink, _| sink.append(&failure));
+        // A client that is gone needs no reason.
+        if let Ok(Err(_)) = self.send(Kind::Failure, id, |sink, _| sink.append(&failure)) {
+            debug_assert!(false, "a failure is shorter than the least max_message");
+            self.close();
+        }
+    }
+
+    /// Answers a request that comes too late.
+    pub(super) fn turn_away(&self, id: u64) {
+        self.fail(id, FailureCode::Stopping, STOPPING);
+        self.settle();
     }
 
     /// Sends an answer. One that is too long fails, and the client gets that for an answer.
@@ -155,13 +170,42 @@ impl Connection {
         };
         outgoing.announce();
         let backlogged = outgoing.has_backlog();
-        if self.backlogged.swap(backlogged, Ordering::AcqRel) != backlogged && backlogged {
-            match &self.attendant {
-                Attendant::Poller(control) => control.nudge(),
-                Attendant::Reactor(waker) => waker.watch(self.session()),
-            }
+        // Under the lock, so nobody else writes it meanwhile.
+        if self.backlogged.load(Ordering::Relaxed) != backlogged {
+            self.backlogged.store(backlogged, Ordering::Release);
+            self.nudge();
         }
         Ok(done)
+    }
+
+    /// Makes the attendant look at this connection again: what it waits for has changed.
+    fn nudge(&self) {
+        match &self.attendant {
+            Attendant::Poller(control) => control.nudge(),
+            Attendant::Reactor(waker) => waker.watch(self.session()),
+        }
+    }
+
+    /// Whether one more request may be taken from this client before others are answered.
+    pub(super) fn has_room(&self) -> bool {
+        self.unanswered.load(Ordering::Acquire) < MAX_IN_FLIGHT
+    }
+
+    /// Whether every request that was taken is answered and every answer on its way.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unanswered.load(Ordering::Acquire) == 0 && !self.is_backlogged()
+    }
+
+    /// Counts a request that was taken from this client; its responder settles it.
+    pub(super) fn begin(&self) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that was answered, and makes room for another.
+    fn settle(&self) {
+        if self.unanswered.fetch_sub(1, Ordering::AcqRel) == MAX_IN_FLIGHT {
+            self.nudge();
+        }
     }
 
     /// The half that waits for space, for the poller's sleep.
@@ -175,9 +219,12 @@ impl Connection {
         }
     }
 
-    /// A handler's panic in the middle of an encoding leaves the way out as it was before.
+    /// A type whose encoding panics may leave half a frame behind: the connection is closed then.
     fn lock(&self) -> MutexGuard<'_, Outbound> {
-        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outbound.lock().unwrap_or_else(|poisoned| {
+            self.close();
+            poisoned.into_inner()
+        })
     }
 }
 
@@ -250,6 +297,7 @@ impl<P: Protocol> Responder<P> {
 
 impl<P: Protocol> Drop for Responder<P> {
     fn drop(&mut self) {
+        self.connection.settle();
         if self.answered {
             return;
         }

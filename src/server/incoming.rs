@@ -78,7 +78,7 @@ impl<P: Protocol> Iterator for Incoming<'_, P> {
     fn next(&mut self) -> Option<Request<P>> {
         loop {
             let arrival = self.poller.next()?;
-            let (connection, id, bytes) = self.poller.take_message(arrival, Bytes::new());
+            let (connection, id, bytes) = self.poller.take(arrival);
             match Message::check(bytes) {
                 Ok(message) => return Some(Request { message, responder: Responder::new(connection, id) }),
                 Err(_) => connection.close(),

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -34,7 +35,9 @@ impl Listener {
         // Where the system heeds it, the file is closed to others before it exists.
         let _ = rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR);
         // Shorter than most names, so that it fits where the name fits.
-        let temporary = path.with_file_name(format!(".{:x}", std::process::id()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_file_name(format!(".{:x}.{count:x}", std::process::id()));
         let _ = fs::remove_file(&temporary);
         let made = || -> io::Result<u64> {
             bind(&socket, &SocketAddrUnix::new(&temporary)?)?;
@@ -59,6 +62,13 @@ impl Listener {
         &self.path
     }
 
+    /// Takes the socket's file away, if it is still ours: nobody finds it any more.
+    pub(super) fn withdraw(&self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
     /// The next connection, if one waits.
     pub(super) fn accept(&self) -> Result<Stream, Errno> {
         accept(&self.socket).map(Stream::from)
@@ -79,7 +89,7 @@ fn accept(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
     Ok(accepted)
 }
 
-/// A live daemon's socket stays, and so does whatever is no socket. A link is replaced, not followed.
+/// A live daemon's socket stays, and so does whatever is no socket, a link among it.
 fn refuse_what_must_stay(path: &Path) -> Result<(), Error> {
     let refuse = |reason: &str| {
         Err(Error::io("listen on the daemon's socket", io::Error::from(io::ErrorKind::AddrInUse))
@@ -94,8 +104,6 @@ fn refuse_what_must_stay(path: &Path) -> Result<(), Error> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             _ => refuse("a live daemon listens there"),
         }
-    } else if found.file_type().is_symlink() {
-        Ok(())
     } else {
         refuse("something else than a socket is there")
     }
@@ -109,8 +117,6 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
-        }
+        self.withdraw();
     }
 }

@@ -120,7 +120,7 @@ impl<P: Protocol> Server<P> {
                 std::thread::Builder::new().name("ipc-poller".to_owned()).spawn_scoped(scope, || {
                     let mut poller = Poller::new(Arc::clone(shared.control()), shared.wait());
                     while let Some(arrival) = poller.next() {
-                        answer(&arrival.connection, arrival.id, poller.message(&arrival));
+                        answer(poller.connection(&arrival), arrival.id, poller.message(&arrival));
                     }
                 });
             poller.map_err(|error| Error::io("start the poller's thread", error))?;

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use crate::channel::{Receiver, Waits};
-use crate::frame::Kind;
+use crate::frame::{FailureCode, Kind};
 use crate::payload::Bytes;
 use crate::ring::Regions;
 use crate::wait::{self, Expected, MAX_WORDS, Spin, WaitStrategy};
@@ -17,6 +17,9 @@ pub(super) const MAX_PORTS: usize = MAX_WORDS - 1;
 
 /// How many requests of one client are answered before the next client has its turn.
 const BATCH: u32 = 16;
+
+/// How long a server that stops goes on answering what had come before.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// What other threads tell the poller.
 #[derive(Debug)]
@@ -62,26 +65,50 @@ pub(crate) struct Port {
     connection: Arc<Connection>,
     receiver: Receiver<Regions>,
     regions: Regions,
+    /// Once the server stops: up to where requests are still answered.
+    last: Option<u64>,
 }
 
 impl Port {
     pub(crate) fn new(connection: Arc<Connection>, regions: Regions, max_message: usize) -> Self {
-        Port { connection, receiver: Receiver::new(regions.clone(), 0, max_message), regions }
+        Port { connection, receiver: Receiver::new(regions.clone(), 0, max_message), regions, last: None }
     }
 
     /// The id of the next request, if one has come. A client that breaks the rules is closed.
     fn poll(&mut self) -> Option<u64> {
-        if self.connection.is_backlogged() && !self.connection.flush() {
+        if self.connection.is_backlogged() && !self.connection.flush() || !self.connection.has_room() {
             return None;
         }
+        let start = self.receiver.position();
         match self.receiver.poll() {
             Ok(None) => None,
-            Ok(Some((Kind::Request, id))) => Some(id),
+            Ok(Some((Kind::Request, id))) if self.last.is_none_or(|last| precedes(start, last)) => {
+                self.connection.begin();
+                Some(id)
+            }
+            Ok(Some((Kind::Request, id))) => {
+                self.connection.fail(id, FailureCode::Stopping, STOPPING);
+                None
+            }
             Ok(Some(_)) | Err(_) => {
                 self.connection.close();
                 None
             }
         }
+    }
+
+    /// Takes no request from now on but those that have come.
+    fn stop(&mut self) {
+        // A fault shows at the next poll.
+        let _ = self.receiver.look();
+        self.last.get_or_insert(self.receiver.awaited().1);
+    }
+
+    /// Whether a port that stops has been read as far as it is going to be.
+    fn is_drained(&self) -> bool {
+        self.connection.is_closed()
+            || self.last.is_some_and(|last| !precedes(self.receiver.position(), last))
+                && self.connection.is_settled()
     }
 
     /// Works on the half of the connection that the poller waits on: while replies wait for space,
@@ -96,16 +123,23 @@ impl Port {
 
     /// Whether there is something to do for this port; a fault is.
     fn has_news(&mut self) -> bool {
-        self.with_waiting(|half| half.look() != Ok(false))
+        self.is_awaited() && self.with_waiting(|half| half.look() != Ok(false))
+    }
+
+    /// Whether the client's next move matters. While too much of it is unanswered, a responder's
+    /// nudge comes first.
+    fn is_awaited(&self) -> bool {
+        self.connection.is_backlogged() || self.connection.has_room()
     }
 
     /// Tells the client that the poller is about to sleep; says whether there is something to do
     /// after all.
     fn fall_asleep(&mut self) -> bool {
-        self.with_waiting(|half| {
-            half.mark_asleep();
-            half.look() != Ok(false)
-        })
+        self.is_awaited()
+            && self.with_waiting(|half| {
+                half.mark_asleep();
+                half.look() != Ok(false)
+            })
     }
 
     /// The word whose change ends the sleep: the client writes, or reads on.
@@ -119,10 +153,17 @@ impl Port {
     }
 }
 
-/// A request to be answered: its bytes are the poller's [`message`](Poller::message).
+/// What a client is told whose request comes after the server was stopped.
+pub(super) const STOPPING: &str = "the daemon is stopping: connect again";
+
+/// Whether `position` lies before `end`, for positions less than half of all numbers apart.
+fn precedes(position: u64, end: u64) -> bool {
+    (end.wrapping_sub(position) as i64) > 0
+}
+
+/// A request to be answered: its connection and bytes are the poller's to give.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    pub(crate) connection: Arc<Connection>,
     pub(crate) id: u64,
     source: Source,
 }
@@ -132,7 +173,7 @@ enum Source {
     /// The port at this place.
     Port(usize),
     /// A socket, by way of the reactor.
-    Bytes(Bytes),
+    Socket(Arc<Connection>, Bytes),
 }
 
 /// Serves all clients over rings, one request at a time.
@@ -146,7 +187,8 @@ pub(crate) struct Poller {
     turn: usize,
     answered: u32,
     waiting: Vec<Note>,
-    stopping: bool,
+    /// Until when a server that stops goes on answering.
+    stopping: Option<Instant>,
     spin: Spin,
 }
 
@@ -160,7 +202,7 @@ impl Poller {
             turn: 0,
             answered: 0,
             waiting: Vec::new(),
-            stopping: false,
+            stopping: None,
             spin: Spin::new(strategy),
         }
     }
@@ -171,10 +213,28 @@ impl Poller {
             if let Some(arrival) = self.look() {
                 return Some(arrival);
             }
-            if self.stopping {
-                return None;
+            if self.stopping.is_some() {
+                if self.is_drained() {
+                    return None;
+                }
+                std::thread::yield_now();
+            } else {
+                self.rest();
             }
-            self.rest();
+        }
+    }
+
+    /// Whether all that had come before the stop is answered, or the time for that is up.
+    fn is_drained(&self) -> bool {
+        let late = self.stopping.is_some_and(|until| Instant::now() >= until);
+        late || self.ports.iter().all(Port::is_drained)
+    }
+
+    /// Who sent a request.
+    pub(crate) fn connection<'a>(&'a self, arrival: &'a Arrival) -> &'a Arc<Connection> {
+        match &arrival.source {
+            Source::Port(place) => &self.ports[*place].connection,
+            Source::Socket(connection, _) => connection,
         }
     }
 
@@ -182,34 +242,35 @@ impl Poller {
     pub(crate) fn message<'a>(&'a self, arrival: &'a Arrival) -> &'a Bytes {
         match &arrival.source {
             Source::Port(place) => self.ports[*place].receiver.message(),
-            Source::Bytes(bytes) => bytes,
+            Source::Socket(_, bytes) => bytes,
         }
     }
 
-    /// Takes the bytes of a request out of the poller, in exchange for memory for the next one.
-    pub(crate) fn take_message(
-        &mut self,
-        arrival: Arrival,
-        mut spare: Bytes,
-    ) -> (Arc<Connection>, u64, Bytes) {
-        let bytes = match arrival.source {
+    /// Takes a request out of the poller.
+    pub(crate) fn take(&mut self, arrival: Arrival) -> (Arc<Connection>, u64, Bytes) {
+        match arrival.source {
             Source::Port(place) => {
-                self.ports[place].receiver.swap_message(&mut spare);
-                spare
+                let port = &mut self.ports[place];
+                let mut bytes = Bytes::new();
+                port.receiver.swap_message(&mut bytes);
+                (Arc::clone(&port.connection), arrival.id, bytes)
             }
-            Source::Bytes(bytes) => bytes,
-        };
-        (arrival.connection, arrival.id, bytes)
+            Source::Socket(connection, bytes) => (connection, arrival.id, bytes),
+        }
     }
 
     /// One look at everything: notes, then each ring, from the one whose turn it is.
     fn look(&mut self) -> Option<Arrival> {
-        let word = self.control.word.load(Ordering::Acquire);
-        if word != self.seen || !self.waiting.is_empty() {
-            self.seen = word;
-            if let Some(arrival) = self.heed() {
-                return Some(arrival);
+        if self.waiting.is_empty() {
+            let word = self.control.word.load(Ordering::Acquire);
+            if word != self.seen {
+                self.seen = word;
+                self.waiting = self.control.take();
+                self.waiting.reverse();
             }
+        }
+        if let Some(arrival) = self.heed() {
+            return Some(arrival);
         }
         self.sweep()
     }
@@ -222,8 +283,7 @@ impl Poller {
             let port = &mut self.ports[self.turn];
             if let Some(id) = port.poll() {
                 self.answered += 1;
-                let connection = Arc::clone(&port.connection);
-                return Some(Arrival { connection, id, source: Source::Port(self.turn) });
+                return Some(Arrival { id, source: Source::Port(self.turn) });
             }
             if port.connection.is_closed() {
                 self.remove(self.turn);
@@ -252,13 +312,14 @@ impl Poller {
 
     /// Does what the notes say, up to the next request among them.
     fn heed(&mut self) -> Option<Arrival> {
-        if self.waiting.is_empty() {
-            self.waiting = self.control.take();
-            self.waiting.reverse();
-        }
         while let Some(note) = self.waiting.pop() {
             match note {
-                Note::Arrived(port) => self.ports.push(port),
+                Note::Arrived(mut port) => {
+                    if self.stopping.is_some() {
+                        port.stop();
+                    }
+                    self.ports.push(port);
+                }
                 Note::Left(session) => {
                     if let Some(place) =
                         self.ports.iter().position(|port| port.connection.session() == session)
@@ -267,9 +328,12 @@ impl Poller {
                     }
                 }
                 Note::Request { connection, id, bytes } => {
-                    return Some(Arrival { connection, id, source: Source::Bytes(bytes) });
+                    return Some(Arrival { id, source: Source::Socket(connection, bytes) });
                 }
-                Note::Stop => self.stopping = true,
+                Note::Stop => {
+                    self.stopping = Some(Instant::now() + DRAIN);
+                    self.ports.iter_mut().for_each(Port::stop);
+                }
             }
         }
         None
@@ -289,10 +353,11 @@ impl Poller {
         let news = ports.iter_mut().any(Port::fall_asleep);
         if !news {
             let on_control = Expected { word: &control.word, value: *seen };
-            let count = 1 + ports.len();
             let mut words = [on_control; MAX_WORDS];
-            for (word, port) in words[1..].iter_mut().zip(ports.iter_mut()) {
-                *word = port.awaited();
+            let mut count = 1;
+            for port in ports.iter_mut().filter(|port| port.is_awaited()) {
+                words[count] = port.awaited();
+                count += 1;
             }
             wait::sleep_any(&words[..count], None);
         }

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::connection::{Attendant, Connection, Context, Lifeline};
+use super::connection::{Attendant, Connection, Context, Lifeline, MAX_IN_FLIGHT};
 use super::events::{Events, Interest};
 use super::listener::Listener;
-use super::poller::{Control, Note};
-use crate::frame::Kind;
+use super::poller::{Control, Note, STOPPING};
+use crate::frame::{FailureCode, Kind};
 use crate::handshake::{self, Answer, Grant, Heard, Mode, Refuse, RefuseCode, Sizes, Welcome, judge};
 use crate::identity::Identity;
 use crate::payload::Bytes;
 use crate::stream::{Peer, Stream, own_uid};
-use crate::transport::{Inbox, Outbox, Outgoing};
+use crate::transport::{BadFrame, Broken, Inbox, Outbox, Outgoing};
 use crate::wait::WaitStrategy;
 
 /// What a server allows.
@@ -87,7 +87,7 @@ impl ServerHandle {
 /// The way to the reactor.
 #[derive(Debug)]
 pub(crate) struct Waker {
-    /// Sessions whose replies wait for space in their socket.
+    /// Sessions to look at.
     watched: Mutex<Vec<u64>>,
     near: UnixStream,
     far: UnixStream,
@@ -101,7 +101,7 @@ impl Waker {
         Ok(Waker { watched: Mutex::default(), near, far })
     }
 
-    /// Makes the reactor wait for space in the socket of this session.
+    /// Makes the reactor look at the connection of this session.
     pub(super) fn watch(&self, session: u64) {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         self.wake();
@@ -202,8 +202,8 @@ impl<'a> Reactor<'a> {
             let until = self.next_deadline();
             for token in self.events.wait(until)? {
                 match token {
-                    LISTENER => self.accept()?,
-                    WAKER => self.heed()?,
+                    LISTENER => self.accept(answer)?,
+                    WAKER => self.heed(),
                     token => self.attend(token & !1, answer),
                 }
             }
@@ -212,7 +212,27 @@ impl<'a> Reactor<'a> {
             }
             self.expire()?;
         }
+        self.say_farewell();
         Ok(())
+    }
+
+    /// Tells all who are not served any more that they may go elsewhere: nothing of theirs was done.
+    fn say_farewell(&mut self) {
+        // Whoever connects from now on finds nobody, and looks for another daemon.
+        self.listener.withdraw();
+        let refuse = || Refuse { code: RefuseCode::Stopping, text: STOPPING.to_owned() };
+        while let Ok(stream) = self.listener.accept() {
+            self.refuse(&stream, refuse());
+        }
+        for token in std::mem::take(&mut self.greeting).into_keys() {
+            if let Some(entry) = self.entries.remove(&token) {
+                self.refuse(entry.stream(), refuse());
+            }
+        }
+        let sockets = self.entries.iter().filter(|(_, entry)| matches!(entry, Entry::Socket { .. }));
+        for token in sockets.map(|(&token, _)| token).collect::<Vec<_>>() {
+            self.serve(token, &|connection, id, _| connection.turn_away(id));
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -248,23 +268,25 @@ impl<'a> Reactor<'a> {
         Ok(())
     }
 
-    fn accept(&mut self) -> io::Result<()> {
-        loop {
+    /// Accepts who has come, a batch at most: others are to be served as well.
+    fn accept(&mut self, answer: &AnswerRequest<'_>) -> io::Result<()> {
+        for _ in 0..BATCH {
             match self.listener.accept() {
-                Ok(stream) => self.greet(stream),
+                Ok(stream) => self.greet(stream, answer),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                // No descriptors, no memory, or something else that may pass.
+                Err(_) => {
                     self.accept_after = Some(Instant::now() + ACCEPT_PAUSE);
                     return self.events.change(self.listener, LISTENER, Interest::Nothing);
                 }
-                Err(errno) => return Err(errno.into()),
             }
         }
+        Ok(())
     }
 
-    /// Takes in a new connection of our own user.
-    fn greet(&mut self, stream: Stream) {
+    /// Takes in a new connection of our own user, and hears what it has said already.
+    fn greet(&mut self, stream: Stream, answer: &AnswerRequest<'_>) {
         let Ok(peer) = stream.peer() else { return };
         if peer.uid != own_uid() {
             let text = format!("this daemon serves user {} only", own_uid());
@@ -274,7 +296,7 @@ impl<'a> Reactor<'a> {
         if self.greeting.len() >= self.shared.limits.unauthenticated
             && let Some((&oldest, _)) = self.greeting.iter().next()
         {
-            self.remove(oldest);
+            self.evict(oldest, answer);
         }
         let token = self.next_token;
         self.next_token += 2;
@@ -284,6 +306,17 @@ impl<'a> Reactor<'a> {
         let entry = Entry::Greeting { stream: Arc::new(stream), peer, bytes: Vec::new() };
         self.entries.insert(token, entry);
         self.greeting.insert(token, Instant::now() + self.shared.limits.handshake);
+        self.listen_to(token, answer);
+    }
+
+    /// Makes room for another handshake, unless this one is done now.
+    fn evict(&mut self, token: u64, answer: &AnswerRequest<'_>) {
+        self.listen_to(token, answer);
+        if let Some(Entry::Greeting { stream, .. }) = self.entries.get(&token) {
+            let text = "too many connections whose handshake is not done: connect again".to_owned();
+            self.refuse(stream, Refuse { code: RefuseCode::Busy, text });
+            self.remove(token);
+        }
     }
 
     /// Sends a refusal as far as it goes at once: who is refused gets no more of our time.
@@ -313,15 +346,11 @@ impl<'a> Reactor<'a> {
         }
     }
 
-    /// Waits for space in the sockets whose replies need it.
-    fn heed(&mut self) -> io::Result<()> {
+    /// Looks again at the connections for which something has changed on other threads.
+    fn heed(&mut self) {
         for session in self.shared.waker.take() {
-            if let Some(Entry::Socket { stream, interest, .. }) = self.entries.get_mut(&session) {
-                *interest = Interest::Write;
-                self.events.change(stream, session, Interest::Write)?;
-            }
+            self.unfinished.push(session);
         }
-        Ok(())
     }
 
     /// Does what a connection wants done.
@@ -379,17 +408,12 @@ impl<'a> Reactor<'a> {
             let text = format!("{established} clients are connected, which is the limit");
             Err(Refuse { code: RefuseCode::Limit, text })
         } else {
-            match grant.mode {
-                Mode::Ring => self.over_rings(context, &stream, grant, &bytes[grant.length..]),
-                Mode::Socket => Ok(self.over_socket(context, &stream, grant, &bytes[grant.length..])),
-            }
+            self.establish(context, &stream, grant, &bytes[grant.length..])
         };
         match entry {
             Ok(entry) => {
                 self.entries.insert(token, entry);
-                if grant.mode == Mode::Socket {
-                    self.serve(token, answer);
-                }
+                self.serve(token, answer);
             }
             Err(refuse) => {
                 self.refuse(&stream, refuse);
@@ -398,8 +422,30 @@ impl<'a> Reactor<'a> {
         }
     }
 
+    /// Over rings where they are wished and can be had, else over the socket.
+    fn establish(
+        &mut self,
+        context: Context,
+        stream: &Arc<Stream>,
+        grant: Grant,
+        already: &[u8],
+    ) -> Result<Entry, Refuse> {
+        if grant.mode == Mode::Ring {
+            if !already.is_empty() {
+                let text = "frames on the socket of a client that asks for rings".to_owned();
+                return Err(Refuse { code: RefuseCode::Malformed, text });
+            }
+            // Without memory for rings, a client may still be served.
+            if let Ok(entry) = self.over_rings(context.clone(), stream, grant) {
+                return Ok(entry);
+            }
+        }
+        let grant = Grant { mode: Mode::Socket, ..grant };
+        Ok(self.over_socket(Context { ring: false, ..context }, stream, grant, already))
+    }
+
     fn answer_with(&self, session: u64, grant: Grant) -> [u8; handshake::ANSWER_LENGTH] {
-        let welcome = Welcome { mode: grant.mode, session, sizes: grant.sizes, in_flight: 1 };
+        let welcome = Welcome { mode: grant.mode, session, sizes: grant.sizes, in_flight: MAX_IN_FLIGHT };
         Answer { identity: self.shared.identity, verdict: Ok(welcome) }.to_bytes()
     }
 
@@ -430,8 +476,7 @@ impl<'a> Reactor<'a> {
             if connection.is_closed() {
                 break false;
             }
-            // Goes first for the answer to the hello, which may be all there is to send.
-            if answered > 0 && connection.is_backlogged() && !connection.flush() {
+            if connection.is_backlogged() && !connection.flush() || !connection.has_room() {
                 break true;
             }
             if answered == BATCH {
@@ -439,8 +484,16 @@ impl<'a> Reactor<'a> {
                 break true;
             }
             match inbox.poll() {
-                Ok(Some((Kind::Request, id))) => answer(connection, id, inbox.message()),
+                Ok(Some((Kind::Request, id))) => {
+                    connection.begin();
+                    answer(connection, id, inbox.message());
+                }
                 Ok(None) => break true,
+                Err(Broken::Stream(BadFrame::TooLong { id, length, limit })) => {
+                    let text = format!("the request: {length} bytes where {limit} are allowed");
+                    connection.fail(id, FailureCode::TooLarge, &text);
+                    break false;
+                }
                 Ok(Some(_)) | Err(_) => break false,
             }
             answered += 1;
@@ -448,7 +501,11 @@ impl<'a> Reactor<'a> {
         if !alive {
             return self.remove(token);
         }
-        let wanted = if connection.flush() { Interest::Read } else { Interest::Write };
+        let wanted = match (connection.flush(), connection.has_room()) {
+            (false, _) => Interest::Write,
+            (true, true) => Interest::Read,
+            (true, false) => Interest::Nothing,
+        };
         if *interest != wanted {
             *interest = wanted;
             if self.events.change(stream, token, wanted).is_err() {
@@ -463,35 +520,21 @@ impl<'a> Reactor<'a> {
 #[cfg(all(target_os = "linux", not(grite_portable)))]
 impl Reactor<'_> {
     /// Makes both regions, sends them, and hands the connection to the poller.
-    fn over_rings(
-        &mut self,
-        context: Context,
-        stream: &Arc<Stream>,
-        grant: Grant,
-        already: &[u8],
-    ) -> Result<Entry, Refuse> {
+    fn over_rings(&mut self, context: Context, stream: &Arc<Stream>, grant: Grant) -> io::Result<Entry> {
         use std::os::fd::AsFd;
 
         use crate::channel::Sender;
         use crate::ring::Regions;
         use crate::shm::{Role, create};
 
-        if !already.is_empty() {
-            let text = "frames on the socket of a client that asks for rings".to_owned();
-            return Err(Refuse { code: RefuseCode::Malformed, text });
-        }
-        let scarce = |error: io::Error| Refuse {
-            code: RefuseCode::Resources,
-            text: format!("no memory for the rings: {error}"),
-        };
-        let (daemon, ours) = create(Role::Daemon, grant.sizes.reply).map_err(scarce)?;
-        let (client, theirs) = create(Role::Client, grant.sizes.request).map_err(scarce)?;
+        let (daemon, ours) = create(Role::Daemon, grant.sizes.reply)?;
+        let (client, theirs) = create(Role::Client, grant.sizes.request)?;
         let regions = Regions { ours, theirs };
         let token = context.session;
         // Its end is noticed even while a forked child keeps the socket open.
         let process = context.peer.pid.and_then(|pid| open_process(pid).ok());
         if let Some(process) = &process {
-            self.events.add(process, token + 1, Interest::Read).map_err(scarce)?;
+            self.events.add(process, token + 1, Interest::Read)?;
         }
         let answer = self.answer_with(token, grant);
         let limit = grant.sizes.max_message as usize;
@@ -527,7 +570,7 @@ fn open_process(pid: u32) -> io::Result<OwnedFd> {
 
 #[cfg(not(all(target_os = "linux", not(grite_portable))))]
 impl Reactor<'_> {
-    fn over_rings(&mut self, _: Context, _: &Arc<Stream>, _: Grant, _: &[u8]) -> Result<Entry, Refuse> {
-        Err(Refuse { code: RefuseCode::Resources, text: "this system has no rings".to_owned() })
+    fn over_rings(&mut self, _: Context, _: &Arc<Stream>, _: Grant) -> io::Result<Entry> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -8,6 +8,7 @@ mod local;
 mod socket;
 
 use std::io;
+use std::time::Duration;
 
 use crate::channel::{Fault, Receiver, Sender, Stop};
 use crate::frame::{BadHeader, Kind};
@@ -40,8 +41,8 @@ pub(crate) enum Broken {
 pub(crate) enum BadFrame {
     #[error("{0}")]
     Header(#[from] BadHeader),
-    #[error("a frame of {length} bytes where {limit} are allowed")]
-    TooLong { length: u32, limit: usize },
+    #[error("a frame of {length} bytes for request {id} where {limit} are allowed")]
+    TooLong { id: u64, length: u32, limit: usize },
     #[error("a fragment, a skip or an abort on a socket")]
     NotHere,
     #[error("descriptors beside the frames")]
@@ -140,25 +141,27 @@ impl Outgoing {
         }
     }
 
-    /// Waits until no backlog is left.
+    /// Waits until no backlog is left. Asks each `slice` whether the peer is gone.
     pub(crate) fn drain(
         &mut self,
         spin: &mut Spin,
         until: &mut Deadline,
+        slice: Duration,
         severed: &mut dyn FnMut() -> bool,
     ) -> Result<(), Interrupted> {
         match self {
-            Outgoing::Ring(sender) => Ok(sender.drain(spin, until, severed)?),
-            Outgoing::Socket(outbox) => outbox.drain(until),
+            Outgoing::Ring(sender) => Ok(sender.drain(spin, until, slice, severed)?),
+            Outgoing::Socket(outbox) => outbox.drain(until, slice, severed),
         }
     }
 
-    /// Gives up the message that is under way; see [`Sender::abort`].
+    /// Gives up the message that was sent last, if it is not on its way whole; see [`Sender::abort`].
     ///
-    /// Over a socket it stays in the backlog and goes first next time.
+    /// Over a socket, one that is under way stays in the backlog.
     pub(crate) fn abort(&mut self) {
-        if let Outgoing::Ring(sender) = self {
-            sender.abort();
+        match self {
+            Outgoing::Ring(sender) => sender.abort(),
+            Outgoing::Socket(outbox) => outbox.abort(),
         }
     }
 }
@@ -179,6 +182,10 @@ impl Incoming {
             Incoming::Ring(receiver) => Ok(receiver.poll()?),
             Incoming::Socket(inbox) => inbox.poll(),
         }
+    }
+
+    pub(crate) fn is_ring(&self) -> bool {
+        matches!(self, Incoming::Ring(_))
     }
 
     /// The payload that [`poll`](Self::poll) received last.

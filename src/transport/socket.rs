@@ -4,6 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{BadFrame, Broken, Interrupted};
 use crate::frame::{self, ALIGN, HEADER, Header, Kind};
@@ -20,11 +21,13 @@ pub(crate) struct Outbox {
     frames: Bytes,
     /// How much of them the socket has taken.
     sent: usize,
+    /// Where the last of them starts.
+    last: usize,
 }
 
 impl Outbox {
     pub(crate) fn new(stream: Arc<Stream>, max_message: usize) -> Self {
-        Outbox { stream, max_message, frames: Bytes::new(), sent: 0 }
+        Outbox { stream, max_message, frames: Bytes::new(), sent: 0, last: 0 }
     }
 
     /// Puts bytes that are no frame in front of the first one: a hello or an answer.
@@ -48,6 +51,7 @@ impl Outbox {
         }
         let length = self.frames.len() - start - HEADER;
         let header = Header { length: length as u32, kind, more: false, id };
+        self.last = start;
         self.frames[start..start + HEADER].copy_from_slice(&header.to_bytes());
         self.frames.extend_from_slice(&[0; ALIGN][..frame::padding(length)]);
         self.flush()?;
@@ -64,6 +68,7 @@ impl Outbox {
         }
         self.frames.clear();
         self.sent = 0;
+        self.last = 0;
         Ok(true)
     }
 
@@ -71,13 +76,30 @@ impl Outbox {
         !self.frames.is_empty()
     }
 
-    pub(super) fn drain(&mut self, until: &mut Deadline) -> Result<(), Interrupted> {
+    pub(super) fn drain(
+        &mut self,
+        until: &mut Deadline,
+        slice: Duration,
+        severed: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Interrupted> {
         while !self.flush()? {
-            if !self.stream.wait_writable(until.end()).map_err(Broken::from)? {
-                return Err(Interrupted::Deadline);
+            if !self.stream.wait_writable(until.slice(slice)).map_err(Broken::from)? {
+                if severed() {
+                    return Err(Broken::Severed.into());
+                }
+                if until.is_over() {
+                    return Err(Interrupted::Deadline);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Gives up the message that was sent last, unless the socket has taken some of it.
+    pub(super) fn abort(&mut self) {
+        if self.sent <= self.last {
+            self.frames.resize(self.last, 0);
+        }
     }
 }
 
@@ -203,7 +225,7 @@ impl Inbox {
     fn admit(&self, bytes: &[u8; HEADER]) -> Result<Header, BadFrame> {
         let header = Header::from_bytes(bytes)?;
         if header.length as usize > self.max_message {
-            return Err(BadFrame::TooLong { length: header.length, limit: self.max_message });
+            return Err(BadFrame::TooLong { id: header.id, length: header.length, limit: self.max_message });
         }
         if header.more || matches!(header.kind, Kind::Skip | Kind::Abort) {
             return Err(BadFrame::NotHere);

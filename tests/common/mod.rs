@@ -19,6 +19,8 @@ wire! {
         Make(u32),
         /// Answer after so many milliseconds.
         Wait(u64),
+        /// Answer with so many bytes after so many milliseconds.
+        MakeLate((u32, u64)),
         /// Panic.
         Panic,
         /// Say which session this is.
@@ -53,6 +55,10 @@ pub fn work(order: &ArchivedOrder, cx: &Context) -> Done {
         ArchivedOrder::Wait(millis) => {
             std::thread::sleep(std::time::Duration::from_millis(millis.to_native()));
             Vec::new()
+        }
+        ArchivedOrder::MakeLate(late) => {
+            std::thread::sleep(std::time::Duration::from_millis(late.1.to_native()));
+            pattern(late.0.to_native() as usize)
         }
         ArchivedOrder::Panic => panic!("as ordered"),
         ArchivedOrder::Session => Vec::new(),

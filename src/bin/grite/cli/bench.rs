@@ -61,6 +61,18 @@ enum Only {
     Direct,
 }
 
+impl Only {
+    fn way(self) -> Way {
+        match self {
+            Only::Ring => Way::Ring(WaitStrategy::Adaptive),
+            Only::RingSpin => Way::Ring(WaitStrategy::Spin),
+            Only::RingPark => Way::Ring(WaitStrategy::Park),
+            Only::Socket => Way::Socket,
+            Only::Direct => Way::Direct,
+        }
+    }
+}
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Subject {
@@ -220,7 +232,7 @@ fn measure(
 ) -> Result<Report, CliError> {
     let whole = bench.only.is_none() && bench.command.is_none() && bench.requests.is_none();
     let mut limits = Limit::ALL.map(|limit| (limit, Histogram::default()));
-    let mut cases = cases(bench);
+    let mut cases = cases(bench, target)?;
     let things = cases.len() + if whole { limits.len() } else { 0 };
     let (rounds, extent) = match bench.requests {
         Some(requests) => (1, Extent::Count(requests)),
@@ -255,21 +267,20 @@ fn measure(
     Ok(Report { machine: Machine::look(), issues: target.issues, rounds, raw, runs })
 }
 
-fn cases(bench: &Bench) -> Vec<Case> {
-    let wanted = |way: &Way| match bench.only {
-        None => true,
-        Some(Only::Ring) => *way == Way::Ring(WaitStrategy::Adaptive),
-        Some(Only::RingSpin) => *way == Way::Ring(WaitStrategy::Spin),
-        Some(Only::RingPark) => *way == Way::Ring(WaitStrategy::Park),
-        Some(Only::Socket) => *way == Way::Socket,
-        Some(Only::Direct) => *way == Way::Direct,
-    };
-    let case =
-        |way, subject| Case { way, subject, histogram: Histogram::default(), spent: Duration::default() };
-    let subjects =
-        Subject::ALL.into_iter().filter(|subject| bench.command.is_none_or(|only| only == *subject));
-    let ways = |subject| Way::ALL.into_iter().filter(wanted).map(move |way| case(way, subject));
-    subjects.flat_map(ways).collect()
+fn cases(bench: &Bench, target: &Target) -> Result<Vec<Case>, CliError> {
+    let socket = DaemonLock::socket_path_in(&target.place.runtime)?;
+    let mut cases = Vec::new();
+    for subject in Subject::ALL {
+        for way in Way::ALL {
+            let subject_wanted = bench.command.is_none_or(|only| only == subject);
+            let way_wanted = bench.only.is_none_or(|only| only.way() == way);
+            if subject_wanted && way_wanted && way.is_there(&socket)? {
+                let histogram = Histogram::default();
+                cases.push(Case { way, subject, histogram, spent: Duration::ZERO });
+            }
+        }
+    }
+    Ok(cases)
 }
 
 fn result(case: &Case, target: &Target) -> Result<Run, CliError> {

@@ -27,18 +27,12 @@ use desk::Desk;
 /// A [`CliError`] that whoever started this process has been told, too.
 pub fn run(place: &Place, idle: Duration) -> Result<(), CliError> {
     let readiness = Readiness::of_this_process();
-    // The lock goes last: whoever finds it free finds the store and the socket let go.
-    match open(place, idle) {
-        Ok((_lock, server, engine)) => {
-            let signals = watch_signals(server.handle())?;
+    match Open::new(place, idle) {
+        Ok(open) => {
             // A folder in which a process works cannot be unmounted.
             let _ = std::env::set_current_dir("/");
             readiness.ready();
-            let served = serve(&server, &engine);
-            signals.close();
-            drop(server);
-            drop(engine);
-            served.map_err(CliError::from)
+            open.serve()
         }
         Err(error) => {
             readiness.failed(&error.message);
@@ -47,12 +41,31 @@ pub fn run(place: &Place, idle: Duration) -> Result<(), CliError> {
     }
 }
 
-fn open(place: &Place, idle: Duration) -> Result<(DaemonLock, IpcServer, Engine), CliError> {
-    place.prepare()?;
-    let lock = DaemonLock::acquire(&place.runtime).map_err(taken)?;
-    let engine = Engine::open(&place.state)?;
-    let server = IpcServer::builder().idle_timeout(idle).bind(lock.socket_path())?;
-    Ok((lock, server, engine))
+/// All that a daemon has. The fields are let go in this order: whoever finds the lock free finds the
+/// socket and the store free, too.
+struct Open {
+    signals: Handle,
+    server: IpcServer,
+    engine: Engine,
+    _lock: DaemonLock,
+}
+
+impl Open {
+    fn new(place: &Place, idle: Duration) -> Result<Self, CliError> {
+        place.prepare()?;
+        let lock = DaemonLock::acquire(&place.runtime).map_err(taken)?;
+        let engine = Engine::open(&place.state)?;
+        let server = IpcServer::builder().idle_timeout(idle).bind(lock.socket_path())?;
+        let signals = watch_signals(server.handle())?;
+        Ok(Open { signals, server, engine, _lock: lock })
+    }
+
+    fn serve(self) -> Result<(), CliError> {
+        let desk = Desk::new(&self.engine, self.server.handle());
+        let served = self.server.serve_with(|request, responder| desk.answer(request, responder));
+        self.signals.close();
+        Ok(served?)
+    }
 }
 
 fn taken(error: Error) -> CliError {
@@ -61,11 +74,6 @@ fn taken(error: Error) -> CliError {
     } else {
         error.into()
     }
-}
-
-fn serve(server: &IpcServer, engine: &Engine) -> Result<(), Error> {
-    let desk = Desk::new(engine, server.handle());
-    server.serve_with(|request, responder| desk.answer(request, responder))
 }
 
 /// Lets the signals that ask a process to end stop the server in order.

@@ -1,4 +1,4 @@
-//! Measuring one thing for a while: [`slice`].
+//! Measuring one thing for a while: [`slice()`].
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,7 @@
 //! Asking by one way, and reading the answer to its last byte: [`Asker`].
 
+use std::path::Path;
+
 use libgrite_ipc::grite::ArchivedIpcResponse;
 use libgrite_ipc::{ClientBuilder, Grite, IpcClient, IpcCommand, IpcResponse, Transport, WaitStrategy};
 
@@ -27,6 +29,14 @@ impl Way {
         Way::Socket,
         Way::Direct,
     ];
+
+    /// Whether the daemon at `socket` can be asked in this way: rings are not everywhere.
+    ///
+    /// # Errors
+    /// A [`CliError`] when no daemon is reached.
+    pub fn is_there(self, socket: &Path) -> Result<bool, CliError> {
+        Ok(!matches!(self, Way::Ring(_)) || IpcClient::connect(socket)?.uses_ring())
+    }
 
     /// The word for the transport.
     pub fn transport(self) -> &'static str {

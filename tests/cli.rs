@@ -316,6 +316,16 @@ fn an_import_comes_out_as_it_went_in_and_a_repeat_changes_nothing() {
     let elsewhere = Scratch::new();
     let exported = scratch.done(&["export", "--json"]);
     assert!(by_id(&exported).contains_key(&id));
+
+    // Here it is known already; a file that says something else of it is told so.
+    let out = scratch.write("out.jsonl", &exported);
+    assert_eq!(scratch.data(&["import", &out]), json!({"created": 0, "updated": 0, "unchanged": 4}));
+    let mut other = by_id(&exported)[&id].clone();
+    other["title"] = json!("Somebody else's");
+    let ended = scratch.run_with_input(&["import", "-", "--json"], &lines(&[other]));
+    assert_eq!(ended.status.code(), Some(4), "a conflict");
+    assert_eq!(scratch.done(&["export", "--json"]), exported);
+
     elsewhere.data(&["import", &elsewhere.write("out.jsonl", &exported)]);
     assert_eq!(by_id(&elsewhere.done(&["export"])), by_id(&exported));
 }

@@ -1,16 +1,18 @@
 //! Import: issues of another tracker become events.
 //!
 //! What is new in a line is what differs from the imported events of its issue alone; what
-//! people did to it here is left as it is. So the same file again makes no event, a changed line makes
+//! people did to it here is left as it is. A line about an issue that was made here is known already. So the same file again makes no event, a changed line makes
 //! events for what changed, and the events of a line depend on nothing but the lines imported
 //! before it: two clones that import the same file have the same events.
 
 use std::collections::BTreeSet;
 
 use libgrite_ipc::IpcResponse;
-use libgrite_ipc::grite::{ForeignIssue, IssueImportResult, Refusal};
+use libgrite_ipc::grite::{ForeignIssue, IssueImportResult, IssueShowResult, Refusal};
 
 use super::draft::Draft;
+use super::memory::Memory;
+use super::read::full;
 use super::sync::lock;
 use super::{Engine, limits, refusal};
 use crate::model::{
@@ -33,6 +35,13 @@ impl Engine {
             let memory = self.memory();
             let mut draft = Draft::on(&memory);
             for foreign in issues {
+                if let Some(own) = made_here(&memory, &foreign.id) {
+                    if !says_the_same(&own, foreign) {
+                        return Err(refusal::made_here(&foreign.id));
+                    }
+                    result.unchanged += 1;
+                    continue;
+                }
                 let id = IssueId::of_source(&foreign.id);
                 let mut imported = Issue::default();
                 if memory.fragment(id).is_some() {
@@ -56,6 +65,27 @@ impl Engine {
         self.commit(session, change)?;
         Ok(IpcResponse::IssueImport(result))
     }
+}
+
+/// The issue of that whole id, if it was made in this store: an export names it so.
+fn made_here(memory: &Memory, id: &str) -> Option<IssueShowResult> {
+    let own = full(memory, id.parse().ok()?)?;
+    own.source_id.is_none().then_some(own)
+}
+
+/// Whether a file says of an issue what its export would.
+fn says_the_same(own: &IssueShowResult, foreign: &ForeignIssue) -> bool {
+    let links = own.depends_on.iter().map(|link| link.source_id.as_ref().unwrap_or(&link.id));
+    own.title == foreign.title
+        && own.body == foreign.body
+        && own.state == foreign.state
+        && own.labels == foreign.labels
+        && own.assignees == foreign.assignees
+        && links.eq(&foreign.depends_on)
+        && own.author == foreign.author
+        && own.created_at == foreign.created_at
+        && own.updated_at == foreign.updated_at
+        && own.comments == foreign.comments
 }
 
 /// Whether nobody can see a difference.

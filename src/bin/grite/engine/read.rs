@@ -228,7 +228,7 @@ fn summary(memory: &Memory, id: IssueId) -> Option<IssueSummary> {
     })
 }
 
-fn full(memory: &Memory, id: IssueId) -> Option<IssueShowResult> {
+pub(super) fn full(memory: &Memory, id: IssueId) -> Option<IssueShowResult> {
     let issue = memory.issue(id)?;
     let Creation { author, at, source } = issue.creation()?;
     let said = |remark: &crate::model::Remark| Comment {

@@ -65,6 +65,12 @@ pub(crate) trait Sleep: Memory {
     fn wake(&self, word: Word);
 }
 
+/// Tells the peer where this side waits; says whether the peer has last waited there, too.
+fn shares_cpu(memory: &impl Memory, cpu: u64) -> bool {
+    memory.set_cpu(cpu);
+    cpu != 0 && memory.peer_cpu() == cpu
+}
+
 impl Sleep for Regions {
     fn sleep(&self, word: Word, seen: u64, until: Option<Instant>) {
         wait::sleep(wait::Expected { word: Regions::futex(&self.theirs, word), value: seen as u32 }, until);
@@ -87,18 +93,22 @@ pub(crate) trait Waits {
     fn awaited(&self) -> (Word, u64);
     /// Sleeps on that word.
     fn sleep(&self, until: Instant);
+    /// Tells the peer that this side waits on `cpu`; says whether the peer has last waited there.
+    fn shares_cpu(&self, cpu: u64) -> bool;
 }
 
 /// Waits until a look finds something: spins, then sleeps in slices and asks after each whether the
 /// peer is gone.
-fn wait(
-    half: &mut impl Waits,
+fn wait<W: Waits>(
+    half: &mut W,
     spin: &mut Spin,
     until: &mut Deadline,
     slice: Duration,
     severed: &mut dyn FnMut() -> bool,
 ) -> Result<(), Stop> {
-    if let Some(found) = spin.until(|| half.look().map(|found| found.then_some(())).transpose()) {
+    let look = |half: &mut W| half.look().map(|found| found.then_some(())).transpose();
+    let in_vain = |half: &mut W| half.shares_cpu(wait::current_cpu());
+    if let Some(found) = spin.until(half, look, in_vain) {
         return Ok(found?);
     }
     let start = Instant::now();

@@ -108,6 +108,10 @@ impl Memory for Handle {
     fn set_await(&self, what: Await, mark: u64) {
         self.0.await_word(what).store(mark, Ordering::Relaxed);
     }
+    fn set_cpu(&self, _cpu: u64) {}
+    fn peer_cpu(&self) -> u64 {
+        0
+    }
     fn peer_published(&self) -> u64 {
         self.0.published.load(Ordering::Acquire)
     }

@@ -154,4 +154,8 @@ impl<M: Sleep> Waits for Receiver<M> {
         let (word, seen) = self.awaited();
         self.consumer.memory().sleep(word, seen, Some(until));
     }
+
+    fn shares_cpu(&self, cpu: u64) -> bool {
+        super::shares_cpu(self.consumer.memory(), cpu)
+    }
 }

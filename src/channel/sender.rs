@@ -184,6 +184,10 @@ impl<M: Sleep> Waits for Sender<M> {
         let (word, seen) = self.awaited();
         self.producer.memory().sleep(word, seen, Some(until));
     }
+
+    fn shares_cpu(&self, cpu: u64) -> bool {
+        super::shares_cpu(self.producer.memory(), cpu)
+    }
 }
 
 /// Writes into the ring's slot for as long as the message fits there, then into private memory.

@@ -33,6 +33,10 @@ pub(crate) enum Word {
     /// Odd while the region's owner sleeps, or is about to, until its own ring was read past the
     /// position in the other bits. Written by the owner, read by the peer, both between fences.
     AwaitSpace = 264,
+    /// On which CPU the region's owner ran when it last waited, plus one; zero if it never did.
+    ///
+    /// Written by the owner, read by the peer to decide whether to spin; no order matters.
+    Cpu = 272,
 }
 
 /// What a side may sleep for.
@@ -69,12 +73,18 @@ pub(crate) trait Memory {
     /// Tells the peer whether this side sleeps, and where. Relaxed: a `fence(SeqCst)` follows.
     fn set_await(&self, what: Await, mark: u64);
 
+    /// Tells the peer on which CPU this side waits. Relaxed.
+    fn set_cpu(&self, cpu: u64);
+
     /// How far the incoming ring is filled. Acquire.
     fn peer_published(&self) -> u64;
     /// How far the outgoing ring was read. Acquire.
     fn peer_consumed(&self) -> u64;
     /// Whether the peer sleeps, and where. Relaxed: a `fence(SeqCst)` came before.
     fn peer_await(&self, what: Await) -> u64;
+
+    /// On which CPU the peer has last waited. Relaxed.
+    fn peer_cpu(&self) -> u64;
 
     /// Writes a header into the outgoing ring; `offset` is a multiple of 16 below the capacity.
     fn write_header(&self, offset: u64, header: HeaderWords);
@@ -216,6 +226,10 @@ impl Memory for Regions {
         Self::word64(&self.ours, what.word()).store(mark, Ordering::Relaxed);
     }
 
+    fn set_cpu(&self, cpu: u64) {
+        Self::word64(&self.ours, Word::Cpu).store(cpu, Ordering::Relaxed);
+    }
+
     fn peer_published(&self) -> u64 {
         Self::load_acquire(&self.theirs, Word::Published)
     }
@@ -226,6 +240,10 @@ impl Memory for Regions {
 
     fn peer_await(&self, what: Await) -> u64 {
         Self::word64(&self.theirs, what.word()).load(Ordering::Relaxed)
+    }
+
+    fn peer_cpu(&self) -> u64 {
+        Self::word64(&self.theirs, Word::Cpu).load(Ordering::Relaxed)
     }
 
     fn write_header(&self, offset: u64, header: HeaderWords) {

@@ -67,11 +67,19 @@ pub(crate) struct Port {
     regions: Regions,
     /// Once the server stops: up to where requests are still answered.
     last: Option<u64>,
+    /// Whether it has asked something since the poller last slept.
+    active: bool,
 }
 
 impl Port {
     pub(crate) fn new(connection: Arc<Connection>, regions: Regions, max_message: usize) -> Self {
-        Port { connection, receiver: Receiver::new(regions.clone(), 0, max_message), regions, last: None }
+        Port {
+            connection,
+            receiver: Receiver::new(regions.clone(), 0, max_message),
+            regions,
+            last: None,
+            active: false,
+        }
     }
 
     /// The id of the next request, if one has come. A client that breaks the rules is closed.
@@ -84,6 +92,7 @@ impl Port {
             Ok(None) => None,
             Ok(Some((Kind::Request, id))) if self.last.is_none_or(|last| precedes(start, last)) => {
                 self.connection.begin();
+                self.active = true;
                 Some(id)
             }
             Ok(Some((Kind::Request, id))) => {
@@ -151,6 +160,17 @@ impl Port {
     fn wake_up(&mut self) {
         self.with_waiting(|half| half.mark_awake());
     }
+}
+
+/// Tells all clients where the poller runs; says whether those that ask just now run there as well,
+/// so that none of them can ask again before the poller sleeps.
+fn all_share_a_cpu(ports: &[Port]) -> bool {
+    let cpu = wait::current_cpu();
+    let mut all = true;
+    for port in ports {
+        all &= port.receiver.shares_cpu(cpu) || !port.active;
+    }
+    all
 }
 
 /// What a client is told whose request comes after the server was stopped.
@@ -342,12 +362,18 @@ impl Poller {
     /// Looks for as long as that pays, then sleeps until there is something to look at.
     fn rest(&mut self) {
         let Poller { spin, control, ports, seen, .. } = self;
-        let found = spin.until(|| {
+        let look = |ports: &mut Vec<Port>| {
             let news = control.word.load(Ordering::Relaxed) != *seen || ports.iter_mut().any(Port::has_news);
             news.then_some(())
-        });
+        };
+        let found = spin.until(ports, look, |ports| all_share_a_cpu(ports));
         if found.is_some() || spin.is_endless() {
             return;
+        }
+        // The kernel leaves two that are busy by turns on one CPU for tens of milliseconds, though
+        // another is idle: in each such time the clients sleep and wake thousands of times.
+        if spin.should_move(Instant::now()) {
+            wait::change_cpu();
         }
         let start = Instant::now();
         let news = ports.iter_mut().any(Port::fall_asleep);
@@ -363,6 +389,7 @@ impl Poller {
         }
         for port in ports.iter_mut() {
             port.wake_up();
+            port.active = false;
         }
         if !news {
             spin.slept(start.elapsed());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Server;
 use super::listener::Listener;
-use super::reactor::{Limits, Shared};
+use super::shared::{Limits, Shared};
 use crate::error::Error;
 use crate::handshake::{MIN_MAX_MESSAGE, Sizes};
 use crate::protocol::{Protocol, identity};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rkyv::ser::allocator::Arena;
 
 use super::poller::{Control, STOPPING};
-use super::reactor::Waker;
+use super::shared::Waker;
 use crate::channel::Waits;
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Failure, FailureCode, Kind};

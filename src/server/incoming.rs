@@ -34,7 +34,7 @@ impl<'a, P: Protocol> Incoming<'a, P> {
         let shared = Arc::clone(&server.shared);
         let listener = Arc::clone(&server.listener);
         let run = move || {
-            let control = Arc::clone(shared.control());
+            let control = Arc::clone(&shared.control);
             let enqueue = |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
                 control.tell(Note::Request { connection: Arc::clone(connection), id, bytes: bytes.clone() });
             };
@@ -44,10 +44,10 @@ impl<'a, P: Protocol> Incoming<'a, P> {
         };
         let reactor = std::thread::Builder::new().name("ipc-reactor".to_owned()).spawn(run);
         if reactor.is_err() {
-            server.shared.control().tell(Note::Stop);
+            server.shared.control.tell(Note::Stop);
         }
         Incoming {
-            poller: Poller::new(Arc::clone(server.shared.control()), server.shared.wait()),
+            poller: Poller::new(Arc::clone(&server.shared.control), server.shared.wait),
             reactor: Some(reactor),
             server,
             stop: server.handle(),

@@ -12,6 +12,7 @@ mod incoming;
 mod listener;
 mod poller;
 mod reactor;
+mod shared;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -28,13 +29,14 @@ use crate::protocol::{Protocol, check};
 pub use builder::ServerBuilder;
 pub use connection::{Context, Responder};
 pub use incoming::{Incoming, Request};
-pub use reactor::ServerHandle;
+pub use shared::ServerHandle;
 
 pub(crate) use connection::{Attendant, Connection, Lifeline};
 pub(crate) use poller::{Control, Note, Poller, Port};
 
 use listener::Listener;
-use reactor::{Reactor, Shared};
+use reactor::Reactor;
+use shared::Shared;
 
 /// A daemon's end: listens on a socket and answers the protocol `P`.
 ///
@@ -118,14 +120,14 @@ impl<P: Protocol> Server<P> {
             let shared = &self.shared;
             let poller =
                 std::thread::Builder::new().name("ipc-poller".to_owned()).spawn_scoped(scope, || {
-                    let mut poller = Poller::new(Arc::clone(shared.control()), shared.wait());
+                    let mut poller = Poller::new(Arc::clone(&shared.control), shared.wait);
                     while let Some(arrival) = poller.next() {
                         answer(poller.connection(&arrival), arrival.id, poller.message(&arrival));
                     }
                 });
             poller.map_err(|error| Error::io("start the poller's thread", error))?;
             let served = Reactor::new(shared, &self.listener).and_then(|reactor| reactor.run(&answer));
-            shared.control().tell(Note::Stop);
+            shared.control.tell(Note::Stop);
             served.map_err(|error| Error::io("wait for clients", error).at(self.path()))
         })
     }

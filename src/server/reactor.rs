@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -13,111 +11,13 @@ use rustix::io::Errno;
 use super::connection::{Attendant, Connection, Context, Lifeline, MAX_IN_FLIGHT};
 use super::events::{Events, Interest};
 use super::listener::Listener;
-use super::poller::{Control, Note, STOPPING};
+use super::poller::{Note, STOPPING};
+use super::shared::Shared;
 use crate::frame::{FailureCode, Kind};
-use crate::handshake::{self, Answer, Grant, Heard, Mode, Refuse, RefuseCode, Sizes, Welcome, judge};
-use crate::identity::Identity;
+use crate::handshake::{self, Answer, Grant, Heard, Mode, Refuse, RefuseCode, Welcome, judge};
 use crate::payload::Bytes;
 use crate::stream::{Peer, Stream, own_uid};
 use crate::transport::{BadFrame, Broken, Inbox, Outbox, Outgoing};
-use crate::wait::WaitStrategy;
-
-/// What a server allows.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Clients that have shaken hands.
-    pub(crate) connections: usize,
-    /// Connections that have not.
-    pub(crate) unauthenticated: usize,
-    pub(crate) sizes: Sizes,
-    /// For the whole handshake.
-    pub(crate) handshake: Duration,
-    /// Without any connection, before the server ends by itself.
-    pub(crate) idle: Option<Duration>,
-}
-
-/// What the server's threads and handles share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    identity: Identity,
-    limits: Limits,
-    wait: WaitStrategy,
-    control: Arc<Control>,
-    waker: Arc<Waker>,
-    stopping: AtomicBool,
-}
-
-impl Shared {
-    pub(crate) fn new(identity: Identity, limits: Limits, wait: WaitStrategy) -> io::Result<Self> {
-        Ok(Shared {
-            identity,
-            limits,
-            wait,
-            control: Arc::default(),
-            waker: Arc::new(Waker::new()?),
-            stopping: AtomicBool::new(false),
-        })
-    }
-
-    pub(crate) fn control(&self) -> &Arc<Control> {
-        &self.control
-    }
-
-    pub(crate) fn wait(&self) -> WaitStrategy {
-        self.wait
-    }
-}
-
-/// Ends a server from any thread.
-#[derive(Clone, Debug)]
-pub struct ServerHandle(Arc<Shared>);
-
-impl ServerHandle {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        ServerHandle(shared)
-    }
-
-    /// Makes [`Server::serve`](super::Server::serve) answer what has come and return.
-    pub fn stop(&self) {
-        self.0.stopping.store(true, Ordering::Release);
-        self.0.waker.wake();
-    }
-}
-
-/// The way to the reactor.
-#[derive(Debug)]
-pub(crate) struct Waker {
-    /// Sessions to look at.
-    watched: Mutex<Vec<u64>>,
-    near: UnixStream,
-    far: UnixStream,
-}
-
-impl Waker {
-    fn new() -> io::Result<Self> {
-        let (near, far) = UnixStream::pair()?;
-        near.set_nonblocking(true)?;
-        far.set_nonblocking(true)?;
-        Ok(Waker { watched: Mutex::default(), near, far })
-    }
-
-    /// Makes the reactor look at the connection of this session.
-    pub(super) fn watch(&self, session: u64) {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(session);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        // A full socket wakes the reactor as well as another byte would.
-        let _ = io::Write::write(&mut &self.near, &[1]);
-    }
-
-    fn take(&self) -> Vec<u64> {
-        let mut bytes = [0; 64];
-        while matches!(io::Read::read(&mut &self.far, &mut bytes), Ok(1..)) {}
-        std::mem::take(&mut *self.watched.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// Answers a request: which connection, which id, which bytes.
 pub(crate) type AnswerRequest<'a> = dyn Fn(&Arc<Connection>, u64, &Bytes) + Sync + 'a;
@@ -238,7 +138,7 @@ impl<'a> Reactor<'a> {
     fn is_over(&self) -> bool {
         let idle = self.entries.is_empty()
             && self.shared.limits.idle.is_some_and(|limit| self.idle_since.elapsed() >= limit);
-        idle || self.shared.stopping.load(Ordering::Acquire)
+        idle || self.shared.is_stopping()
     }
 
     /// When there is something to do even if nobody speaks.

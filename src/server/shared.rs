@@ -1,0 +1,108 @@
+//! What a server's threads and its handles share: the limits, and the ways to reach each thread.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::poller::Control;
+use crate::handshake::Sizes;
+use crate::identity::Identity;
+use crate::wait::WaitStrategy;
+
+/// What a server allows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Clients that have shaken hands.
+    pub(crate) connections: usize,
+    /// Connections that have not.
+    pub(crate) unauthenticated: usize,
+    pub(crate) sizes: Sizes,
+    /// For the whole handshake.
+    pub(crate) handshake: Duration,
+    /// Without any connection, before the server ends by itself.
+    pub(crate) idle: Option<Duration>,
+}
+
+/// What the server's threads and handles share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) identity: Identity,
+    pub(super) limits: Limits,
+    pub(super) wait: WaitStrategy,
+    pub(super) control: Arc<Control>,
+    pub(super) waker: Arc<Waker>,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(identity: Identity, limits: Limits, wait: WaitStrategy) -> io::Result<Self> {
+        Ok(Shared {
+            identity,
+            limits,
+            wait,
+            control: Arc::default(),
+            waker: Arc::new(Waker::new()?),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether a handle has stopped the server.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// Ends a server from any thread.
+#[derive(Clone, Debug)]
+pub struct ServerHandle(Arc<Shared>);
+
+impl ServerHandle {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        ServerHandle(shared)
+    }
+
+    /// Makes [`Server::serve`](super::Server::serve) answer what has come and return.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+}
+
+/// The way to the reactor.
+#[derive(Debug)]
+pub(crate) struct Waker {
+    /// Sessions to look at.
+    watched: Mutex<Vec<u64>>,
+    near: UnixStream,
+    /// The reactor waits until this can be read.
+    pub(super) far: UnixStream,
+}
+
+impl Waker {
+    fn new() -> io::Result<Self> {
+        let (near, far) = UnixStream::pair()?;
+        near.set_nonblocking(true)?;
+        far.set_nonblocking(true)?;
+        Ok(Waker { watched: Mutex::default(), near, far })
+    }
+
+    /// Makes the reactor look at the connection of this session.
+    pub(super) fn watch(&self, session: u64) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // A full socket wakes the reactor as well as another byte would.
+        let _ = io::Write::write(&mut &self.near, &[1]);
+    }
+
+    /// Takes the sessions to look at, and hears no more of earlier calls.
+    pub(super) fn take(&self) -> Vec<u64> {
+        let mut bytes = [0; 64];
+        while matches!(io::Read::read(&mut &self.far, &mut bytes), Ok(1..)) {}
+        std::mem::take(&mut *self.watched.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -48,6 +48,9 @@ impl<M: Memory> Consumer<M> {
             return Ok(true);
         }
         let seen = self.memory.peer_published();
+        // The peer writes two lines, the frame's and the position's. Asked for together, both come in
+        // the time of one.
+        self.memory.expect(offset(self.consumed, self.capacity));
         self.published = check_published(seen, self.published, self.consumed, self.capacity)?;
         Ok(self.consumed != self.published)
     }

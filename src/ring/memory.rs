@@ -93,6 +93,10 @@ pub(crate) trait Memory {
     /// Appends bytes of the outgoing ring to `into`.
     fn read_back(&self, offset: u64, length: usize, into: &mut Bytes);
 
+    /// Fetches the start of the frame that will come at `offset` of the incoming ring, a multiple of 16
+    /// below the capacity. Reads nothing.
+    fn expect(&self, offset: u64);
+
     /// Reads a header of the incoming ring; `offset` is a multiple of 16 below the capacity.
     fn read_header(&self, offset: u64) -> HeaderWords;
     /// Appends bytes of the incoming ring to `into`; `offset` is a multiple of 16, and the bytes
@@ -265,6 +269,20 @@ impl Memory for Regions {
         // SAFETY: in bounds and aligned, since frames start at multiples of 16; capacities are
         // multiples of 8, so rounding up stays within the mapping.
         unsafe { Self::append(source, length, into) };
+    }
+
+    #[inline]
+    fn expect(&self, offset: u64) {
+        #[cfg(target_arch = "x86_64")]
+        for line in [0, 64] {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+            let at = Self::data(&self.theirs, (offset + line) & (self.theirs.capacity() - 1), 1);
+            // SAFETY: a prefetch accesses nothing, and the address lies in the peer's mapped region.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast_const().cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
     }
 
     fn read_header(&self, offset: u64) -> HeaderWords {

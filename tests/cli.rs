@@ -1,29 +1,21 @@
 //! The binary as a user runs it, without a daemon: what it prints, and what it ends with.
 #![cfg(feature = "cli")]
 
+mod ended;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
+use ended::{Ended, end, read};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// After this, a command that has not ended is taken for hung, and killed.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A state folder of its own, and commands on it.
 struct Scratch {
     dir: TempDir,
-}
-
-struct Ended {
-    status: ExitStatus,
-    stdout: String,
-    stderr: String,
 }
 
 impl Scratch {
@@ -61,12 +53,12 @@ impl Scratch {
 
     fn run(&self, arguments: &[&str]) -> Ended {
         // Meta commands take the option too, and this suite is about no daemon.
-        run(&mut self.command(&[&["--direct"], arguments].concat()), "")
+        end(self.command(&[&["--direct"], arguments].concat()).spawn().unwrap(), "")
     }
 
     fn run_with_input(&self, arguments: &[&str], input: &str) -> Ended {
         let mut command = self.command(&[&["--direct"], arguments].concat());
-        run(command.stdin(Stdio::piped()), input)
+        end(command.stdin(Stdio::piped()).spawn().unwrap(), input)
     }
 
     /// What a command printed that must succeed.
@@ -103,51 +95,6 @@ impl Scratch {
     fn create(&self, title: &str) -> String {
         self.data(&["issue", "create", title])["id"].as_str().unwrap().to_owned()
     }
-}
-
-impl Ended {
-    fn document(&self) -> Value {
-        assert_eq!(self.stdout.lines().count(), 1, "{}", self.stdout);
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {:?}", self.stdout))
-    }
-
-    fn data(&self) -> Value {
-        let mut document = self.document();
-        assert_eq!((&document["schema_version"], &document["ok"]), (&json!(1), &json!(true)));
-        document["data"].take()
-    }
-}
-
-/// Runs `command` to its end, or kills it at the deadline.
-fn run(command: &mut Command, input: &str) -> Ended {
-    let mut child = command.spawn().unwrap();
-    let stdin = child.stdin.take();
-    let mut stdout = child.stdout.take().unwrap();
-    let mut stderr = child.stderr.take().unwrap();
-    thread::scope(|scope| {
-        scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
-        let stdout = scope.spawn(move || read(&mut stdout));
-        let stderr = scope.spawn(move || read(&mut stderr));
-        let deadline = Instant::now() + DEADLINE;
-        let status = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break status;
-            }
-            if Instant::now() > deadline {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                panic!("{command:?} did not end");
-            }
-            thread::sleep(Duration::from_millis(2));
-        };
-        Ended { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
-    })
-}
-
-fn read(stream: &mut impl Read) -> String {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
 }
 
 /// A line of a file to import.
@@ -197,8 +144,9 @@ fn the_state_is_found_from_inside_a_repository() {
     let deep = scratch.path("repo/src");
     fs::create_dir_all(&deep).unwrap();
     fs::create_dir_all(scratch.path("repo/.git")).unwrap();
-    let within =
-        |arguments: &[&str]| run(scratch.command(arguments).env_remove("GRITE_DIR").current_dir(&deep), "");
+    let within = |arguments: &[&str]| {
+        end(scratch.command(arguments).env_remove("GRITE_DIR").current_dir(&deep).spawn().unwrap(), "")
+    };
     let missing = within(&["--direct", "issue", "list"]);
     assert_eq!(missing.status.code(), Some(5));
     assert!(missing.stderr.contains("grite init"), "{}", missing.stderr);

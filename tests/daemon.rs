@@ -1,21 +1,21 @@
 //! The binary with its daemon: started and found, stopped and killed, asked by every way.
 #![cfg(feature = "cli")]
 
+mod ended;
+
 use std::fs::{self, DirBuilder};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ended::{DEADLINE, Ended, end};
 use libgrite_ipc::{DaemonLock, IpcCommand, IpcResponse, Protocol, Server};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// After this, a command that has not ended is taken for hung, and killed.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The ways to the tracker that this system has.
 const WAYS: &[&str] = if cfg!(all(target_os = "linux", not(grite_portable))) {
@@ -27,12 +27,6 @@ const WAYS: &[&str] = if cfg!(all(target_os = "linux", not(grite_portable))) {
 /// A state folder, a session and temporary files of its own. Its daemon ends with it.
 struct Home {
     dir: TempDir,
-}
-
-struct Ended {
-    status: ExitStatus,
-    stdout: String,
-    stderr: String,
 }
 
 impl Home {
@@ -74,7 +68,7 @@ impl Home {
     }
 
     fn run(&self, arguments: &[&str]) -> Ended {
-        end(self.command(arguments).spawn().unwrap())
+        end(self.command(arguments).spawn().unwrap(), "")
     }
 
     /// What a command printed that must succeed.
@@ -138,35 +132,6 @@ impl Drop for Home {
     fn drop(&mut self) {
         let _ = self.command(&["daemon", "stop", "--timeout", "20s"]).output();
     }
-}
-
-/// Waits for the end of a child, or kills it at the deadline.
-fn end(mut child: Child) -> Ended {
-    let mut stdout = child.stdout.take().unwrap();
-    let mut stderr = child.stderr.take().unwrap();
-    thread::scope(|scope| {
-        let stdout = scope.spawn(move || read(&mut stdout));
-        let stderr = scope.spawn(move || read(&mut stderr));
-        let deadline = Instant::now() + DEADLINE;
-        let status = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break status;
-            }
-            if Instant::now() > deadline {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                panic!("process {} did not end", child.id());
-            }
-            thread::sleep(Duration::from_millis(2));
-        };
-        Ended { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
-    })
-}
-
-fn read(stream: &mut impl Read) -> String {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
 }
 
 /// Waits until `done` says so, or fails at the deadline.
@@ -293,7 +258,7 @@ fn without_leave_to_start_one_a_missing_daemon_is_an_error() {
         assert!(error["hint"].as_str().unwrap().contains("grite daemon start"), "{error}");
     }
     let mut command = home.command(&["issue", "list"]);
-    assert_eq!(end(command.env("GRITE_NO_SPAWN", "1").spawn().unwrap()).status.code(), Some(6));
+    assert_eq!(end(command.env("GRITE_NO_SPAWN", "1").spawn().unwrap(), "").status.code(), Some(6));
     assert_eq!(home.pid(), None);
     home.done(&["daemon", "start"]);
     home.done(&["issue", "list", "--no-spawn"]);
@@ -331,7 +296,7 @@ fn fifty_commands_at_once_get_one_daemon_and_fifty_answers() {
         let children: Vec<Child> = (0..COMMANDS).map(start).collect();
         let mut pids = Vec::new();
         for (number, child) in children.into_iter().enumerate() {
-            let ended = end(child);
+            let ended = end(child, "");
             assert!(ended.status.success(), "round {round}: {}{}", ended.stdout, ended.stderr);
             let answer: Value = serde_json::from_str(&ended.stdout).unwrap();
             if number < COMMANDS / 2 {
@@ -368,7 +333,7 @@ fn what_is_written_beside_the_daemon_is_in_its_next_answer() {
 fn a_daemon_that_nobody_asks_ends_by_itself() {
     let home = Home::new();
     let mut command = home.command(&["daemon", "start"]);
-    assert!(end(command.env("GRITE_IDLE_TIMEOUT", "0.3").spawn().unwrap()).status.success());
+    assert!(end(command.env("GRITE_IDLE_TIMEOUT", "0.3").spawn().unwrap(), "").status.success());
     // Looking by a command would be asking it.
     until("the idle daemon's end", || DaemonLock::read(home.runtime()).unwrap().is_none());
     until("the end of its process", || home.processes().is_empty());
@@ -388,7 +353,7 @@ fn a_daemon_in_the_foreground_ends_in_order_when_it_is_asked_to() {
         assert!(error["message"].as_str().unwrap().contains(&child.id().to_string()), "{error}");
 
         signal(child.id().into(), asked);
-        let ended = end(child);
+        let ended = end(child, "");
         assert!(ended.status.success(), "{}", ended.stderr);
         assert!(ended.stdout.contains("\"stopped\":true"), "{}", ended.stdout);
         assert!(!home.runtime().join("daemon.sock").exists());
@@ -466,7 +431,7 @@ fn a_daemon_of_another_version_is_told_apart_and_can_be_stopped() {
     assert_eq!(status["pid"], later.id());
     let stopped = home.data(&["daemon", "stop"]);
     assert_eq!((&stopped["pid"], &stopped["by_signal"]), (&later.id().into(), &true.into()));
-    end(later);
+    end(later, "");
     home.create("the next command starts this version");
 }
 
@@ -499,7 +464,7 @@ fn an_interrupted_demo_or_bench_leaves_nothing_behind() {
         until("its first child", || home.processes().len() > 1 || !cfg!(target_os = "linux"));
         thread::sleep(Duration::from_millis(100));
         signal(child.id().into(), Signal::INT);
-        let ended = end(child);
+        let ended = end(child, "");
         assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {}", ended.stderr);
         assert!(ended.stderr.contains("interrupted"), "{}", ended.stderr);
         assert_eq!(fs::read_dir(home.path("tmp")).unwrap().count(), 0, "{arguments:?}");

@@ -81,6 +81,11 @@ impl Spin {
         /// Looks between two looks at the clock: a microsecond or two.
         const ROUND: u32 = 64;
         if self.budget.is_zero() {
+            self.shared = false;
+            if !self.is_endless() {
+                // The peer is to know where this side sleeps, even if this side does not care.
+                share_a_cpu(state);
+            }
             return None;
         }
         let mut round = |state: &mut S| {

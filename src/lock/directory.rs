@@ -48,12 +48,17 @@ pub(super) fn absolute(directory: &Path) -> Result<PathBuf, Error> {
 
 /// Where the daemon of `directory` listens.
 pub(super) fn socket_path_in(directory: &Path) -> Result<PathBuf, Error> {
+    socket_path_with(directory, &std::env::temp_dir())
+}
+
+/// As [`socket_path_in`], with a folder of ours in `temporary` where the plain path is too long.
+fn socket_path_with(directory: &Path, temporary: &Path) -> Result<PathBuf, Error> {
     let plain = directory.join(SOCKET);
     if plain.as_os_str().len() <= MAX_SOCKET_PATH {
         return Ok(plain);
     }
     let hash = Layout::named("socket").bytes(directory.as_os_str().as_bytes()).hash();
-    let folder = std::env::temp_dir().join(format!("ipc-{}", own_uid()));
+    let folder = temporary.join(format!("ipc-{}", own_uid()));
     let hashed = folder.join(format!("{hash:016x}.sock"));
     if hashed.as_os_str().len() > MAX_SOCKET_PATH {
         let error = io::Error::from(io::ErrorKind::InvalidFilename);
@@ -104,7 +109,11 @@ mod tests {
     fn a_long_path_gets_a_short_socket_that_follows_from_it() {
         let short = socket_path_in(Path::new("/run/x")).unwrap();
         assert_eq!(short, Path::new("/run/x/daemon.sock"));
-        let long = |last: &str| socket_path_in(&Path::new("/").join("a".repeat(150)).join(last)).unwrap();
+        let temporary = tempfile::tempdir().unwrap();
+        let long = |last: &str| {
+            let directory = Path::new("/").join("a".repeat(150)).join(last);
+            socket_path_with(&directory, temporary.path()).unwrap()
+        };
         assert!(long("x").as_os_str().len() <= MAX_SOCKET_PATH);
         assert_eq!(long("x"), long("x"));
         assert_ne!(long("x"), long("y"));

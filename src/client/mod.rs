@@ -191,10 +191,11 @@ impl<P: Protocol> Client<P> {
         if self.unwelcomed.is_some() {
             self.finish_handshake(deadline)?;
         }
-        for looks in 0u32.. {
-            // A peer that sends what nobody waits for must not hold this up for ever. The answer
-            // mostly comes at the first look or the second, and the clock is not asked.
-            if looks > 1 && deadline.is_over() {
+        // A peer that sends what nobody waits for must not hold this up for ever. The answer mostly comes
+        // after one wait, and the clock is not asked.
+        let (mut waited, mut fruitless) = (false, false);
+        loop {
+            if fruitless && deadline.is_over() {
                 return Err(self.interrupt(Interrupted::Deadline, RECEIVE));
             }
             match self.incoming.poll() {
@@ -206,7 +207,7 @@ impl<P: Protocol> Client<P> {
                     self.answered = id;
                     return Err(self.failure());
                 }
-                Ok(Some((Kind::Reply | Kind::Failure, id))) if id < self.request => {}
+                Ok(Some((Kind::Reply | Kind::Failure, id))) if id < self.request => fruitless = true,
                 Ok(Some((kind, id))) => {
                     let error = self.lose(ErrorKind::PeerMisbehaved, RECEIVE);
                     return Err(
@@ -214,16 +215,15 @@ impl<P: Protocol> Client<P> {
                     );
                 }
                 Ok(None) => {
-                    let lifeline = &self.lifeline;
-                    let waited = self.incoming.wait(&mut self.spin, deadline, &mut || lifeline.is_severed());
-                    if let Err(interrupted) = waited {
+                    (waited, fruitless) = (true, fruitless || waited);
+                    let Client { incoming, lifeline, spin, .. } = self;
+                    if let Err(interrupted) = incoming.wait(spin, deadline, &mut || lifeline.is_severed()) {
                         return Err(self.interrupt(interrupted, RECEIVE));
                     }
                 }
                 Err(broken) => return Err(self.break_with(broken, RECEIVE)),
             }
         }
-        unreachable!("no deadline is that far away")
     }
 
     /// The error that the daemon sent in place of an answer.

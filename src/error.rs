@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Timeout,
     /// A message is larger than the connection's `max_message`. The connection goes on working.
     TooLarge,
+    /// Whoever asked has given the request up. Only a daemon sees this.
+    Cancelled,
     /// The daemon declined: a limit is reached, it is stopping, or the request's handler failed.
     Refused,
     /// The system forbids this process to reach the daemon's socket or its folder: a sandbox, a
@@ -46,6 +48,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::PeerDied => "the peer is gone",
             ErrorKind::Timeout => "the deadline passed",
             ErrorKind::TooLarge => "the message is too large",
+            ErrorKind::Cancelled => "nobody waits for it any more",
             ErrorKind::Refused => "the daemon refused",
             ErrorKind::Sandboxed => "a sandbox forbids it",
             ErrorKind::Forked => "the handle belongs to the parent process",
@@ -101,7 +104,9 @@ impl Error {
             ErrorKind::NotRunning | ErrorKind::TooLarge | ErrorKind::Forked | ErrorKind::VersionMismatch => {
                 Blame::Us
             }
-            ErrorKind::PeerMisbehaved | ErrorKind::PeerDied | ErrorKind::Refused => Blame::Peer,
+            ErrorKind::PeerMisbehaved | ErrorKind::PeerDied | ErrorKind::Cancelled | ErrorKind::Refused => {
+                Blame::Peer
+            }
             ErrorKind::Sandboxed | ErrorKind::Io => Blame::System,
             ErrorKind::Unresponsive | ErrorKind::Timeout => Blame::Time,
         }
@@ -135,6 +140,7 @@ impl Error {
             ErrorKind::PeerDied => "connect again, and repeat the request if it may be repeated",
             ErrorKind::Timeout => "ask again, with a longer timeout if the work is long",
             ErrorKind::TooLarge => "ask for less at a time, or raise max_message on both sides",
+            ErrorKind::Cancelled => "stop the work on this request",
             ErrorKind::Refused => "do what the reason says, or try again later",
             ErrorKind::Sandboxed => "let the sandbox reach the socket, or work without the daemon",
             ErrorKind::Forked => "connect in the child after the fork",

@@ -37,7 +37,23 @@ pub(crate) enum Kind {
     Skip = 4,
     /// What has come of the unfinished message of that id is void.
     Abort = 5,
+    /// Nobody waits for the answer to the request of that id any more.
+    Cancel = 6,
+    /// Some of the answer to the request of that id; more parts, or its reply, follow.
+    Part = 7,
+    /// The client wants notifications; the id is the sequence number of the first, or [`FROM_NOW`].
+    Subscribe = 8,
+    /// The client wants no more notifications.
+    Unsubscribe = 9,
+    /// A notification; the id is its sequence number.
+    Notice = 10,
+    /// The next notification will have this id; how many were lost before it is the payload, see
+    /// [`Gap`]. Also the answer to a subscription.
+    Gap = 11,
 }
+
+/// In place of a sequence number: notifications from now on.
+pub(crate) const FROM_NOW: u64 = 0;
 
 /// The payload continues in the next frame.
 const MORE: u16 = 1;
@@ -80,6 +96,12 @@ impl Header {
             3 => Kind::Failure,
             4 => Kind::Skip,
             5 => Kind::Abort,
+            6 => Kind::Cancel,
+            7 => Kind::Part,
+            8 => Kind::Subscribe,
+            9 => Kind::Unsubscribe,
+            10 => Kind::Notice,
+            11 => Kind::Gap,
             unknown => return Err(BadHeader::Kind(unknown)),
         };
         let more = match (first >> 48) as u16 {
@@ -122,6 +144,50 @@ pub(crate) fn padding(payload: usize) -> usize {
     payload.next_multiple_of(ALIGN) - payload
 }
 
+/// When nobody waits for an answer any more: the last 8 bytes of a request's payload, behind the
+/// archive, in nanoseconds of the machine's monotonic clock. 0 is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expiry(pub(crate) u64);
+
+impl Expiry {
+    pub(crate) const NEVER: Self = Expiry(0);
+
+    /// The length in bytes.
+    pub(crate) const LENGTH: usize = 8;
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::LENGTH] {
+        self.0.to_le_bytes()
+    }
+
+    /// Takes a request's payload apart; nothing if it is too short for one.
+    pub(crate) fn split(payload: &[u8]) -> Option<(&[u8], Self)> {
+        let (archive, expiry) = payload.split_last_chunk()?;
+        Some((archive, Expiry(u64::from_le_bytes(*expiry))))
+    }
+
+    /// Whether it has passed at `now`.
+    pub(crate) fn is_over(self, now: u64) -> bool {
+        self != Self::NEVER && now > self.0
+    }
+}
+
+/// How many notifications were lost: the payload of a [`Kind::Gap`] frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap(pub(crate) u64);
+
+impl Gap {
+    /// Some, but nobody knows how many.
+    pub(crate) const UNKNOWN: Self = Gap(u64::MAX);
+
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Gap(u64::from_le_bytes(bytes.try_into().ok()?)))
+    }
+}
+
 /// Why a request has no answer: the payload of a [`Kind::Failure`] frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -141,6 +207,10 @@ pub(crate) enum FailureCode {
     TooLarge = 3,
     /// The daemon is stopping and takes no new work.
     Stopping = 4,
+    /// Too much blocking work waits already.
+    Busy = 5,
+    /// The request's deadline passed before the daemon came to it.
+    Expired = 6,
 }
 
 impl Failure {
@@ -162,6 +232,8 @@ impl Failure {
             2 => FailureCode::Dropped,
             3 => FailureCode::TooLarge,
             4 => FailureCode::Stopping,
+            5 => FailureCode::Busy,
+            6 => FailureCode::Expired,
             _ => return None,
         };
         if text.len() > Self::MAX_TEXT {
@@ -187,7 +259,9 @@ mod tests {
 
     #[test]
     fn every_kind_survives_the_way() {
-        for kind in [Kind::Request, Kind::Reply, Kind::Failure, Kind::Skip, Kind::Abort] {
+        let kinds = (1..=11u64).map(|kind| Header::parse([(kind << 32).to_le(), 0]).unwrap().kind);
+        for (kind, number) in kinds.zip(1_u16..) {
+            assert_eq!(kind as u16, number);
             for more in [false, true] {
                 let header = Header { length: 7, kind, more, id: 9 };
                 assert_eq!(Header::parse(header.to_words()), Ok(header));
@@ -196,9 +270,32 @@ mod tests {
     }
 
     #[test]
+    fn an_expiry_lies_behind_the_archive() {
+        let payload = [b"archive", &Expiry(0x0102).to_bytes()[..]].concat();
+        assert_eq!(Expiry::split(&payload), Some((&b"archive"[..], Expiry(0x0102))));
+        assert_eq!(Expiry::split(&payload[..7]), None);
+        assert_eq!(Expiry::split(&[0; 8]), Some((&[][..], Expiry::NEVER)));
+    }
+
+    #[test]
+    fn an_expiry_passes_once_the_clock_is_beyond_it() {
+        for (expiry, now, over) in [(5, 4, false), (5, 5, false), (5, 6, true), (0, u64::MAX, false)] {
+            assert_eq!(Expiry(expiry).is_over(now), over, "{expiry} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_gap_survives_the_way() {
+        for gap in [Gap(0), Gap(7), Gap::UNKNOWN] {
+            assert_eq!(Gap::from_bytes(&gap.to_bytes()), Some(gap));
+        }
+        assert_eq!(Gap::from_bytes(&[0; 7]), None);
+    }
+
+    #[test]
     fn unknown_kinds_and_flags_are_refused() {
         assert_eq!(Header::parse([0, 0]), Err(BadHeader::Kind(0)));
-        assert_eq!(Header::parse([(6u64 << 32).to_le(), 0]), Err(BadHeader::Kind(6)));
+        assert_eq!(Header::parse([(12u64 << 32).to_le(), 0]), Err(BadHeader::Kind(12)));
         assert_eq!(Header::parse([(1u64 << 32 | 2 << 48).to_le(), 0]), Err(BadHeader::Flags(2)));
     }
 

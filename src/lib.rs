@@ -33,8 +33,8 @@
 //!     server.serve(|query, _cx| Hits { count: query.text.len() as u32 })
 //! }
 //!
-//! fn ask(dir: &str, text: &str) -> Result<u32, Error> {
-//!     let mut client = Client::<Search>::builder().connect_or_spawn(dir, || {
+//! fn ask(dir: &'static str, text: &str) -> Result<u32, Error> {
+//!     let mut client = Client::<Search>::builder().connect_or_spawn(dir, move || {
 //!         let mut command = Command::new("searchd");
 //!         command.arg(dir);
 //!         command
@@ -78,13 +78,13 @@ mod server;
 pub mod grite;
 pub mod testing;
 
-pub use client::{Client, ClientBuilder, Reply, Transport};
+pub use client::{Client, ClientBuilder, Notice, Pending, Reply, Since, Stream, Subscription, Transport};
 pub use error::{Blame, Error, ErrorKind};
 pub use grite::{Grite, IpcCommand, IpcResponse};
 pub use lock::{Daemon, DaemonLock, Readiness};
 pub use payload::TooLong;
-pub use protocol::{Encoded, Layout, Message, Protocol, Wire};
-pub use server::{Context, Incoming, Request, Responder, Server, ServerBuilder, ServerHandle};
+pub use protocol::{Encoded, Layout, Message, Notifies, Protocol, Wire};
+pub use server::{Context, Incoming, Publisher, Request, Responder, Server, ServerBuilder, ServerHandle};
 pub use shm::ChangeCounter;
 pub use wait::WaitStrategy;
 

@@ -37,7 +37,10 @@ use crate::channel::{Receiver, Sender};
 use crate::client::{self, Client, ClientBuilder};
 use crate::protocol::Protocol;
 use crate::ring::Regions;
-use crate::server::{self, Attendant, Connection, Context, Control, Note, Poller, Port, Responder};
+use crate::server::{
+    self, Attendant, Connection, Context, Control, MAX_IN_FLIGHT, Note, Poller, Pool, Port, Responder,
+    Service,
+};
 use crate::shm::Region;
 use crate::stream::{Peer, own_uid};
 use crate::transport::{Incoming, LocalLine, Outgoing};
@@ -58,6 +61,22 @@ pub fn pair_with<P: Protocol>(
     builder: &ClientBuilder<P>,
     handler: impl Fn(&Archived<P::Request>, &Context) -> P::Response + Send + Sync + 'static,
 ) -> Client<P> {
+    pair_serving(builder, move |request, responder: Responder<P>| {
+        let response = handler(request, responder.context());
+        // As in `Server::serve`: nobody is left to be told.
+        let _ = responder.reply(&response);
+    })
+}
+
+/// As [`pair_with`], but the handler answers through a [`Responder`], as with
+/// [`Server::serve_with`](crate::Server::serve_with).
+///
+/// # Panics
+/// When the system starts no thread.
+pub fn pair_serving<P: Protocol>(
+    builder: &ClientBuilder<P>,
+    handler: impl Fn(&Archived<P::Request>, Responder<P>) + Send + Sync + 'static,
+) -> Client<P> {
     let sizes = builder.granted_sizes();
     let limit = sizes.max_message as usize;
     let (requests, replies) = (Region::on_heap(sizes.request), Region::on_heap(sizes.reply));
@@ -73,19 +92,18 @@ pub fn pair_with<P: Protocol>(
         Context { session: 1, peer: Peer { uid: own_uid(), pid: Some(std::process::id()) }, ring: true },
         server::Lifeline::Local(Arc::clone(&line)),
         Outgoing::Ring(Box::new(Sender::new(far.clone(), 0, limit))),
+        Arc::default(),
         Attendant::Poller(Arc::clone(&control)),
     );
     control.tell(Note::Arrived(Port::new(connection, far, limit)));
     let serve = move || {
-        let handler = |request: &Archived<P::Request>, responder: Responder<P>| {
-            let response = handler(request, responder.context());
-            // As in `Server::serve`: nobody is left to be told.
-            let _ = responder.reply(&response);
-        };
+        let service = Service { handler, may_block: None, pool: Pool::new(1, 1) };
         let mut poller = Poller::new(control, WaitStrategy::Adaptive);
-        while let Some(arrival) = poller.next() {
-            server::answer::<P>(&handler, poller.connection(&arrival), arrival.id, poller.message(&arrival));
-        }
+        std::thread::scope(|scope| {
+            while let Some(arrival) = poller.next() {
+                service.answer(scope, poller.connection(&arrival), arrival.id, poller.message(&arrival));
+            }
+        });
     };
     let thread = std::thread::Builder::new().name("ipc-pair".to_owned());
     thread.spawn(serve).expect("the system starts a thread for the pair's server");
@@ -95,6 +113,7 @@ pub fn pair_with<P: Protocol>(
             outgoing: Outgoing::Ring(Box::new(Sender::new(near.clone(), 0, limit))),
             incoming: Incoming::Ring(Box::new(Receiver::new(near, 0, limit))),
             lifeline: client::Lifeline::Local(line),
+            in_flight: MAX_IN_FLIGHT,
         },
         None,
     )

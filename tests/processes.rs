@@ -69,7 +69,8 @@ fn flood(folder: &Path, way: Way) {
 
 /// Finds the daemon, starts it if need be, and says which one answered.
 fn visit(folder: &Path) {
-    let reached = Client::<Work>::builder().connect_or_spawn(folder, || role_command("daemon", folder));
+    let home = folder.to_owned();
+    let reached = Client::<Work>::builder().connect_or_spawn(folder, move || role_command("daemon", &home));
     let mut client = reached.unwrap();
     assert!(client.send(&Order::Make(10)).unwrap().bytes == pattern(10)[..]);
     let daemon = DaemonLock::read(folder).unwrap().unwrap();

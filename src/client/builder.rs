@@ -4,9 +4,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 use std::time::Duration;
 
-use rkyv::Archived;
-
-use super::{Client, Reply};
+use super::Client;
 use crate::error::Error;
 use crate::handshake::{MIN_MAX_MESSAGE, Sizes, grant_sizes};
 use crate::protocol::{Message, Protocol};
@@ -55,7 +53,7 @@ pub struct ClientBuilder<P: Protocol> {
     pub(super) handshake_timeout: Duration,
     pub(super) spawn_timeout: Duration,
     pub(super) sizes: Sizes,
-    _protocol: PhantomData<fn() -> P>,
+    pub(super) _protocol: PhantomData<fn() -> P>,
 }
 
 impl<P: Protocol> Clone for ClientBuilder<P> {
@@ -165,8 +163,7 @@ impl<P: Protocol> ClientBuilder<P> {
     /// As [`connect`](Self::connect) and [`Client::send`].
     pub fn ask(&self, path: impl AsRef<Path>, request: &P::Request) -> Result<Message<P::Response>, Error> {
         let mut client = self.approach(path.as_ref())?;
-        let reply: Reply<'_, P> = client.send(request)?;
-        let _checked: &Archived<P::Response> = &reply;
+        client.exchange(request)?;
         client.into_message()
     }
 }

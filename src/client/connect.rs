@@ -1,27 +1,27 @@
 //! From a path to a connection: the client's half of the handshake.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rkyv::ser::allocator::Arena;
-
-use super::{Client, ClientBuilder, Lifeline, RECEIVE, Transport};
+use super::line::{Lifeline, Line, RECEIVE, Welcomed};
+use super::retry::Origin;
+use super::{Client, ClientBuilder, Transport};
 use crate::error::{Error, ErrorKind};
 use crate::handshake::{
     ANSWER_LENGTH, Answer, Hello, MIN_MAX_MESSAGE, Mode, Refuse, RefuseCode, Sizes, Welcome, differ,
 };
+use crate::identity::Identity;
 use crate::protocol::{Message, Protocol, identity};
-use crate::shm;
 use crate::stream::{Stream, own_uid};
 use crate::transport::{Inbox, Incoming, Outbox, Outgoing};
-use crate::wait::{Deadline, Spin};
+use crate::wait::Deadline;
 
 /// What a client remembers until the daemon has answered its hello.
 pub(super) struct Unwelcomed {
+    identity: Identity,
     stream: Arc<Stream>,
     mode: Mode,
     sizes: Sizes,
@@ -50,8 +50,8 @@ impl<P: Protocol> ClientBuilder<P> {
         let stream = self.dial(path, &mut deadline)?;
         let hello = Hello::new(identity::<P>(), mode, self.sizes).to_bytes();
         send_all(&stream, &hello, &mut deadline).map_err(|error| handshake_error(path, error))?;
-        let unwelcomed = Unwelcomed { stream, mode, sizes: self.sizes };
-        let welcomed = unwelcomed.receive::<P>(path, &mut deadline)?;
+        let unwelcomed = Unwelcomed { identity: identity::<P>(), stream, mode, sizes: self.sizes };
+        let welcomed = unwelcomed.receive(path, &mut deadline)?;
         if self.transport == Transport::Ring && matches!(welcomed.outgoing, Outgoing::Socket(_)) {
             return Err(
                 connect_error(ErrorKind::Refused, path).saying("no rings here: use the socket transport")
@@ -71,9 +71,11 @@ impl<P: Protocol> ClientBuilder<P> {
             outgoing: Outgoing::Socket(outbox),
             incoming: Incoming::Socket(Inbox::new(Arc::clone(&stream), 0, &[])),
             lifeline: Lifeline::Socket(Arc::clone(&stream)),
+            in_flight: 1,
         };
         let mut client = self.client(welcomed, Some(path));
-        client.unwelcomed = Some(Unwelcomed { stream, mode: Mode::Socket, sizes: self.sizes });
+        client.line.get_mut().unwelcomed =
+            Some(Unwelcomed { identity: identity::<P>(), stream, mode: Mode::Socket, sizes: self.sizes });
         Ok(client)
     }
 
@@ -90,21 +92,9 @@ impl<P: Protocol> ClientBuilder<P> {
 
     /// A client of what the handshake, or a pair in this process, has made.
     pub(crate) fn client(&self, welcomed: Welcomed, path: Option<&Path>) -> Client<P> {
-        Client {
-            outgoing: welcomed.outgoing,
-            incoming: welcomed.incoming,
-            lifeline: welcomed.lifeline,
-            spin: Spin::new(self.wait),
-            arena: Arena::new(),
-            timeout: self.timeout,
-            request: 0,
-            answered: 0,
-            process: shm::process(),
-            unwelcomed: None,
-            broken: Cell::new(None),
-            path: path.map(Path::to_path_buf),
-            _protocol: PhantomData,
-        }
+        let origin = if path.is_some() { Origin::Socket } else { Origin::Pair };
+        let line = Line::new(welcomed, self.wait, self.timeout, path.map(Path::to_path_buf));
+        Client { line: RefCell::new(line), builder: self.clone(), origin }
     }
 }
 
@@ -112,38 +102,30 @@ impl<P: Protocol> ClientBuilder<P> {
 const MODE_OF_CHOICE: Mode =
     if cfg!(all(target_os = "linux", not(grite_portable))) { Mode::Ring } else { Mode::Socket };
 
-/// Both ways of a new connection, and what ends with it.
-pub(crate) struct Welcomed {
-    pub(crate) outgoing: Outgoing,
-    pub(crate) incoming: Incoming,
-    pub(crate) lifeline: Lifeline,
-}
-
-impl<P: Protocol> Client<P> {
+impl Line {
     /// Receives the answer to a hello that travelled with a request.
     pub(super) fn finish_handshake(&mut self, deadline: &mut Deadline) -> Result<(), Error> {
         let Some(unwelcomed) = self.unwelcomed.take() else { return Ok(()) };
         let path = self.path.clone().unwrap_or_default();
-        let welcomed = unwelcomed.receive::<P>(&path, deadline).inspect_err(|error| {
-            self.broken.set(Some(error.kind()));
-        })?;
-        self.incoming = welcomed.incoming;
+        let welcomed = unwelcomed.receive(&path, deadline);
+        self.incoming = welcomed.map_err(|error| self.lose_with(error))?.incoming;
         Ok(())
     }
+}
 
-    /// The reply that [`send`](Client::send) has just checked, in memory of its own.
+impl<P: Protocol> Client<P> {
+    /// The answer that [`exchange`](Client::exchange) has received, checked, in memory of its own.
     pub(super) fn into_message(mut self) -> Result<Message<P::Response>, Error> {
         let mut bytes = Default::default();
-        if let Incoming::Socket(inbox) = &mut self.incoming {
-            inbox.swap_message(&mut bytes);
-        }
-        Message::check(bytes).map_err(|error| self.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(error))
+        let line = self.line.get_mut();
+        line.incoming.swap_message(&mut bytes);
+        Message::check(bytes).map_err(|error| line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(error))
     }
 }
 
 impl Unwelcomed {
     /// Receives and judges the daemon's answer.
-    fn receive<P: Protocol>(self, path: &Path, deadline: &mut Deadline) -> Result<Welcomed, Error> {
+    fn receive(self, path: &Path, deadline: &mut Deadline) -> Result<Welcomed, Error> {
         let misbehaved = |reason: String| connect_error(ErrorKind::PeerMisbehaved, path).saying(reason);
         let mut bytes = [0; ANSWER_LENGTH];
         let mut descriptors = Vec::new();
@@ -151,7 +133,7 @@ impl Unwelcomed {
             .map_err(|error| handshake_error(path, error))?;
         let answer = Answer::parse(&bytes).map_err(|bad| misbehaved(bad.to_string()))?;
         let welcome = answer.verdict.map_err(|refuse| refusal(path, refuse))?;
-        if let Some(difference) = differ(identity::<P>(), answer.identity) {
+        if let Some(difference) = differ(self.identity, answer.identity) {
             return Err(connect_error(ErrorKind::VersionMismatch, path).saying(difference));
         }
         if !(MIN_MAX_MESSAGE..=self.sizes.max_message).contains(&welcome.sizes.max_message) {
@@ -170,6 +152,7 @@ impl Unwelcomed {
             outgoing: Outgoing::Socket(Outbox::new(Arc::clone(&self.stream), limit)),
             incoming: Incoming::Socket(Inbox::new(Arc::clone(&self.stream), limit, &[])),
             lifeline: Lifeline::Socket(self.stream),
+            in_flight: welcome.in_flight,
         }
     }
 
@@ -195,6 +178,7 @@ impl Unwelcomed {
             outgoing: Outgoing::Ring(Box::new(Sender::new(regions.clone(), 0, limit))),
             incoming: Incoming::Ring(Box::new(Receiver::new(regions, 0, limit))),
             lifeline: Lifeline::Socket(self.stream),
+            in_flight: welcome.in_flight,
         })
     }
 

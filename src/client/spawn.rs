@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use super::retry::Origin;
 use super::{Client, ClientBuilder};
 use crate::error::{Error, ErrorKind};
 use crate::lock::{DaemonLock, SpawnLock};
@@ -42,9 +43,22 @@ impl<P: Protocol> ClientBuilder<P> {
     pub fn connect_or_spawn(
         &self,
         directory: impl AsRef<Path>,
+        command: impl FnMut() -> Command + Send + 'static,
+    ) -> Result<Client<P>, Error> {
+        let directory = directory.as_ref().to_path_buf();
+        let mut command = Box::new(command);
+        let mut client = self.reach_or_spawn(&directory, &mut command)?;
+        client.origin = Origin::Directory { directory, command };
+        Ok(client)
+    }
+
+    /// As [`connect_or_spawn`](Self::connect_or_spawn), for a client that is to be connected again.
+    pub(super) fn reach_or_spawn(
+        &self,
+        directory: &Path,
         command: impl FnMut() -> Command,
     ) -> Result<Client<P>, Error> {
-        self.reach(directory.as_ref(), command, |socket| match self.connect(socket) {
+        self.reach(directory, command, |socket| match self.connect(socket) {
             // A daemon that went away in the handshake has done nothing yet.
             Err(error) if error.kind() == ErrorKind::PeerDied => {
                 Err(Error::new(ErrorKind::NotRunning, "connect to the daemon").at(socket).because(error))

@@ -84,6 +84,10 @@ impl<T: Wire> Encoded<T> {
         Ok(Encoded { bytes, _type: PhantomData })
     }
 
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
     /// The archive's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

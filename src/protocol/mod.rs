@@ -46,6 +46,62 @@ pub trait Protocol: 'static {
     const NAME: &'static str;
     /// Raise it when the meaning of the types changes. A change of their layout is noticed anyway.
     const VERSION: u16;
+    /// The layout of [`Notifies::Notification`] where the protocol has notifications.
+    const NOTIFICATION: Option<u64> = None;
+
+    /// Whether this request may be carried out twice as well as once: it only reads, or it carries a
+    /// key by which the daemon knows the repeat. Decides what
+    /// [`send_with_retry`](crate::Client::send_with_retry) repeats.
+    fn may_repeat(request: &Self::Request) -> bool {
+        let _ = request;
+        false
+    }
+}
+
+/// A protocol whose daemon tells its subscribers of changes.
+///
+/// ```
+/// use libgrite_ipc::{Notifies, Protocol, Wire, wire};
+///
+/// wire! {
+///     /// Read or replace the text.
+///     pub struct Edit { /// The new text, if any.
+///         pub text: Option<String> }
+///     /// The text.
+///     pub struct Text { /// All of it.
+///         pub text: String }
+///     /// The text has changed.
+///     pub struct Changed { /// Its length now, in bytes.
+///         pub length: u64 }
+/// }
+///
+/// enum Pad {}
+/// impl Protocol for Pad {
+///     type Request = Edit;
+///     type Response = Text;
+///     const NAME: &'static str = "pad";
+///     const VERSION: u16 = 1;
+///     const NOTIFICATION: Option<u64> = Some(Changed::LAYOUT);
+/// }
+/// impl Notifies for Pad {
+///     type Notification = Changed;
+/// }
+/// # fn main() {}
+/// ```
+pub trait Notifies: Protocol {
+    /// What subscribers are told. [`Protocol::NOTIFICATION`] must be its layout, which is checked at
+    /// compile time.
+    type Notification: Wire;
+
+    #[doc(hidden)]
+    fn assert_notification() {
+        const {
+            let Some(layout) = Self::NOTIFICATION else {
+                panic!("Protocol::NOTIFICATION is the layout of Notifies::Notification");
+            };
+            assert!(layout == <Self::Notification as Wire>::LAYOUT);
+        }
+    }
 }
 
 /// What both sides must agree on to speak `P`.
@@ -59,6 +115,7 @@ pub(crate) fn identity<P: Protocol>() -> Identity {
         .number(codec::format_hash())
         .field("request", P::Request::LAYOUT)
         .field("response", P::Response::LAYOUT)
+        .field("notification", P::NOTIFICATION.unwrap_or(0))
         .hash();
     Identity { name, version: P::VERSION, fingerprint }
 }

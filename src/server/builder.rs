@@ -1,12 +1,16 @@
 //! What can be chosen before binding.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rkyv::Archived;
+
 use super::Server;
 use super::listener::Listener;
+use super::service::MayBlock;
 use super::shared::{Limits, Shared};
 use crate::error::Error;
 use crate::handshake::{MIN_MAX_MESSAGE, Sizes};
@@ -23,12 +27,14 @@ use crate::wait::WaitStrategy;
 /// | [`max_unauthenticated`](Self::max_unauthenticated) | 64 |
 /// | [`max_ring`](Self::max_ring) | 1 MiB |
 /// | [`max_message`](Self::max_message) | 16 MiB |
+/// | [`max_workers`](Self::max_workers) | 8 |
+/// | [`max_waiting`](Self::max_waiting) | 1,024 |
 /// | [`handshake_timeout`](Self::handshake_timeout) | 5 s |
 /// | [`idle_timeout`](Self::idle_timeout) | none: serve until stopped |
-#[derive(Debug)]
 pub struct ServerBuilder<P: Protocol> {
     limits: Limits,
     wait: WaitStrategy,
+    may_block: Option<Arc<MayBlock<P>>>,
     _protocol: PhantomData<fn() -> P>,
 }
 
@@ -45,10 +51,12 @@ impl<P: Protocol> ServerBuilder<P> {
             connections: 1024,
             unauthenticated: 64,
             sizes: Sizes { request: 1 << 20, reply: 1 << 20, max_message: 16 << 20 },
+            workers: 8,
+            waiting: 1024,
             handshake: Duration::from_secs(5),
             idle: None,
         };
-        ServerBuilder { limits, wait: WaitStrategy::default(), _protocol: PhantomData }
+        ServerBuilder { limits, wait: WaitStrategy::default(), may_block: None, _protocol: PhantomData }
     }
 
     /// How the poller waits for requests in rings.
@@ -88,6 +96,46 @@ impl<P: Protocol> ServerBuilder<P> {
         self
     }
 
+    /// Says which requests may block: they are answered on threads of their own, so that nobody waits for
+    /// them but who has asked, and out of order.
+    ///
+    /// Of [`Server::serve`] and [`Server::serve_with`]; whoever iterates over
+    /// [`Server::incoming`] decides by itself.
+    ///
+    /// ```no_run
+    /// # use libgrite_ipc::{Protocol, Server, wire};
+    /// # wire! { pub enum Job { Look, Build } pub struct Done { pub ok: bool } }
+    /// # enum Work {}
+    /// # impl Protocol for Work { type Request = Job; type Response = Done;
+    /// #     const NAME: &'static str = "work"; const VERSION: u16 = 1; }
+    /// # fn main() -> Result<(), libgrite_ipc::Error> {
+    /// # fn build() -> bool { true }
+    /// let server = Server::<Work>::builder()
+    ///     .may_block(|job| matches!(job, ArchivedJob::Build))
+    ///     .bind("/run/user/1000/work.sock")?;
+    /// server.serve(|job, _cx| Done { ok: matches!(job, ArchivedJob::Look) || build() })?;
+    /// # Ok(()) }
+    /// ```
+    pub fn may_block(
+        mut self,
+        may_block: impl Fn(&Archived<P::Request>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.may_block = Some(Arc::new(may_block));
+        self
+    }
+
+    /// How many requests that may block are worked on at once, 1 at least.
+    pub fn max_workers(mut self, count: usize) -> Self {
+        self.limits.workers = count;
+        self
+    }
+
+    /// How many more of them may wait for a thread; one more is refused, and can be asked again.
+    pub fn max_waiting(mut self, count: usize) -> Self {
+        self.limits.waiting = count;
+        self
+    }
+
     /// How long a client may take for its half of the handshake, in all.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.limits.handshake = timeout;
@@ -109,6 +157,20 @@ impl<P: Protocol> ServerBuilder<P> {
         let listener = Listener::bind(path.as_ref())?;
         let shared = Shared::new(identity::<P>(), self.limits, self.wait)
             .map_err(|error| Error::io("make the daemon's wake-up socket", error))?;
-        Ok(Server { shared: Arc::new(shared), listener: Arc::new(listener), _protocol: PhantomData })
+        Ok(Server {
+            shared: Arc::new(shared),
+            listener: Arc::new(listener),
+            may_block: self.may_block,
+            _protocol: PhantomData,
+        })
+    }
+}
+
+impl<P: Protocol> fmt::Debug for ServerBuilder<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("limits", &self.limits)
+            .field("wait", &self.wait)
+            .finish_non_exhaustive()
     }
 }

@@ -1,20 +1,21 @@
 //! One client, as the two threads and the responders share it.
 
 use std::fmt;
-use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rkyv::ser::allocator::Arena;
 
+use super::history::{Found, History};
 use super::poller::{Control, STOPPING};
+use super::responder::Context;
 use super::shared::Waker;
 use crate::channel::Waits;
 use crate::error::{Error, ErrorKind};
-use crate::frame::{Failure, FailureCode, Kind};
+use crate::frame::{Failure, FailureCode, Gap, Kind};
 use crate::payload::{Sink, TooLong};
-use crate::protocol::{Encoded, Protocol, encode};
-use crate::stream::{Peer, Stream};
+use crate::stream::Stream;
 use crate::transport::{Broken, LocalLine, Outgoing};
 
 /// A client that has shaken hands.
@@ -25,14 +26,32 @@ pub(crate) struct Connection {
     outbound: Mutex<Outbound>,
     /// Replies wait for space: no more requests are read until they are gone.
     backlogged: AtomicBool,
+    /// They are gone.
+    space: Condvar,
     closed: AtomicBool,
     /// Requests that were handed to the handler and not answered yet.
     unanswered: AtomicU32,
+    /// Those of them that the client has given up, and how many they are.
+    cancelled: Mutex<Vec<u64>>,
+    cancellations: AtomicU32,
+    history: Arc<History>,
+    /// The sequence number of the notification that this client sees next; 0 if it sees none. Only the
+    /// attendant changes it.
+    place: AtomicU64,
     attendant: Attendant,
 }
 
+/// How many notifications one client gets before the next has its turn.
+const NOTICES: usize = 64;
+
+/// How many times a thread that waits for space tries to make some itself, before it sleeps.
+const TRIES: u32 = 200;
+
+/// How long it sleeps before it looks whether the answer is still wanted.
+const SPACE_SLICE: Duration = Duration::from_millis(1);
+
 /// How many requests of one client may be unanswered at once; more stay in its ring or socket.
-pub(super) const MAX_IN_FLIGHT: u32 = 256;
+pub(crate) const MAX_IN_FLIGHT: u32 = 256;
 
 /// Who is told when replies wait for space.
 #[derive(Debug)]
@@ -67,6 +86,7 @@ impl Connection {
         context: Context,
         lifeline: Lifeline,
         outgoing: Outgoing,
+        history: Arc<History>,
         attendant: Attendant,
     ) -> Arc<Self> {
         Arc::new(Connection {
@@ -74,10 +94,19 @@ impl Connection {
             lifeline,
             outbound: Mutex::new(Outbound { outgoing, arena: Arena::new() }),
             backlogged: AtomicBool::new(false),
+            space: Condvar::new(),
             closed: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
+            cancelled: Mutex::default(),
+            cancellations: AtomicU32::new(0),
+            history,
+            place: AtomicU64::new(0),
             attendant,
         })
+    }
+
+    pub(super) fn context(&self) -> &Context {
+        &self.context
     }
 
     pub(crate) fn session(&self) -> u64 {
@@ -121,24 +150,143 @@ impl Connection {
 
     /// Answers a request that comes too late.
     pub(super) fn turn_away(&self, id: u64) {
-        self.fail(id, FailureCode::Stopping, STOPPING);
-        self.settle();
+        self.reject(id, FailureCode::Stopping, STOPPING);
     }
 
-    /// Sends an answer. One that is too long fails, and the client gets that for an answer.
-    fn answer(
+    /// Sends why a request that was taken is not carried out.
+    pub(super) fn reject(&self, id: u64, code: FailureCode, text: &str) {
+        self.fail(id, code, text);
+        self.settle(id);
+    }
+
+    /// Sends an answer or a part of one. One that is too long fails, and the client gets that for an
+    /// answer.
+    pub(super) fn answer(
         &self,
+        kind: Kind,
         id: u64,
         write: impl FnOnce(&mut dyn Sink, &mut Arena) -> Result<(), TooLong>,
     ) -> Result<(), Error> {
-        match self.send(Kind::Reply, id, write) {
+        const TRIED: &str = "answer a request";
+        if self.is_cancelled(id) {
+            return Err(Error::new(ErrorKind::Cancelled, TRIED));
+        }
+        match self.send(kind, id, write) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(too_long)) => {
                 self.fail(id, FailureCode::TooLarge, &format!("the answer: {too_long}"));
-                Err(Error::new(ErrorKind::TooLarge, "answer a request").because(too_long))
+                Err(Error::new(ErrorKind::TooLarge, TRIED).because(too_long))
             }
-            Err(broken) => Err(Error::new(ErrorKind::PeerDied, "answer a request").because(broken)),
+            Err(broken) => Err(Error::new(ErrorKind::PeerDied, TRIED).because(broken)),
         }
+    }
+
+    /// Waits for some time until no reply waits for space; says whether that is so.
+    pub(super) fn wait_for_space(&self) -> bool {
+        for _ in 0..TRIES {
+            if !self.is_backlogged() || self.flush() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        let outbound = self.lock();
+        if !outbound.outgoing.has_backlog() || self.is_closed() {
+            return true;
+        }
+        // Whether that was long enough shows at the next look.
+        let _ = self.space.wait_timeout(outbound, SPACE_SLICE);
+        !self.is_backlogged()
+    }
+
+    /// Does what a frame that is no request wants; says whether it was an honest one.
+    pub(super) fn heed(&self, kind: Kind, id: u64) -> bool {
+        match kind {
+            Kind::Cancel => self.cancel(id),
+            Kind::Subscribe => self.subscribe(id),
+            Kind::Unsubscribe => self.leave(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Notes that nobody waits for this answer. A request that is answered already needs no note.
+    fn cancel(&self, id: u64) {
+        if self.unanswered.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut cancelled = self.cancelled();
+        // Not all need to be under way: the oldest note is the one most likely not to matter.
+        if cancelled.len() >= MAX_IN_FLIGHT as usize {
+            cancelled.remove(0);
+        }
+        cancelled.push(id);
+        self.cancellations.store(cancelled.len() as u32, Ordering::Release);
+    }
+
+    /// Whether the client has given up this request.
+    pub(super) fn is_cancelled(&self, id: u64) -> bool {
+        self.cancellations.load(Ordering::Acquire) > 0 && self.cancelled().contains(&id)
+    }
+
+    fn cancelled(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.cancelled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to send notifications, with what was lost before them.
+    fn subscribe(&self, first: u64) {
+        self.leave();
+        self.history.count_subscriber(true);
+        let (place, lost) = self.history.start(first);
+        self.place.store(place, Ordering::Relaxed);
+        self.tell_of_gap(place, lost);
+    }
+
+    /// Sends no more notifications.
+    fn leave(&self) {
+        if self.place.swap(0, Ordering::Relaxed) != 0 {
+            self.history.count_subscriber(false);
+        }
+    }
+
+    fn tell_of_gap(&self, next: u64, lost: Gap) {
+        // A connection that breaks here is closed, which its attendant notices.
+        let _ = self.send(Kind::Gap, next, |sink, _| sink.append(&lost.to_bytes()));
+    }
+
+    /// Whether there are notifications that this client has not got and could get.
+    pub(super) fn has_notices(&self) -> bool {
+        let place = self.place.load(Ordering::Relaxed);
+        place != 0 && place != self.history.next() && !self.is_backlogged()
+    }
+
+    /// Sends notifications that the client has not got, a batch at most, until they wait for space.
+    pub(super) fn notify(&self) {
+        let mut place = self.place.load(Ordering::Relaxed);
+        match self.history.read(place, NOTICES) {
+            Found::Gap { next, lost } => {
+                place = next;
+                self.tell_of_gap(next, lost);
+            }
+            Found::Archives(archives) => {
+                // As in `tell_of_gap`.
+                let _ = self.with_outgoing(|outgoing, _| {
+                    for archive in archives {
+                        let sent = outgoing.send(Kind::Notice, place, |sink| sink.append(&archive))?;
+                        place += 1;
+                        if sent.is_err() {
+                            // Too long for this client.
+                            let lost = Gap(1).to_bytes();
+                            let _ = outgoing.send(Kind::Gap, place, |sink| sink.append(&lost))?;
+                        }
+                        if outgoing.has_backlog() {
+                            break;
+                        }
+                    }
+                    Ok(())
+                });
+            }
+        }
+        self.place.store(place, Ordering::Relaxed);
     }
 
     fn send(
@@ -173,6 +321,9 @@ impl Connection {
         // Under the lock, so nobody else writes it meanwhile.
         if self.backlogged.load(Ordering::Relaxed) != backlogged {
             self.backlogged.store(backlogged, Ordering::Release);
+            if !backlogged {
+                self.space.notify_all();
+            }
             self.nudge();
         }
         Ok(done)
@@ -202,7 +353,12 @@ impl Connection {
     }
 
     /// Counts a request that was answered, and makes room for another.
-    fn settle(&self) {
+    pub(super) fn settle(&self, id: u64) {
+        if self.cancellations.load(Ordering::Acquire) > 0 {
+            let mut cancelled = self.cancelled();
+            cancelled.retain(|&other| other != id);
+            self.cancellations.store(cancelled.len() as u32, Ordering::Release);
+        }
         if self.unanswered.fetch_sub(1, Ordering::AcqRel) == MAX_IN_FLIGHT {
             self.nudge();
         }
@@ -228,92 +384,8 @@ impl Connection {
     }
 }
 
-/// Who asks.
-#[derive(Clone, Debug)]
-pub struct Context {
-    pub(crate) session: u64,
-    pub(crate) peer: Peer,
-    pub(crate) ring: bool,
-}
-
-impl Context {
-    /// Names the connection: unique for as long as the server lives.
-    pub fn session(&self) -> u64 {
-        self.session
-    }
-
-    /// The client's process, where the system tells; it may have ended meanwhile.
-    pub fn peer_process(&self) -> Option<u32> {
-        self.peer.pid
-    }
-
-    /// Whether the request came through a ring.
-    pub fn uses_ring(&self) -> bool {
-        self.ring
-    }
-}
-
-/// Answers one request, once, from any thread.
-///
-/// Dropped without an answer, it answers with an error, so that nobody waits for ever.
-#[must_use = "a responder that is dropped answers with an error"]
-pub struct Responder<P: Protocol> {
-    connection: Arc<Connection>,
-    id: u64,
-    answered: bool,
-    _protocol: PhantomData<fn() -> P>,
-}
-
-impl<P: Protocol> Responder<P> {
-    pub(super) fn new(connection: Arc<Connection>, id: u64) -> Self {
-        Responder { connection, id, answered: false, _protocol: PhantomData }
-    }
-
-    /// Who asks.
-    pub fn context(&self) -> &Context {
-        &self.connection.context
-    }
-
-    /// Answers with `response`, archived straight into the client's ring where it fits there.
-    ///
-    /// # Errors
-    /// - [`ErrorKind::TooLarge`]: the response is longer than the connection's `max_message`. The
-    ///   client learns the same.
-    /// - [`ErrorKind::PeerDied`]: the client is gone, or was cut off; nobody waits for the answer.
-    pub fn reply(mut self, response: &P::Response) -> Result<(), Error> {
-        self.answered = true;
-        self.connection.answer(self.id, |sink, arena| encode(response, sink, arena))
-    }
-
-    /// Answers with bytes that were archived before: one copy.
-    ///
-    /// # Errors
-    /// As [`reply`](Self::reply).
-    pub fn reply_encoded(mut self, response: &Encoded<P::Response>) -> Result<(), Error> {
-        self.answered = true;
-        self.connection.answer(self.id, |sink, _| sink.append(response.as_bytes()))
-    }
-}
-
-impl<P: Protocol> Drop for Responder<P> {
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.connection.settle();
-        if self.answered {
-            return;
-        }
-        if std::thread::panicking() {
-            self.connection.fail(self.id, FailureCode::Panicked, "the request's handler panicked");
-        } else {
-            self.connection.fail(self.id, FailureCode::Dropped, "the request's handler gave no answer");
-        }
-    }
-}
-
-impl<P: Protocol> fmt::Debug for Responder<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Responder")
-            .field("context", self.context())
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        self.leave();
     }
 }

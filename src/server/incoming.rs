@@ -8,9 +8,10 @@ use std::thread::JoinHandle;
 
 use rkyv::Archived;
 
-use super::connection::{Context, Responder};
 use super::poller::{Note, Poller};
 use super::reactor::Reactor;
+use super::responder::{Context, Responder};
+use super::service::admit;
 use super::{Connection, Server, ServerHandle};
 use crate::error::Error;
 use crate::payload::Bytes;
@@ -78,9 +79,14 @@ impl<P: Protocol> Iterator for Incoming<'_, P> {
     fn next(&mut self) -> Option<Request<P>> {
         loop {
             let arrival = self.poller.next()?;
-            let (connection, id, bytes) = self.poller.take(arrival);
+            let (connection, id, mut bytes) = self.poller.take(arrival);
+            let Some((archive, expiry)) = admit(&connection, id, &bytes) else { continue };
+            let length = archive.len();
+            bytes.resize(length, 0);
             match Message::check(bytes) {
-                Ok(message) => return Some(Request { message, responder: Responder::new(connection, id) }),
+                Ok(message) => {
+                    return Some(Request { message, responder: Responder::new(connection, id, expiry) });
+                }
                 Err(_) => connection.close(),
             }
         }

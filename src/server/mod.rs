@@ -9,14 +9,18 @@ mod builder;
 mod connection;
 mod events;
 mod incoming;
+mod history;
 mod listener;
 mod poller;
+mod pool;
+mod publisher;
 mod reactor;
+mod responder;
+mod service;
 mod shared;
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,18 +28,22 @@ use rkyv::Archived;
 
 use crate::error::Error;
 use crate::payload::Bytes;
-use crate::protocol::{Protocol, check};
+use crate::protocol::{Notifies, Protocol};
 
 pub use builder::ServerBuilder;
-pub use connection::{Context, Responder};
 pub use incoming::{Incoming, Request};
+pub use publisher::Publisher;
+pub use responder::{Context, Responder};
 pub use shared::ServerHandle;
 
-pub(crate) use connection::{Attendant, Connection, Lifeline};
+pub(crate) use connection::{Attendant, Connection, Lifeline, MAX_IN_FLIGHT};
 pub(crate) use poller::{Control, Note, Poller, Port};
+pub(crate) use pool::Pool;
+pub(crate) use service::Service;
 
 use listener::Listener;
 use reactor::Reactor;
+use service::MayBlock;
 use shared::Shared;
 
 /// A daemon's end: listens on a socket and answers the protocol `P`.
@@ -57,6 +65,7 @@ use shared::Shared;
 pub struct Server<P: Protocol> {
     shared: Arc<Shared>,
     listener: Arc<Listener>,
+    may_block: Option<Arc<MayBlock<P>>>,
     _protocol: PhantomData<fn() -> P>,
 }
 
@@ -84,12 +93,21 @@ impl<P: Protocol> Server<P> {
         ServerHandle::new(Arc::clone(&self.shared))
     }
 
+    /// The way to tell subscribers of changes.
+    pub fn publisher(&self) -> Publisher<P>
+    where
+        P: Notifies,
+    {
+        Publisher::new(Arc::clone(&self.shared))
+    }
+
     /// Answers requests with what `handler` returns, until a [`ServerHandle`] stops it or nobody
     /// was connected for the builder's idle time.
     ///
     /// The handler runs on two threads, at once if requests come over rings and over sockets. While
-    /// it runs, other clients of the same thread wait. A handler that panics answers its request
-    /// with an error, and the daemon lives.
+    /// it runs, other clients of the same thread wait: requests for which that takes too long are told
+    /// apart by [`may_block`](ServerBuilder::may_block), and run on threads of their own. A handler that
+    /// panics answers its request with an error, and the daemon lives.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the system fails the reactor.
@@ -113,17 +131,25 @@ impl<P: Protocol> Server<P> {
     where
         H: Fn(&Archived<P::Request>, Responder<P>) + Sync,
     {
-        let answer = |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
-            answer::<P>(&handler, connection, id, bytes);
+        let limits = &self.shared.limits;
+        let service = Service {
+            handler,
+            may_block: self.may_block.as_deref(),
+            pool: Pool::new(limits.workers, limits.waiting),
         };
+        let service = &service;
         std::thread::scope(|scope| {
             let shared = &self.shared;
+            let answer = move |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
+                service.answer(scope, connection, id, bytes);
+            };
             let poller =
-                std::thread::Builder::new().name("ipc-poller".to_owned()).spawn_scoped(scope, || {
+                std::thread::Builder::new().name("ipc-poller".to_owned()).spawn_scoped(scope, move || {
                     let mut poller = Poller::new(Arc::clone(&shared.control), shared.wait);
                     while let Some(arrival) = poller.next() {
                         answer(poller.connection(&arrival), arrival.id, poller.message(&arrival));
                     }
+                    service.pool.close();
                 });
             poller.map_err(|error| Error::io("start the poller's thread", error))?;
             let served = Reactor::new(shared, &self.listener).and_then(|reactor| reactor.run(&answer));
@@ -151,23 +177,6 @@ impl<P: Protocol> Server<P> {
     /// ```
     pub fn incoming(&self) -> Incoming<'_, P> {
         Incoming::start(self)
-    }
-}
-
-/// Lets the handler answer one request. A request that is no valid archive ends its connection; a
-/// handler's panic ends nothing, since its responder answers for it while the panic unwinds.
-pub(crate) fn answer<P: Protocol>(
-    handler: &(impl Fn(&Archived<P::Request>, Responder<P>) + ?Sized),
-    connection: &Arc<Connection>,
-    id: u64,
-    bytes: &Bytes,
-) {
-    match check::<P::Request>(bytes) {
-        Ok(request) => {
-            let responder = Responder::new(Arc::clone(connection), id);
-            let _ = catch_unwind(AssertUnwindSafe(|| handler(request, responder)));
-        }
-        Err(_) => connection.close(),
     }
 }
 

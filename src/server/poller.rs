@@ -87,6 +87,9 @@ impl Port {
         if self.connection.is_backlogged() && !self.connection.flush() || !self.connection.has_room() {
             return None;
         }
+        if self.connection.has_notices() {
+            self.connection.notify();
+        }
         let start = self.receiver.position();
         match self.receiver.poll() {
             Ok(None) => None,
@@ -99,6 +102,7 @@ impl Port {
                 self.connection.fail(id, FailureCode::Stopping, STOPPING);
                 None
             }
+            Ok(Some((kind, id))) if self.connection.heed(kind, id) => None,
             Ok(Some(_)) | Err(_) => {
                 self.connection.close();
                 None
@@ -132,7 +136,8 @@ impl Port {
 
     /// Whether there is something to do for this port; a fault is.
     fn has_news(&mut self) -> bool {
-        self.is_awaited() && self.with_waiting(|half| half.look() != Ok(false))
+        self.connection.has_notices()
+            || self.is_awaited() && self.with_waiting(|half| half.look() != Ok(false))
     }
 
     /// Whether the client's next move matters. While too much of it is unanswered, a responder's
@@ -144,11 +149,12 @@ impl Port {
     /// Tells the client that the poller is about to sleep; says whether there is something to do
     /// after all.
     fn fall_asleep(&mut self) -> bool {
-        self.is_awaited()
+        let news = self.is_awaited()
             && self.with_waiting(|half| {
                 half.mark_asleep();
                 half.look() != Ok(false)
-            })
+            });
+        news || self.connection.has_notices()
     }
 
     /// The word whose change ends the sleep: the client writes, or reads on.

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::connection::{Attendant, Connection, Context, Lifeline, MAX_IN_FLIGHT};
+use super::connection::{Attendant, Connection, Lifeline, MAX_IN_FLIGHT};
 use super::events::{Events, Interest};
 use super::listener::Listener;
 use super::poller::{Note, STOPPING};
+use super::responder::Context;
 use super::shared::Shared;
 use crate::frame::{FailureCode, Kind};
 use crate::handshake::{self, Answer, Grant, Heard, Mode, Refuse, RefuseCode, Welcome, judge};
@@ -251,6 +252,12 @@ impl<'a> Reactor<'a> {
         for session in self.shared.waker.take() {
             self.unfinished.push(session);
         }
+        let has_notices = |entry: &Entry| match entry {
+            Entry::Socket { connection, .. } => connection.has_notices(),
+            _ => false,
+        };
+        self.unfinished
+            .extend(self.entries.iter().filter(|(_, entry)| has_notices(entry)).map(|(&token, _)| token));
     }
 
     /// Does what a connection wants done.
@@ -358,6 +365,7 @@ impl<'a> Reactor<'a> {
                 context,
                 Lifeline::Socket(Arc::clone(stream)),
                 Outgoing::Socket(outbox),
+                Arc::clone(&self.shared.history),
                 Attendant::Reactor(Arc::clone(&self.shared.waker)),
             ),
             stream: Arc::clone(stream),
@@ -383,6 +391,11 @@ impl<'a> Reactor<'a> {
                 self.unfinished.push(token);
                 break true;
             }
+            if connection.has_notices() {
+                connection.notify();
+                answered += 1;
+                continue;
+            }
             match inbox.poll() {
                 Ok(Some((Kind::Request, id))) => {
                     connection.begin();
@@ -394,6 +407,7 @@ impl<'a> Reactor<'a> {
                     connection.fail(id, FailureCode::TooLarge, &text);
                     break false;
                 }
+                Ok(Some((kind, id))) if connection.heed(kind, id) => {}
                 Ok(Some(_)) | Err(_) => break false,
             }
             answered += 1;
@@ -442,6 +456,7 @@ impl Reactor<'_> {
             context,
             Lifeline::Socket(Arc::clone(stream)),
             Outgoing::Ring(Box::new(Sender::new(regions.clone(), 0, limit))),
+            Arc::clone(&self.shared.history),
             Attendant::Poller(Arc::clone(&self.shared.control)),
         );
         // The poller knows the client before the client knows of its rings.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::history::History;
 use super::poller::Control;
 use crate::handshake::Sizes;
 use crate::identity::Identity;
@@ -19,6 +20,10 @@ pub(crate) struct Limits {
     /// Connections that have not.
     pub(crate) unauthenticated: usize,
     pub(crate) sizes: Sizes,
+    /// Threads for requests that may block.
+    pub(crate) workers: usize,
+    /// Requests that may block and wait for a thread.
+    pub(crate) waiting: usize,
     /// For the whole handshake.
     pub(crate) handshake: Duration,
     /// Without any connection, before the server ends by itself.
@@ -33,6 +38,7 @@ pub(crate) struct Shared {
     pub(super) wait: WaitStrategy,
     pub(super) control: Arc<Control>,
     pub(super) waker: Arc<Waker>,
+    pub(super) history: Arc<History>,
     stopping: AtomicBool,
 }
 
@@ -44,8 +50,15 @@ impl Shared {
             wait,
             control: Arc::default(),
             waker: Arc::new(Waker::new()?),
+            history: Arc::default(),
             stopping: AtomicBool::new(false),
         })
+    }
+
+    /// Makes all threads look for notifications to send.
+    pub(super) fn rouse(&self) {
+        self.control.nudge();
+        self.waker.wake();
     }
 
     /// Whether a handle has stopped the server.

@@ -196,6 +196,14 @@ impl Incoming {
         }
     }
 
+    /// Gives that payload away for other memory.
+    pub(crate) fn swap_message(&mut self, other: &mut Bytes) {
+        match self {
+            Incoming::Ring(receiver) => receiver.swap_message(other),
+            Incoming::Socket(inbox) => inbox.swap_message(other),
+        }
+    }
+
     /// Waits until [`poll`](Self::poll) is worth calling again.
     pub(crate) fn wait(
         &mut self,

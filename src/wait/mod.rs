@@ -9,7 +9,7 @@ mod deadline;
 mod futex;
 mod spin;
 
-pub(crate) use deadline::Deadline;
+pub(crate) use deadline::{Deadline, coarse_now};
 #[cfg(all(target_os = "linux", not(grite_portable)))]
 pub(crate) use futex::can_sleep_on_many;
 pub(crate) use futex::{Expected, MAX_WORDS, sleep, sleep_any, wake};

@@ -25,7 +25,7 @@ pub struct Remote {
     builder: ClientBuilder<Grite>,
     spawn: bool,
     questions: Questions,
-    client: Option<IpcClient>,
+    client: Option<Box<IpcClient>>,
 }
 
 impl Remote {
@@ -78,7 +78,7 @@ impl Remote {
         }
         let client = match &mut self.client {
             Some(client) => client,
-            empty => empty.insert(connect(&self.place, &self.builder, self.spawn)?),
+            empty => empty.insert(Box::new(connect(&self.place, &self.builder, self.spawn)?)),
         };
         client.send(command)?.to_value().map(Some)
     }
@@ -108,7 +108,8 @@ impl Tracker for Remote {
 /// Connects to the daemon of `place`, and starts it first where it may and must.
 pub fn connect(place: &Place, builder: &ClientBuilder<Grite>, spawn: bool) -> Result<IpcClient, Error> {
     if spawn {
-        builder.connect_or_spawn(&place.runtime, || daemon_command(place))
+        let place = place.clone();
+        builder.connect_or_spawn(place.runtime.clone(), move || daemon_command(&place))
     } else {
         builder.connect(DaemonLock::socket_path_in(&place.runtime)?)
     }

@@ -1,0 +1,454 @@
+//! A client's connection, whatever its protocol: requests out, answers in.
+//!
+//! [`Line`] knows ids, deadlines and what is still open; it does not know what the messages mean.
+//! Whoever waits for one answer receives all that come: those that others wait for are kept for them,
+//! and those that nobody waits for any more are dropped.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rkyv::ser::allocator::Arena;
+
+use super::connect::Unwelcomed;
+use super::open::{Answer, Open, RequestId};
+use crate::channel::LIFELINE_SLICE;
+use crate::error::{Error, ErrorKind};
+use crate::frame::{Expiry, Failure, FailureCode, Kind};
+use crate::payload::{Bytes, Sink, TooLong};
+use crate::protocol::{Wire, encode};
+use crate::shm;
+use crate::stream::Stream;
+use crate::transport::{Broken, Incoming, Interrupted, LocalLine, Outgoing};
+use crate::wait::{Deadline, Spin, WaitStrategy, coarse_now};
+
+/// A connection from its client's side.
+pub(crate) struct Line {
+    pub(super) outgoing: Outgoing,
+    pub(super) incoming: Incoming,
+    lifeline: Lifeline,
+    spin: Spin,
+    arena: Arena,
+    pub(super) open: Open,
+    /// How many requests were sent.
+    sequence: u64,
+    /// The sequence number of the latest request that was answered.
+    answered: u64,
+    /// Whether notifications were ever asked for.
+    subscribed: bool,
+    /// The process that made this handle.
+    process: u32,
+    /// What is to be done with the daemon's answer to a hello that has not come yet.
+    pub(super) unwelcomed: Option<Unwelcomed>,
+    /// Why this connection is of no more use.
+    broken: Cell<Option<ErrorKind>>,
+    pub(super) path: Option<PathBuf>,
+    timeout: Duration,
+}
+
+/// Both ways of a new connection, and what ends with it.
+pub(crate) struct Welcomed {
+    pub(crate) outgoing: Outgoing,
+    pub(crate) incoming: Incoming,
+    pub(crate) lifeline: Lifeline,
+    /// How many requests the daemon takes before it has answered the first of them.
+    pub(crate) in_flight: u32,
+}
+
+/// What ends when the peer does.
+pub(crate) enum Lifeline {
+    /// The socket of the handshake.
+    Socket(Arc<Stream>),
+    /// The peer is in this process.
+    Local(Arc<LocalLine>),
+}
+
+impl Lifeline {
+    fn is_severed(&self) -> bool {
+        match self {
+            Lifeline::Socket(stream) => stream.has_event(),
+            Lifeline::Local(line) => line.is_severed(),
+        }
+    }
+}
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        if let Lifeline::Local(line) = self {
+            line.sever();
+        }
+    }
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// The answer to this request, or a part of it.
+    Answer(RequestId),
+    /// The next notification.
+    Notice,
+}
+
+/// How much longer than its client a request lives with the daemon: both read a clock that may be a
+/// few milliseconds late, and work is not to be dropped that somebody still waits for.
+const GRACE: Duration = Duration::from_millis(10);
+
+/// How often to look for late answers while a request waits for space, if one is owed.
+const LATE_SLICE: Duration = Duration::from_micros(50);
+
+pub(super) const SEND: &str = "send a request to the daemon";
+pub(super) const RECEIVE: &str = "receive the daemon's answer";
+
+impl Line {
+    pub(super) fn new(
+        welcomed: Welcomed,
+        wait: WaitStrategy,
+        timeout: Duration,
+        path: Option<PathBuf>,
+    ) -> Self {
+        Line {
+            outgoing: welcomed.outgoing,
+            incoming: welcomed.incoming,
+            lifeline: welcomed.lifeline,
+            spin: Spin::new(wait),
+            arena: Arena::new(),
+            open: Open::new(welcomed.in_flight),
+            sequence: 0,
+            answered: 0,
+            subscribed: false,
+            process: shm::process(),
+            unwelcomed: None,
+            broken: Cell::new(None),
+            path,
+            timeout,
+        }
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// When a request that is sent now with the timeout of this connection ends.
+    pub(super) fn expiry(&self) -> Expiry {
+        let lifetime = u64::try_from(self.timeout.as_nanos()).unwrap_or(u64::MAX);
+        Expiry(coarse_now().saturating_add(lifetime).saturating_add(GRACE.as_nanos() as u64))
+    }
+
+    /// The time that is left until `expiry`, as a deadline.
+    pub(super) fn until(expiry: Expiry) -> Deadline {
+        let grace = GRACE.as_nanos() as u64;
+        let left = expiry.0.saturating_sub(grace).saturating_sub(coarse_now());
+        Deadline::starting_now(Duration::from_nanos(left))
+    }
+
+    /// Sends a request whose answer is claimed at once.
+    pub(super) fn request<T: Wire>(
+        &mut self,
+        request: &T,
+        expiry: Expiry,
+        deadline: &mut Deadline,
+    ) -> Result<RequestId, Error> {
+        self.sequence += 1;
+        let id = self.latest();
+        self.submit(request, id, expiry, deadline)?;
+        self.outgoing.announce();
+        Ok(id)
+    }
+
+    /// The request that was sent last, if it was to be claimed at once.
+    pub(super) fn latest(&self) -> RequestId {
+        RequestId::new(self.sequence, RequestId::NO_PLACE)
+    }
+
+    /// Sends a request whose answer is claimed later; the daemon need not see it before
+    /// [`announce`](Self::announce).
+    pub(super) fn open<T: Wire>(&mut self, request: &T) -> Result<RequestId, Error> {
+        let Some(place) = self.open.place() else {
+            let limit = self.open.limit();
+            return Err(self.error(ErrorKind::Refused, SEND).with_nothing_done().saying(format!(
+                "{limit} requests are open on this connection, which is the limit: claim or drop one first"
+            )));
+        };
+        self.sequence += 1;
+        let id = RequestId::new(self.sequence, place);
+        let expiry = self.expiry();
+        self.submit(request, id, expiry, &mut Deadline::after(self.timeout))?;
+        self.open.occupy(id, expiry);
+        Ok(id)
+    }
+
+    pub(super) fn announce(&mut self) {
+        self.outgoing.announce();
+    }
+
+    fn submit<T: Wire>(
+        &mut self,
+        request: &T,
+        id: RequestId,
+        expiry: Expiry,
+        deadline: &mut Deadline,
+    ) -> Result<(), Error> {
+        self.check_usable(SEND)?;
+        // What an earlier request has left goes first, so that requests do not pile up here.
+        if self.outgoing.has_backlog() {
+            self.drain(deadline)?;
+        }
+        let arena = &mut self.arena;
+        let write = |sink: &mut dyn Sink| -> Result<(), TooLong> {
+            encode(request, sink, arena)?;
+            sink.append(&expiry.to_bytes())
+        };
+        match self.outgoing.send(Kind::Request, id.to_frame(), write) {
+            Ok(Ok(())) => {}
+            Ok(Err(too_long)) => return Err(self.error(ErrorKind::TooLarge, SEND).because(too_long)),
+            Err(broken) => return Err(self.break_with(broken, SEND)),
+        }
+        if self.outgoing.has_backlog() {
+            self.drain(deadline).inspect_err(|_| self.outgoing.abort())?;
+        }
+        Ok(())
+    }
+
+    /// Tells the daemon that nobody waits for the answer any more.
+    pub(super) fn cancel(&mut self, id: RequestId) {
+        let unanswered = self.open.awaits(id) || id == self.latest();
+        self.open.close(id);
+        if unanswered {
+            self.tell(Kind::Cancel, id.to_frame());
+        }
+    }
+
+    /// Sends a frame without a payload, unless that is of no use any more.
+    fn tell(&mut self, kind: Kind, id: u64) {
+        if self.check_usable(SEND).is_err() {
+            return;
+        }
+        match self.outgoing.send(kind, id, |_| Ok(())) {
+            Ok(_) => self.outgoing.announce(),
+            Err(broken) => drop(self.break_with(broken, SEND)),
+        }
+    }
+
+    /// Asks for notifications from `first` on.
+    pub(super) fn subscribe(&mut self, first: u64) -> Result<(), Error> {
+        self.check_usable(SEND)?;
+        self.subscribed = true;
+        self.tell(Kind::Subscribe, first);
+        self.drain(&mut Deadline::after(self.timeout))?;
+        self.outgoing.announce();
+        Ok(())
+    }
+
+    /// Asks for no more notifications.
+    pub(super) fn unsubscribe(&mut self) {
+        self.tell(Kind::Unsubscribe, 0);
+    }
+
+    /// Waits until all that was sent is on its way.
+    ///
+    /// Answers are received meanwhile: a daemon that has no space for one reads no requests.
+    fn drain(&mut self, deadline: &mut Deadline) -> Result<(), Error> {
+        // An answer under way holds up what comes behind it.
+        let owed = self.answered < self.sequence;
+        let slice = if owed { LATE_SLICE } else { LIFELINE_SLICE };
+        let Line { outgoing, incoming, lifeline, spin, open, .. } = self;
+        let mut broken = None;
+        let drained = outgoing.drain(spin, deadline, slice, &mut || {
+            match incoming.poll() {
+                Ok(Some((kind, id))) => keep(open, incoming, kind, RequestId::of_frame(id)),
+                Ok(None) => {}
+                Err(fault) => broken = Some(fault),
+            }
+            broken.is_some() || lifeline.is_severed() && incoming.is_ring()
+        });
+        match (drained, broken) {
+            (Ok(()), _) => Ok(()),
+            (Err(_), Some(broken)) => Err(self.break_with(broken, SEND)),
+            (Err(interrupted), None) => Err(self.interrupt(interrupted, SEND)),
+        }
+    }
+
+    /// Receives what is awaited, which [`message`](Self::message) holds then; says of what kind it is.
+    #[inline]
+    pub(super) fn receive(
+        &mut self,
+        awaited: Awaited,
+        deadline: &mut Deadline,
+    ) -> Result<(Kind, u64), Error> {
+        if self.unwelcomed.is_some() {
+            self.finish_handshake(deadline)?;
+        }
+        // A peer that sends what nobody waits for must not hold this up for ever. The answer mostly comes
+        // after one wait, and the clock is not asked.
+        let (mut waited, mut fruitless) = (false, false);
+        loop {
+            if fruitless && deadline.is_over() {
+                return Err(self.interrupt(Interrupted::Deadline, RECEIVE));
+            }
+            match self.incoming.poll() {
+                Ok(Some((kind, id))) => {
+                    if self.is_awaited(awaited, kind, id) {
+                        return Ok((kind, id));
+                    }
+                    self.sort(kind, RequestId::of_frame(id))?;
+                    fruitless = true;
+                }
+                Ok(None) => {
+                    (waited, fruitless) = (true, fruitless || waited);
+                    let Line { incoming, lifeline, spin, .. } = self;
+                    if let Err(interrupted) = incoming.wait(spin, deadline, &mut || lifeline.is_severed()) {
+                        return Err(self.interrupt(interrupted, RECEIVE));
+                    }
+                }
+                Err(broken) => return Err(self.break_with(broken, RECEIVE)),
+            }
+        }
+    }
+
+    /// Receives what has come already, without waiting.
+    pub(super) fn receive_all(&mut self) -> Result<(), Error> {
+        self.check_usable(RECEIVE)?;
+        while let Some((kind, id)) =
+            self.incoming.poll().map_err(|broken| self.break_with(broken, RECEIVE))?
+        {
+            self.sort(kind, RequestId::of_frame(id))?;
+        }
+        Ok(())
+    }
+
+    fn is_awaited(&mut self, awaited: Awaited, kind: Kind, id: u64) -> bool {
+        match awaited {
+            Awaited::Answer(request) => {
+                let answered =
+                    id == request.to_frame() && matches!(kind, Kind::Reply | Kind::Failure | Kind::Part);
+                if answered {
+                    self.answered = self.answered.max(request.sequence());
+                }
+                answered
+            }
+            Awaited::Notice => matches!(kind, Kind::Notice | Kind::Gap),
+        }
+    }
+
+    /// Keeps a message that somebody else waits for, or drops one that comes late.
+    fn sort(&mut self, kind: Kind, id: RequestId) -> Result<(), Error> {
+        let expected = match kind {
+            Kind::Reply | Kind::Failure | Kind::Part => id.sequence() <= self.sequence,
+            Kind::Notice | Kind::Gap => self.subscribed,
+            _ => false,
+        };
+        if !expected {
+            let error = self.lose(ErrorKind::PeerMisbehaved, RECEIVE);
+            return Err(error.saying(format!(
+                "a frame of kind {kind:?} for request {}, which is not open",
+                id.to_frame()
+            )));
+        }
+        self.answered = self.answered.max(id.sequence());
+        keep(&mut self.open, &mut self.incoming, kind, id);
+        Ok(())
+    }
+
+    /// Claims the answer to a request that [`open`](Self::open) has sent.
+    pub(super) fn claim(&mut self, id: RequestId) -> Result<Bytes, Error> {
+        if !self.open.has_answer(id) {
+            self.check_usable(RECEIVE)?;
+            let mut deadline = Line::until(self.open.expiry(id));
+            let (kind, _) = self.receive(Awaited::Answer(id), &mut deadline)?;
+            let mut payload = Bytes::new();
+            self.incoming.swap_message(&mut payload);
+            self.open.keep(id, Answer { kind, payload });
+        }
+        let answer = self.open.close(id).expect("an answer was kept under this id");
+        match answer.kind {
+            Kind::Reply => Ok(answer.payload),
+            Kind::Part => Err(self.refuse_parts(id)),
+            _ => Err(self.failure(&answer.payload)),
+        }
+    }
+
+    /// What has come of a request that does not take its answer in parts.
+    pub(super) fn refuse_parts(&mut self, id: RequestId) -> Error {
+        self.tell(Kind::Cancel, id.to_frame());
+        self.error(ErrorKind::Refused, RECEIVE).saying("the answer comes in parts: ask with `stream`")
+    }
+
+    /// The payload that was received last.
+    pub(super) fn message(&self) -> &Bytes {
+        self.incoming.message()
+    }
+
+    /// The error that the daemon sent in place of an answer.
+    pub(super) fn failure(&self, payload: &[u8]) -> Error {
+        let Some(failure) = Failure::from_bytes(payload) else {
+            return self.lose(ErrorKind::PeerMisbehaved, RECEIVE).saying("a failure without a known code");
+        };
+        let refused = self.error(ErrorKind::Refused, RECEIVE);
+        let error = match failure.code {
+            FailureCode::TooLarge => self.error(ErrorKind::TooLarge, RECEIVE),
+            FailureCode::Panicked | FailureCode::Dropped => refused,
+            FailureCode::Stopping | FailureCode::Busy => refused.with_nothing_done(),
+            FailureCode::Expired => self.error(ErrorKind::Timeout, RECEIVE).with_nothing_done(),
+        };
+        error.saying(failure.text)
+    }
+
+    /// An error if this handle can do nothing any more.
+    pub(super) fn check_usable(&self, tried: &'static str) -> Result<(), Error> {
+        if self.process != shm::process() {
+            return Err(self.error(ErrorKind::Forked, tried));
+        }
+        match self.broken.get() {
+            Some(kind) => Err(self.error(kind, tried).saying("the connection was lost before")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn interrupt(&self, interrupted: Interrupted, tried: &'static str) -> Error {
+        match interrupted {
+            Interrupted::Deadline => {
+                self.error(ErrorKind::Timeout, tried).saying(format!("no progress within {:?}", self.timeout))
+            }
+            Interrupted::Broken(broken) => self.break_with(broken, tried),
+        }
+    }
+
+    fn break_with(&self, broken: Broken, tried: &'static str) -> Error {
+        let kind = match &broken {
+            Broken::Severed => ErrorKind::PeerDied,
+            Broken::Ring(_) | Broken::Stream(_) => ErrorKind::PeerMisbehaved,
+            Broken::Io(_) => ErrorKind::Io,
+        };
+        self.lose(kind, tried).because(broken)
+    }
+
+    /// An error after which the connection is of no more use.
+    pub(super) fn lose(&self, kind: ErrorKind, tried: &'static str) -> Error {
+        self.broken.set(Some(kind));
+        self.error(kind, tried)
+    }
+
+    /// The same, for an error that says so itself.
+    pub(super) fn lose_with(&self, error: Error) -> Error {
+        self.broken.set(Some(error.kind()));
+        error
+    }
+
+    fn error(&self, kind: ErrorKind, tried: &'static str) -> Error {
+        let error = Error::new(kind, tried);
+        match &self.path {
+            Some(path) => error.at(path),
+            None => error,
+        }
+    }
+}
+
+/// Keeps the answer that has just been received if it is waited for.
+fn keep(open: &mut Open, incoming: &mut Incoming, kind: Kind, id: RequestId) {
+    if matches!(kind, Kind::Reply | Kind::Failure | Kind::Part) && open.awaits(id) {
+        let mut payload = Bytes::new();
+        incoming.swap_message(&mut payload);
+        open.keep(id, Answer { kind, payload });
+    }
+}

@@ -1,0 +1,179 @@
+//! The requests of one client whose answers nobody has claimed yet: [`Open`].
+//!
+//! This file is bookkeeping: it sends nothing and waits for nothing. A request's id is its sequence
+//! number and, in the low 16 bits, its place in the table, so an answer finds its place whatever
+//! order answers come in, and a late one finds that its place has another id by now.
+
+use crate::frame::{Expiry, Kind};
+use crate::payload::Bytes;
+
+/// The id of a request: its sequence number from 1 on, and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RequestId(u64);
+
+impl RequestId {
+    /// The place of a request that is claimed as soon as it is sent.
+    pub(super) const NO_PLACE: u16 = u16::MAX;
+
+    pub(super) fn new(sequence: u64, place: u16) -> Self {
+        RequestId(sequence << 16 | u64::from(place))
+    }
+
+    /// The id in a frame that a peer sent.
+    pub(super) fn of_frame(id: u64) -> Self {
+        RequestId(id)
+    }
+
+    pub(super) fn to_frame(self) -> u64 {
+        self.0
+    }
+
+    pub(super) fn sequence(self) -> u64 {
+        self.0 >> 16
+    }
+
+    fn place(self) -> usize {
+        usize::from(self.0 as u16)
+    }
+}
+
+/// An answer, kept until it is claimed.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) kind: Kind,
+    pub(super) payload: Bytes,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: RequestId,
+    expiry: Expiry,
+    answer: Option<Answer>,
+}
+
+/// The table: a place for each request that may be unclaimed.
+#[derive(Debug)]
+pub(super) struct Open {
+    slots: Vec<Option<Slot>>,
+    free: Vec<u16>,
+    limit: u16,
+}
+
+impl Open {
+    /// A table for `limit` requests; the memory comes with the first of them.
+    pub(super) fn new(limit: u32) -> Self {
+        Open { slots: Vec::new(), free: Vec::new(), limit: limit.min(u32::from(RequestId::NO_PLACE)) as u16 }
+    }
+
+    /// How many requests may be unclaimed.
+    pub(super) fn limit(&self) -> u16 {
+        self.limit
+    }
+
+    /// A place for one more request, if there is one.
+    pub(super) fn place(&mut self) -> Option<u16> {
+        self.free.last().copied().or_else(|| {
+            let next = self.slots.len() as u16;
+            (next < self.limit).then_some(next)
+        })
+    }
+
+    /// Takes the place that [`place`](Self::place) has just told.
+    pub(super) fn occupy(&mut self, id: RequestId, expiry: Expiry) {
+        let slot = Some(Slot { id, expiry, answer: None });
+        if self.free.pop().is_some() {
+            self.slots[id.place()] = slot;
+        } else {
+            self.slots.push(slot);
+        }
+    }
+
+    /// Whether an answer to this request is waited for.
+    pub(super) fn awaits(&self, id: RequestId) -> bool {
+        self.slot(id).is_some_and(|slot| slot.answer.is_none())
+    }
+
+    /// Keeps an answer that is waited for.
+    pub(super) fn keep(&mut self, id: RequestId, answer: Answer) {
+        if let Some(Some(slot)) = self.slots.get_mut(id.place())
+            && slot.id == id
+        {
+            slot.answer = Some(answer);
+        }
+    }
+
+    /// Whether the answer has come.
+    pub(super) fn has_answer(&self, id: RequestId) -> bool {
+        self.slot(id).is_some_and(|slot| slot.answer.is_some())
+    }
+
+    /// When nobody waits for the answer any more.
+    pub(super) fn expiry(&self, id: RequestId) -> Expiry {
+        self.slot(id).map_or(Expiry::NEVER, |slot| slot.expiry)
+    }
+
+    /// Frees the place of a request; its answer, if it has come.
+    pub(super) fn close(&mut self, id: RequestId) -> Option<Answer> {
+        self.slot(id)?;
+        let slot = self.slots[id.place()].take()?;
+        self.free.push(id.place() as u16);
+        slot.answer
+    }
+
+    fn slot(&self, id: RequestId) -> Option<&Slot> {
+        self.slots.get(id.place())?.as_ref().filter(|slot| slot.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(table: &mut Open, sequence: u64) -> RequestId {
+        let id = RequestId::new(sequence, table.place().expect("there is a place"));
+        table.occupy(id, Expiry::NEVER);
+        id
+    }
+
+    fn answer() -> Answer {
+        Answer { kind: Kind::Reply, payload: Bytes::new() }
+    }
+
+    #[test]
+    fn the_limit_is_reached_and_not_passed() {
+        let mut table = Open::new(2);
+        let first = open(&mut table, 1);
+        open(&mut table, 2);
+        assert_eq!(table.place(), None);
+        assert!(table.close(first).is_none());
+        assert_eq!(open(&mut table, 3).place(), first.place());
+        assert_eq!(table.place(), None);
+    }
+
+    #[test]
+    fn answers_are_claimed_in_any_order() {
+        let mut table = Open::new(8);
+        let ids: Vec<_> = (1..=8).map(|sequence| open(&mut table, sequence)).collect();
+        for &id in ids.iter().rev() {
+            assert!(table.awaits(id) && !table.has_answer(id));
+            table.keep(id, answer());
+            assert!(!table.awaits(id) && table.has_answer(id));
+        }
+        for &id in &[3, 0, 7, 1, 2, 4, 6, 5].map(|place: usize| ids[place]) {
+            assert!(table.close(id).is_some());
+            assert!(table.close(id).is_none());
+        }
+    }
+
+    #[test]
+    fn a_late_answer_finds_another_id_in_its_place() {
+        let mut table = Open::new(1);
+        let gone = open(&mut table, 1);
+        table.close(gone);
+        let next = open(&mut table, 2);
+        assert!(!table.awaits(gone));
+        table.keep(gone, answer());
+        assert!(!table.has_answer(next) && table.awaits(next));
+        assert!(!table.awaits(RequestId::new(9, RequestId::NO_PLACE)));
+    }
+}

@@ -1,0 +1,115 @@
+//! Several requests at once: [`Client::start`], [`Client::start_all`] and the [`Pending`] answers.
+
+use std::fmt;
+
+use super::Client;
+use super::line::{Line, RECEIVE};
+use super::open::RequestId;
+use crate::error::{Error, ErrorKind};
+use crate::protocol::{Message, Protocol};
+
+impl<P: Protocol> Client<P> {
+    /// Sends a request and does not wait for its answer, which is claimed from what is returned: in
+    /// any order, whatever order the daemon answers in.
+    ///
+    /// ```
+    /// # use libgrite_ipc::{Protocol, testing, wire};
+    /// # wire! { pub struct Add { pub number: u64 } pub struct Sum { pub sum: u64 } }
+    /// # enum Adder {}
+    /// # impl Protocol for Adder { type Request = Add; type Response = Sum;
+    /// #     const NAME: &'static str = "adder"; const VERSION: u16 = 1; }
+    /// # fn main() -> Result<(), libgrite_ipc::Error> {
+    /// let client = testing::pair::<Adder>(|add, _cx| Sum { sum: add.number.to_native() + 1 });
+    /// let one = client.start(&Add { number: 1 })?;
+    /// let two = client.start(&Add { number: 2 })?;
+    /// assert_eq!(two.wait()?.sum, 3);
+    /// assert_eq!(one.wait()?.sum, 2);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As the sending half of [`send`](Self::send), and [`ErrorKind::Refused`] when
+    /// [`max_open`](Self::max_open) answers are unclaimed.
+    pub fn start(&self, request: &P::Request) -> Result<Pending<'_, P>, Error> {
+        let mut line = self.line.borrow_mut();
+        let id = line.open(request)?;
+        line.announce();
+        Ok(Pending { client: self, id })
+    }
+
+    /// Sends several requests in one go: the daemon is told once, and woken once at most if it sleeps.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); the requests before the one that failed are cancelled.
+    pub fn start_all<'r>(
+        &self,
+        requests: impl IntoIterator<Item = &'r P::Request>,
+    ) -> Result<Vec<Pending<'_, P>>, Error> {
+        let opened = requests.into_iter().map(|request| {
+            let id = self.line.borrow_mut().open(request)?;
+            Ok(Pending { client: self, id })
+        });
+        let opened = opened.collect();
+        self.line.borrow_mut().announce();
+        opened
+    }
+
+    /// How many answers may be unclaimed at once: as many requests as the daemon takes from one client
+    /// before it has answered the first of them.
+    pub fn max_open(&self) -> usize {
+        usize::from(self.line.borrow().open.limit())
+    }
+}
+
+/// The answer to a request that is under way.
+///
+/// Dropped unclaimed, it tells the daemon that nobody waits any more.
+#[must_use = "a pending answer that is dropped cancels its request"]
+pub struct Pending<'c, P: Protocol> {
+    client: &'c Client<P>,
+    id: RequestId,
+}
+
+impl<P: Protocol> Pending<'_, P> {
+    /// Waits for the answer, for what is left of the request's timeout.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn wait(self) -> Result<Message<P::Response>, Error> {
+        let mut line = self.client.line.borrow_mut();
+        let payload = line.claim(self.id);
+        // On its way out, `self` borrows it again.
+        let checked = payload.and_then(|payload| check(&line, payload));
+        drop(line);
+        checked
+    }
+
+    /// Whether [`wait`](Self::wait) would return at once.
+    ///
+    /// # Errors
+    /// As [`Client::send`], when the connection is lost.
+    pub fn is_ready(&self) -> Result<bool, Error> {
+        let mut line = self.client.line.borrow_mut();
+        if !line.open.has_answer(self.id) {
+            line.receive_all()?;
+        }
+        Ok(line.open.has_answer(self.id))
+    }
+}
+
+fn check<T: crate::protocol::Wire>(line: &Line, payload: crate::payload::Bytes) -> Result<Message<T>, Error> {
+    Message::check(payload).map_err(|error| line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(error))
+}
+
+impl<P: Protocol> Drop for Pending<'_, P> {
+    fn drop(&mut self) {
+        // One that was claimed is not open any more.
+        self.client.line.borrow_mut().cancel(self.id);
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Pending<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("id", &self.id).finish_non_exhaustive()
+    }
+}

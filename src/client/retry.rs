@@ -1,0 +1,78 @@
+//! Asking again where that is safe: [`Client::send_with_retry`].
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use super::{Client, Reply};
+use crate::error::{Error, ErrorKind};
+use crate::protocol::Protocol;
+use crate::wait::Deadline;
+
+/// How a client came to its daemon, and can come to the next one.
+pub(super) enum Origin {
+    /// The socket at the connection's path.
+    Socket,
+    /// The daemon of a directory, started where none lives.
+    Directory { directory: PathBuf, command: Box<dyn FnMut() -> Command + Send> },
+    /// A pair in one process: there is no other daemon.
+    Pair,
+}
+
+/// How long to wait before a daemon that is not there, or has turned a request away, is asked again;
+/// doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+
+/// The longest such wait.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+impl<P: Protocol> Client<P> {
+    /// Asks as [`send`](Self::send) does, and again where that is safe, until the builder's timeout has
+    /// passed: when the daemon did nothing of the request, or was lost before its answer came and
+    /// [`Protocol::may_repeat`] says yes. Connects anew where the connection is lost, and starts a daemon
+    /// where this client was made to.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send): the last error where no attempt has succeeded.
+    pub fn send_with_retry(&mut self, request: &P::Request) -> Result<Reply<'_, P>, Error> {
+        let mut deadline = Deadline::starting_now(self.line.get_mut().timeout());
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.exchange(request) {
+            let lost = matches!(error.kind(), ErrorKind::PeerDied | ErrorKind::Io);
+            let safe = error.is_retryable() || lost && P::may_repeat(request);
+            if !safe || deadline.is_over() {
+                return Err(error);
+            }
+            loop {
+                std::thread::sleep(pause.min(deadline.left()));
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                match self.reconnect() {
+                    Ok(()) => break,
+                    Err(failed) if is_transient(&failed) && !deadline.is_over() => {}
+                    Err(failed) => return Err(failed),
+                }
+            }
+        }
+        self.reply()
+    }
+
+    /// A connection in place of the one that is lost or not wanted any more.
+    fn reconnect(&mut self) -> Result<(), Error> {
+        let line = self.line.get_mut();
+        let fresh = match &mut self.origin {
+            Origin::Pair => return line.check_usable("connect again"),
+            Origin::Socket => {
+                let path = line.path.clone().unwrap_or_default();
+                self.builder.connect(path)?
+            }
+            Origin::Directory { directory, command } => self.builder.reach_or_spawn(directory, command)?,
+        };
+        self.line = fresh.line;
+        Ok(())
+    }
+}
+
+/// Whether a daemon may be there in a moment.
+fn is_transient(error: &Error) -> bool {
+    error.is_retryable() || matches!(error.kind(), ErrorKind::NotRunning | ErrorKind::PeerDied)
+}

@@ -1,0 +1,120 @@
+//! Being told of changes: [`Client::subscribe`], [`Subscription`] and [`Notice`].
+
+use std::fmt;
+use std::time::Duration;
+
+use rkyv::Archived;
+
+use super::Client;
+use super::line::{Awaited, RECEIVE};
+use crate::error::{Error, ErrorKind};
+use crate::frame::{FROM_NOW, Gap, Kind};
+use crate::protocol::{Notifies, check};
+use crate::wait::Deadline;
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// With what is published from now on.
+    Now,
+    /// Behind the notification of this sequence number, which was seen already.
+    Sequence(u64),
+}
+
+impl<P: Notifies> Client<P> {
+    /// Subscribes to the daemon's notifications, on a connection that does nothing else meanwhile.
+    ///
+    /// The first that comes is a [`Notice::Gap`], which says where the sequence stands: with
+    /// [`Since::Sequence`], also whether anything since then is lost.
+    ///
+    /// # Errors
+    /// As the sending half of [`send`](Self::send).
+    pub fn subscribe(&mut self, since: Since) -> Result<Subscription<'_, P>, Error> {
+        P::assert_notification();
+        let first = match since {
+            Since::Now => FROM_NOW,
+            Since::Sequence(seen) => seen.saturating_add(1),
+        };
+        self.line.get_mut().subscribe(first)?;
+        Ok(Subscription { client: self })
+    }
+}
+
+/// What a daemon publishes, in order, until it is dropped.
+///
+/// A subscriber that reads slowly slows nobody: what it has missed when it reads on, it is told with a
+/// [`Notice::Gap`].
+pub struct Subscription<'c, P: Notifies> {
+    client: &'c mut Client<P>,
+}
+
+/// Something that a daemon tells its subscribers.
+pub enum Notice<'a, P: Notifies> {
+    /// A notification.
+    Event {
+        /// Its place in the order of all that the daemon publishes; each has one more than the last.
+        sequence: u64,
+        /// What has happened.
+        event: &'a Archived<P::Notification>,
+    },
+    /// Where the sequence goes on.
+    Gap {
+        /// The sequence number of the next notification.
+        next: u64,
+        /// How many were lost before it: none at the start of a subscription from now on; `None` where
+        /// nobody knows, because another daemon has published them.
+        lost: Option<u64>,
+    },
+}
+
+impl<P: Notifies> Subscription<'_, P> {
+    /// Waits for the next notice, for `timeout` at most.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Timeout`]: nothing was published meanwhile.
+    /// - [`ErrorKind::PeerDied`], [`ErrorKind::PeerMisbehaved`], [`ErrorKind::Io`]: the connection is
+    ///   lost; what was seen last can be gone on from with [`Since::Sequence`] on another one.
+    pub fn next(&mut self, timeout: Duration) -> Result<Notice<'_, P>, Error> {
+        let line = self.client.line.get_mut();
+        line.check_usable(RECEIVE)?;
+        let (kind, sequence) = line.receive(Awaited::Notice, &mut Deadline::starting_now(timeout))?;
+        let payload = line.message();
+        let invalid = || line.lose(ErrorKind::PeerMisbehaved, RECEIVE);
+        if kind == Kind::Gap {
+            let lost = Gap::from_bytes(payload).ok_or_else(|| invalid().saying("a gap of no known size"))?;
+            return Ok(Notice::Gap { next: sequence, lost: (lost != Gap::UNKNOWN).then_some(lost.0) });
+        }
+        match check::<P::Notification>(payload) {
+            Ok(event) => Ok(Notice::Event { sequence, event }),
+            Err(error) => Err(invalid().because(error)),
+        }
+    }
+}
+
+impl<P: Notifies> Drop for Subscription<'_, P> {
+    fn drop(&mut self) {
+        self.client.line.get_mut().unsubscribe();
+    }
+}
+
+impl<P: Notifies> fmt::Debug for Subscription<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("client", &self.client).finish()
+    }
+}
+
+impl<P: Notifies> fmt::Debug for Notice<'_, P>
+where
+    Archived<P::Notification>: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Event { sequence, event } => {
+                f.debug_struct("Event").field("sequence", sequence).field("event", event).finish()
+            }
+            Notice::Gap { next, lost } => {
+                f.debug_struct("Gap").field("next", next).field("lost", lost).finish()
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What was published last, for subscribers that have yet to see it: [`History`].
+//!
+//! Each notification is archived once and kept for a while, bounded in number and bytes; each subscriber
+//! has a place in it. One that falls so far behind that its place is gone is told of the gap.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::frame::{FROM_NOW, Gap};
+use crate::payload::Bytes;
+
+/// The notifications that were published last.
+#[derive(Debug)]
+pub(crate) struct History {
+    /// The sequence number of the first notification ever.
+    first: u64,
+    /// The sequence number of the next one.
+    next: AtomicU64,
+    kept: Mutex<Kept>,
+    subscribers: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The last ones before `next`, oldest first.
+    archives: VecDeque<Arc<Bytes>>,
+    bytes: usize,
+}
+
+/// How many notifications are kept.
+const MAX_KEPT: usize = 64 << 10;
+
+/// How many bytes of them are kept.
+const MAX_BYTES: usize = 16 << 20;
+
+/// What lies at a subscriber's place.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// These notifications, from there on; none at the end.
+    Archives(Vec<Arc<Bytes>>),
+    /// Its place is gone: what is kept starts at `next`.
+    Gap { next: u64, lost: Gap },
+}
+
+impl Default for History {
+    /// Numbers from the time of day in microseconds, so that a later daemon's numbers are higher than
+    /// all of an earlier one's, which publishes less than a million a second.
+    fn default() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        History::starting_at(u64::try_from(now.as_micros()).unwrap_or(u64::MAX / 2).max(1))
+    }
+}
+
+impl History {
+    fn starting_at(first: u64) -> Self {
+        History {
+            first,
+            next: AtomicU64::new(first),
+            kept: Mutex::default(),
+            subscribers: AtomicUsize::new(0),
+        }
+    }
+
+    /// The sequence number of the next notification.
+    pub(super) fn next(&self) -> u64 {
+        self.next.load(Ordering::Acquire)
+    }
+
+    /// Counts a subscriber, or one less.
+    pub(super) fn count_subscriber(&self, more: bool) {
+        if more {
+            self.subscribers.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.subscribers.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn has_subscribers(&self) -> bool {
+        self.subscribers.load(Ordering::SeqCst) > 0
+    }
+
+    /// Keeps a notification; says which sequence number it has.
+    pub(super) fn publish(&self, archive: Bytes) -> u64 {
+        let mut kept = self.lock();
+        kept.bytes += archive.len();
+        kept.archives.push_back(Arc::new(archive));
+        while kept.archives.len() > MAX_KEPT || kept.bytes > MAX_BYTES && kept.archives.len() > 1 {
+            if let Some(gone) = kept.archives.pop_front() {
+                kept.bytes -= gone.len();
+            }
+        }
+        // SeqCst: whoever subscribes looks at it after it was counted, and whoever publishes looks at
+        // the count after this.
+        self.next.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Where a subscriber that wants `first` starts, and what it has lost before that.
+    pub(super) fn start(&self, first: u64) -> (u64, Gap) {
+        let kept = self.lock();
+        let next = self.next();
+        let oldest = next - kept.archives.len() as u64;
+        match first {
+            FROM_NOW => (next, Gap(0)),
+            _ if first < self.first || first > next => (oldest, Gap::UNKNOWN),
+            _ if first < oldest => (oldest, Gap(oldest - first)),
+            _ => (first, Gap(0)),
+        }
+    }
+
+    /// At most `limit` notifications from `place` on.
+    pub(super) fn read(&self, place: u64, limit: usize) -> Found {
+        let kept = self.lock();
+        let oldest = self.next() - kept.archives.len() as u64;
+        if place < oldest {
+            return Found::Gap { next: oldest, lost: Gap(oldest - place) };
+        }
+        Found::Archives(kept.archives.iter().skip((place - oldest) as usize).take(limit).cloned().collect())
+    }
+
+    /// Nothing panics with the lock held.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(length: usize) -> Bytes {
+        let mut bytes = Bytes::new();
+        bytes.resize(length, 7);
+        bytes
+    }
+
+    fn lengths(found: Found) -> Vec<usize> {
+        match found {
+            Found::Archives(archives) => archives.iter().map(|archive| archive.len()).collect(),
+            Found::Gap { .. } => panic!("a gap"),
+        }
+    }
+
+    #[test]
+    fn what_was_published_is_read_in_order_from_any_place() {
+        let history = History::starting_at(100);
+        for (length, sequence) in (0..5).zip(100..) {
+            assert_eq!(history.publish(archive(length)), sequence);
+        }
+        assert_eq!(lengths(history.read(100, 9)), [0, 1, 2, 3, 4]);
+        assert_eq!(lengths(history.read(102, 2)), [2, 3]);
+        assert_eq!(lengths(history.read(105, 9)), [0; 0]);
+    }
+
+    #[test]
+    fn count_and_bytes_are_bounded_and_who_is_too_late_is_told() {
+        let history = History::starting_at(1);
+        for _ in 0..=MAX_KEPT {
+            history.publish(archive(1));
+        }
+        assert!(matches!(history.read(1, 9), Found::Gap { next: 2, lost: Gap(1) }));
+        history.publish(archive(MAX_BYTES));
+        let next = history.next();
+        assert!(matches!(history.read(2, 9), Found::Gap { next: oldest, .. } if oldest == next - 1));
+        history.publish(archive(MAX_BYTES + 1));
+        assert_eq!(lengths(history.read(next, 9)), [MAX_BYTES + 1], "the last one is always kept");
+    }
+
+    #[test]
+    fn a_subscriber_learns_where_it_stands() {
+        let history = History::starting_at(100);
+        for _ in 0..10 {
+            history.publish(archive(MAX_BYTES / 4));
+        }
+        let oldest = 110 - 4;
+        let cases = [
+            (FROM_NOW, (110, Gap(0))),
+            (110, (110, Gap(0))),
+            (oldest, (oldest, Gap(0))),
+            (oldest - 1, (oldest, Gap(1))),
+            (100, (oldest, Gap(oldest - 100))),
+            (99, (oldest, Gap::UNKNOWN)),
+            (111, (oldest, Gap::UNKNOWN)),
+        ];
+        for (first, expected) in cases {
+            assert_eq!(history.start(first), expected, "from {first}");
+        }
+    }
+}

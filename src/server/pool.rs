@@ -1,0 +1,153 @@
+//! A bounded number of threads for requests that may block: [`Pool`].
+//!
+//! Threads start when there is work for them and end when there has been none for a while. Work that
+//! has no thread yet waits, as much of it as may; what is more is given back.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, Scope};
+use std::time::Duration;
+
+/// How long a thread without work stays.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Work in a queue, and the threads that do it.
+#[derive(Debug)]
+pub(crate) struct Pool<J> {
+    max_workers: usize,
+    max_waiting: usize,
+    state: Mutex<State<J>>,
+    /// There is work, or the pool has closed.
+    news: Condvar,
+}
+
+#[derive(Debug)]
+struct State<J> {
+    jobs: VecDeque<J>,
+    workers: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl<J: Send> Pool<J> {
+    /// A pool of at most `max_workers` threads, 1 at least, before which `max_waiting` jobs may wait.
+    pub(crate) fn new(max_workers: usize, max_waiting: usize) -> Self {
+        let state = State { jobs: VecDeque::new(), workers: 0, idle: 0, closed: false };
+        Pool {
+            max_workers: max_workers.max(1),
+            max_waiting: max_waiting.max(1),
+            state: Mutex::new(state),
+            news: Condvar::new(),
+        }
+    }
+
+    /// Has `job` done by `work` on a thread of the pool.
+    ///
+    /// # Errors
+    /// Gives the job back when too many wait, or no thread can be started.
+    pub(crate) fn submit<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        job: J,
+        work: impl Fn(J) + Send + 'scope,
+    ) -> Result<(), J>
+    where
+        J: 'scope,
+    {
+        let mut state = self.lock();
+        if state.closed || state.jobs.len() >= self.max_waiting {
+            return Err(job);
+        }
+        state.jobs.push_back(job);
+        if state.idle >= state.jobs.len() {
+            self.news.notify_one();
+        } else if state.workers < self.max_workers {
+            let started = Builder::new().name("ipc-worker".to_owned()).spawn_scoped(scope, move || {
+                while let Some(job) = self.next() {
+                    work(job)
+                }
+            });
+            match started {
+                Ok(_) => state.workers += 1,
+                Err(_) if state.workers == 0 => return Err(state.jobs.pop_back().expect("the job is there")),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes no more work; what waits is still done.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.news.notify_all();
+    }
+
+    /// The next job; nothing when the calling thread is to end.
+    fn next(&self) -> Option<J> {
+        let mut state = self.lock();
+        let mut in_vain = false;
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            if state.closed || in_vain {
+                state.workers -= 1;
+                return None;
+            }
+            state.idle += 1;
+            let (woken, timeout) =
+                self.news.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            (state, in_vain) = (woken, timeout.timed_out());
+            state.idle -= 1;
+        }
+    }
+
+    /// Nothing panics with the lock held.
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn as_many_jobs_run_at_once_as_there_are_threads_and_as_many_wait_as_may() {
+        let pool = Pool::new(2, 3);
+        let (running, done) = (Barrier::new(3), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            let work = |blocks: bool| {
+                if blocks {
+                    running.wait();
+                    running.wait();
+                }
+                done.fetch_add(1, Ordering::SeqCst);
+            };
+            for _ in 0..2 {
+                assert!(pool.submit(scope, true, work).is_ok());
+            }
+            running.wait();
+            for _ in 0..3 {
+                assert!(pool.submit(scope, false, work).is_ok());
+            }
+            assert_eq!(pool.submit(scope, false, work), Err(false), "one more than may wait");
+            assert_eq!(done.load(Ordering::SeqCst), 0);
+            running.wait();
+            pool.close();
+        });
+        assert_eq!(done.load(Ordering::SeqCst), 5, "what was taken is done, also after the close");
+    }
+
+    #[test]
+    fn a_closed_pool_takes_nothing() {
+        let pool = Pool::new(1, 1);
+        std::thread::scope(|scope| {
+            pool.close();
+            assert_eq!(pool.submit(scope, 7, |_| ()), Err(7));
+        });
+    }
+}

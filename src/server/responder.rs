@@ -1,0 +1,141 @@
+//! The right to answer one request: [`Responder`], and who asks: [`Context`].
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::connection::Connection;
+use crate::error::{Error, ErrorKind};
+use crate::frame::{Expiry, FailureCode, Kind};
+use crate::protocol::{Encoded, Protocol, encode};
+use crate::stream::Peer;
+use crate::wait::coarse_now;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub(crate) session: u64,
+    pub(crate) peer: Peer,
+    pub(crate) ring: bool,
+}
+
+impl Context {
+    /// Names the connection: unique for as long as the server lives.
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// The client's process, where the system tells; it may have ended meanwhile.
+    pub fn peer_process(&self) -> Option<u32> {
+        self.peer.pid
+    }
+
+    /// Whether the request came through a ring.
+    pub fn uses_ring(&self) -> bool {
+        self.ring
+    }
+}
+
+/// Answers one request, once, from any thread.
+///
+/// Dropped without an answer, it answers with an error, so that nobody waits for ever.
+#[must_use = "a responder that is dropped answers with an error"]
+pub struct Responder<P: Protocol> {
+    connection: Arc<Connection>,
+    id: u64,
+    expiry: Expiry,
+    answered: bool,
+    _protocol: PhantomData<fn() -> P>,
+}
+
+impl<P: Protocol> Responder<P> {
+    pub(super) fn new(connection: Arc<Connection>, id: u64, expiry: Expiry) -> Self {
+        Responder { connection, id, expiry, answered: false, _protocol: PhantomData }
+    }
+
+    /// Who asks.
+    pub fn context(&self) -> &Context {
+        self.connection.context()
+    }
+
+    /// Whether somebody still waits for the answer: the client is there, has not given the request up, and
+    /// its deadline has not passed. Long work asks now and then, and stops.
+    pub fn is_wanted(&self) -> bool {
+        self.unwanted().is_none()
+    }
+
+    /// Answers with `response`, archived straight into the client's ring where it fits there.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::TooLarge`]: the response is longer than the connection's `max_message`. The
+    ///   client learns the same.
+    /// - [`ErrorKind::PeerDied`]: the client is gone, or was cut off; nobody waits for the answer.
+    /// - [`ErrorKind::Cancelled`]: the client has given the request up.
+    pub fn reply(mut self, response: &P::Response) -> Result<(), Error> {
+        self.answered = true;
+        self.connection.answer(Kind::Reply, self.id, |sink, arena| encode(response, sink, arena))
+    }
+
+    /// Answers with bytes that were archived before: one copy.
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    pub fn reply_encoded(mut self, response: &Encoded<P::Response>) -> Result<(), Error> {
+        self.answered = true;
+        self.connection.answer(Kind::Reply, self.id, |sink, _| sink.append(response.as_bytes()))
+    }
+
+    /// Sends a part of an answer that has several; [`reply`](Self::reply) sends the last one.
+    ///
+    /// Waits until there is space for it, so that an answer of any length takes the memory of one part. A
+    /// handler that sends parts belongs on a thread of its own or among the requests that
+    /// [may block](super::ServerBuilder::may_block).
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply), and [`ErrorKind::Timeout`] when the request's deadline passes first.
+    /// After any of them the work can stop.
+    pub fn send_part(&mut self, part: &P::Response) -> Result<(), Error> {
+        loop {
+            if let Some(kind) = self.unwanted() {
+                return Err(Error::new(kind, "send a part of an answer"));
+            }
+            if self.connection.wait_for_space() {
+                return self.connection.answer(Kind::Part, self.id, |sink, arena| encode(part, sink, arena));
+            }
+        }
+    }
+
+    /// Why nobody waits any more, if nobody does.
+    fn unwanted(&self) -> Option<ErrorKind> {
+        if self.connection.is_closed() {
+            Some(ErrorKind::PeerDied)
+        } else if self.connection.is_cancelled(self.id) {
+            Some(ErrorKind::Cancelled)
+        } else {
+            self.expiry.is_over(coarse_now()).then_some(ErrorKind::Timeout)
+        }
+    }
+}
+
+impl<P: Protocol> Drop for Responder<P> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let (code, text) = if std::thread::panicking() {
+                (FailureCode::Panicked, "the request's handler panicked")
+            } else {
+                (FailureCode::Dropped, "the request's handler gave no answer")
+            };
+            self.connection.fail(self.id, code, text);
+        }
+        self.connection.settle(self.id);
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Responder<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responder")
+            .field("context", self.context())
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,97 @@
+//! From a request's bytes to the handler: [`Service`].
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::Scope;
+
+use rkyv::Archived;
+
+use super::connection::Connection;
+use super::pool::Pool;
+use super::responder::Responder;
+use crate::frame::{Expiry, FailureCode};
+use crate::payload::Bytes;
+use crate::protocol::{Message, Protocol, check};
+use crate::wait::coarse_now;
+
+/// Says which requests may block.
+pub(crate) type MayBlock<P> = dyn Fn(&Archived<<P as Protocol>::Request>) -> bool + Send + Sync;
+
+/// Checks requests and has them answered: at once by the thread that received them, or on a pool
+/// where they may block.
+pub(crate) struct Service<'a, P: Protocol, H> {
+    pub(crate) handler: H,
+    pub(crate) may_block: Option<&'a MayBlock<P>>,
+    pub(crate) pool: Pool<Job>,
+}
+
+/// A request that waits for a thread.
+#[derive(Debug)]
+pub(crate) struct Job {
+    connection: Arc<Connection>,
+    id: u64,
+    expiry: Expiry,
+    archive: Bytes,
+}
+
+impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_, P, H> {
+    /// Answers one request. One that is no valid archive ends its connection.
+    pub(crate) fn answer<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        connection: &Arc<Connection>,
+        id: u64,
+        payload: &[u8],
+    ) {
+        let Some((archive, expiry)) = admit(connection, id, payload) else { return };
+        let Ok(request) = check::<P::Request>(archive) else { return connection.close() };
+        if !self.may_block.is_some_and(|may_block| may_block(request)) {
+            let responder = Responder::new(Arc::clone(connection), id, expiry);
+            return handle(|| (self.handler)(request, responder));
+        }
+        let mut bytes = Bytes::with_capacity(archive.len());
+        bytes.extend_from_slice(archive);
+        let job = Job { connection: Arc::clone(connection), id, expiry, archive: bytes };
+        if let Err(job) = self.pool.submit(scope, job, |job| self.work(job)) {
+            job.connection.reject(id, FailureCode::Busy, "too many requests wait for a thread: try again");
+        }
+    }
+
+    /// Answers a request that has waited, unless nobody waits for it any more.
+    fn work(&self, job: Job) {
+        let Job { connection, id, expiry, archive } = job;
+        if connection.is_closed() || connection.is_cancelled(id) {
+            return connection.settle(id);
+        }
+        if expiry.is_over(coarse_now()) {
+            return connection.reject(id, FailureCode::Expired, EXPIRED);
+        }
+        let Ok(request) = Message::<P::Request>::check(archive) else { return connection.close() };
+        let responder = Responder::new(connection, id, expiry);
+        handle(|| (self.handler)(&request, responder));
+    }
+}
+
+const EXPIRED: &str = "the request's deadline passed before the daemon came to it";
+
+/// The archive and the expiry of a request that has just come, unless it comes too late or is none.
+pub(super) fn admit<'p>(
+    connection: &Arc<Connection>,
+    id: u64,
+    payload: &'p [u8],
+) -> Option<(&'p [u8], Expiry)> {
+    let Some((archive, expiry)) = Expiry::split(payload) else {
+        connection.close();
+        return None;
+    };
+    if expiry.is_over(coarse_now()) {
+        connection.reject(id, FailureCode::Expired, EXPIRED);
+        return None;
+    }
+    Some((archive, expiry))
+}
+
+/// Runs a handler. Its panic ends nothing: its responder answers for it while the panic unwinds.
+fn handle(handler: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(handler));
+}

@@ -171,20 +171,31 @@ impl Expiry {
     }
 }
 
-/// How many notifications were lost: the payload of a [`Kind::Gap`] frame.
+/// Where the sequence of notifications goes on: the payload of a [`Kind::Gap`] frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Gap(pub(crate) u64);
+pub(crate) struct Gap {
+    /// How many were lost before that; [`UNKNOWN`](Self::UNKNOWN) if nobody knows.
+    pub(crate) lost: u64,
+    /// To which of the connection's subscriptions this belongs, from 1 on: what was on its way to an
+    /// earlier one comes before this.
+    pub(crate) subscription: u64,
+}
 
 impl Gap {
-    /// Some, but nobody knows how many.
-    pub(crate) const UNKNOWN: Self = Gap(u64::MAX);
+    /// In place of a count of lost notifications.
+    pub(crate) const UNKNOWN: u64 = u64::MAX;
 
-    pub(crate) fn to_bytes(self) -> [u8; 8] {
-        self.0.to_le_bytes()
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.lost.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.subscription.to_le_bytes());
+        bytes
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Some(Gap(u64::from_le_bytes(bytes.try_into().ok()?)))
+        let (lost, subscription) = bytes.split_first_chunk()?;
+        let subscription = u64::from_le_bytes(subscription.try_into().ok()?);
+        Some(Gap { lost: u64::from_le_bytes(*lost), subscription })
     }
 }
 
@@ -286,10 +297,11 @@ mod tests {
 
     #[test]
     fn a_gap_survives_the_way() {
-        for gap in [Gap(0), Gap(7), Gap::UNKNOWN] {
-            assert_eq!(Gap::from_bytes(&gap.to_bytes()), Some(gap));
+        let gap = Gap { lost: Gap::UNKNOWN, subscription: 0x0102 };
+        assert_eq!(Gap::from_bytes(&gap.to_bytes()), Some(gap));
+        for length in [0, 7, 8, 15, 17] {
+            assert_eq!(Gap::from_bytes(&[0; 17][..length]), None);
         }
-        assert_eq!(Gap::from_bytes(&[0; 7]), None);
     }
 
     #[test]

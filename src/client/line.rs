@@ -35,8 +35,8 @@ pub(crate) struct Line {
     sequence: u64,
     /// The sequence number of the latest request that was answered.
     answered: u64,
-    /// Whether notifications were ever asked for.
-    subscribed: bool,
+    /// How often notifications were asked for.
+    subscriptions: u64,
     /// The process that made this handle.
     process: u32,
     /// What is to be done with the daemon's answer to a hello that has not come yet.
@@ -116,7 +116,7 @@ impl Line {
             open: Open::new(welcomed.in_flight),
             sequence: 0,
             answered: 0,
-            subscribed: false,
+            subscriptions: 0,
             process: shm::process(),
             unwelcomed: None,
             broken: Cell::new(None),
@@ -230,14 +230,14 @@ impl Line {
         }
     }
 
-    /// Asks for notifications from `first` on.
-    pub(super) fn subscribe(&mut self, first: u64) -> Result<(), Error> {
+    /// Asks for notifications from `first` on; says which subscription of this connection that is.
+    pub(super) fn subscribe(&mut self, first: u64) -> Result<u64, Error> {
         self.check_usable(SEND)?;
-        self.subscribed = true;
+        self.subscriptions += 1;
         self.tell(Kind::Subscribe, first);
         self.drain(&mut Deadline::after(self.timeout))?;
         self.outgoing.announce();
-        Ok(())
+        Ok(self.subscriptions)
     }
 
     /// Asks for no more notifications.
@@ -335,7 +335,7 @@ impl Line {
     fn sort(&mut self, kind: Kind, id: RequestId) -> Result<(), Error> {
         let expected = match kind {
             Kind::Reply | Kind::Failure | Kind::Part => id.sequence() <= self.sequence,
-            Kind::Notice | Kind::Gap => self.subscribed,
+            Kind::Notice | Kind::Gap => self.subscriptions > 0,
             _ => false,
         };
         if !expected {

@@ -35,8 +35,8 @@ impl<P: Notifies> Client<P> {
             Since::Now => FROM_NOW,
             Since::Sequence(seen) => seen.saturating_add(1),
         };
-        self.line.get_mut().subscribe(first)?;
-        Ok(Subscription { client: self })
+        let number = self.line.get_mut().subscribe(first)?;
+        Ok(Subscription { client: self, number, begun: false })
     }
 }
 
@@ -46,6 +46,10 @@ impl<P: Notifies> Client<P> {
 /// [`Notice::Gap`].
 pub struct Subscription<'c, P: Notifies> {
     client: &'c mut Client<P>,
+    /// Which of the connection's subscriptions this is.
+    number: u64,
+    /// Whether anything has come for this one.
+    begun: bool,
 }
 
 /// Something that a daemon tells its subscribers.
@@ -77,16 +81,28 @@ impl<P: Notifies> Subscription<'_, P> {
     pub fn next(&mut self, timeout: Duration) -> Result<Notice<'_, P>, Error> {
         let line = self.client.line.get_mut();
         line.check_usable(RECEIVE)?;
-        let (kind, sequence) = line.receive(Awaited::Notice, &mut Deadline::starting_now(timeout))?;
-        let payload = line.message();
-        let invalid = || line.lose(ErrorKind::PeerMisbehaved, RECEIVE);
-        if kind == Kind::Gap {
-            let lost = Gap::from_bytes(payload).ok_or_else(|| invalid().saying("a gap of no known size"))?;
-            return Ok(Notice::Gap { next: sequence, lost: (lost != Gap::UNKNOWN).then_some(lost.0) });
-        }
-        match check::<P::Notification>(payload) {
+        let mut deadline = Deadline::starting_now(timeout);
+        let sequence = loop {
+            let (kind, sequence) = line.receive(Awaited::Notice, &mut deadline)?;
+            if kind == Kind::Gap {
+                let Some(gap) = Gap::from_bytes(line.message()) else {
+                    return Err(line
+                        .lose(ErrorKind::PeerMisbehaved, RECEIVE)
+                        .saying("a gap of no known size"));
+                };
+                if gap.subscription == self.number {
+                    self.begun = true;
+                    let lost = (gap.lost != Gap::UNKNOWN).then_some(gap.lost);
+                    return Ok(Notice::Gap { next: sequence, lost });
+                }
+            } else if self.begun {
+                break sequence;
+            }
+            // It was on its way to an earlier subscription.
+        };
+        match check::<P::Notification>(line.message()) {
             Ok(event) => Ok(Notice::Event { sequence, event }),
-            Err(error) => Err(invalid().because(error)),
+            Err(invalid) => Err(line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid)),
         }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     /// The sequence number of the notification that this client sees next; 0 if it sees none. Only the
     /// attendant changes it.
     place: AtomicU64,
+    /// How many subscriptions this client has begun. Only the attendant changes it.
+    subscription: AtomicU64,
     attendant: Attendant,
 }
 
@@ -101,6 +103,7 @@ impl Connection {
             cancellations: AtomicU32::new(0),
             history,
             place: AtomicU64::new(0),
+            subscription: AtomicU64::new(0),
             attendant,
         })
     }
@@ -235,6 +238,7 @@ impl Connection {
     /// Begins to send notifications, with what was lost before them.
     fn subscribe(&self, first: u64) {
         self.leave();
+        self.subscription.fetch_add(1, Ordering::Relaxed);
         self.history.count_subscriber(true);
         let (place, lost) = self.history.start(first);
         self.place.store(place, Ordering::Relaxed);
@@ -248,9 +252,14 @@ impl Connection {
         }
     }
 
-    fn tell_of_gap(&self, next: u64, lost: Gap) {
+    fn tell_of_gap(&self, next: u64, lost: u64) {
+        let gap = self.gap(lost);
         // A connection that breaks here is closed, which its attendant notices.
-        let _ = self.send(Kind::Gap, next, |sink, _| sink.append(&lost.to_bytes()));
+        let _ = self.send(Kind::Gap, next, |sink, _| sink.append(&gap.to_bytes()));
+    }
+
+    fn gap(&self, lost: u64) -> Gap {
+        Gap { lost, subscription: self.subscription.load(Ordering::Relaxed) }
     }
 
     /// Whether there are notifications that this client has not got and could get.
@@ -275,8 +284,8 @@ impl Connection {
                         place += 1;
                         if sent.is_err() {
                             // Too long for this client.
-                            let lost = Gap(1).to_bytes();
-                            let _ = outgoing.send(Kind::Gap, place, |sink| sink.append(&lost))?;
+                            let gap = self.gap(1).to_bytes();
+                            let _ = outgoing.send(Kind::Gap, place, |sink| sink.append(&gap))?;
                         }
                         if outgoing.has_backlog() {
                             break;

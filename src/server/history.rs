@@ -41,7 +41,7 @@ pub(super) enum Found {
     /// These notifications, from there on; none at the end.
     Archives(Vec<Arc<Bytes>>),
     /// Its place is gone: what is kept starts at `next`.
-    Gap { next: u64, lost: Gap },
+    Gap { next: u64, lost: u64 },
 }
 
 impl Default for History {
@@ -97,15 +97,15 @@ impl History {
     }
 
     /// Where a subscriber that wants `first` starts, and what it has lost before that.
-    pub(super) fn start(&self, first: u64) -> (u64, Gap) {
+    pub(super) fn start(&self, first: u64) -> (u64, u64) {
         let kept = self.lock();
         let next = self.next();
         let oldest = next - kept.archives.len() as u64;
         match first {
-            FROM_NOW => (next, Gap(0)),
+            FROM_NOW => (next, 0),
             _ if first < self.first || first > next => (oldest, Gap::UNKNOWN),
-            _ if first < oldest => (oldest, Gap(oldest - first)),
-            _ => (first, Gap(0)),
+            _ if first < oldest => (oldest, oldest - first),
+            _ => (first, 0),
         }
     }
 
@@ -114,7 +114,7 @@ impl History {
         let kept = self.lock();
         let oldest = self.next() - kept.archives.len() as u64;
         if place < oldest {
-            return Found::Gap { next: oldest, lost: Gap(oldest - place) };
+            return Found::Gap { next: oldest, lost: oldest - place };
         }
         Found::Archives(kept.archives.iter().skip((place - oldest) as usize).take(limit).cloned().collect())
     }
@@ -159,7 +159,7 @@ mod tests {
         for _ in 0..=MAX_KEPT {
             history.publish(archive(1));
         }
-        assert!(matches!(history.read(1, 9), Found::Gap { next: 2, lost: Gap(1) }));
+        assert!(matches!(history.read(1, 9), Found::Gap { next: 2, lost: 1 }));
         history.publish(archive(MAX_BYTES));
         let next = history.next();
         assert!(matches!(history.read(2, 9), Found::Gap { next: oldest, .. } if oldest == next - 1));
@@ -175,11 +175,11 @@ mod tests {
         }
         let oldest = 110 - 4;
         let cases = [
-            (FROM_NOW, (110, Gap(0))),
-            (110, (110, Gap(0))),
-            (oldest, (oldest, Gap(0))),
-            (oldest - 1, (oldest, Gap(1))),
-            (100, (oldest, Gap(oldest - 100))),
+            (FROM_NOW, (110, 0)),
+            (110, (110, 0)),
+            (oldest, (oldest, 0)),
+            (oldest - 1, (oldest, 1)),
+            (100, (oldest, oldest - 100)),
             (99, (oldest, Gap::UNKNOWN)),
             (111, (oldest, Gap::UNKNOWN)),
         ];

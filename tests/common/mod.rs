@@ -45,6 +45,10 @@ impl Protocol for Work {
     type Response = Done;
     const NAME: &'static str = "work";
     const VERSION: u16 = 1;
+
+    fn may_repeat(order: &Order) -> bool {
+        matches!(order, Order::Session)
+    }
 }
 
 /// Does what it is told.

@@ -1,0 +1,390 @@
+//! What is promised of several requests at once: order, cancellation, deadlines, and work that blocks.
+#![cfg(not(loom))]
+
+mod common;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
+use std::time::{Duration, Instant};
+
+use common::{ArchivedOrder, Done, Order, WAYS, Way, Work, builder_for, pattern, reach};
+use libgrite_ipc::{Client, Error, ErrorKind, Responder, Server, ServerBuilder};
+
+fn ways() -> impl Iterator<Item = Way> {
+    WAYS.iter().copied().filter(|&way| way != Way::Pair)
+}
+
+fn done(bytes: Vec<u8>) -> Done {
+    Done { bytes, session: 0 }
+}
+
+/// After `count` milliseconds, or in so many parts, so many bytes.
+fn late(count: u64, length: u32) -> Order {
+    Order::MakeLate((length, count))
+}
+
+/// Runs a server of `builder` with `handler`, and `ask` with its path; stops it afterwards.
+fn served(
+    builder: ServerBuilder<Work>,
+    handler: impl Fn(&ArchivedOrder, Responder<Work>) + Send + Sync,
+    ask: impl FnOnce(&std::path::Path),
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = builder.bind(folder.path().join("work.sock")).unwrap();
+    let stop = server.handle();
+    std::thread::scope(|scope| {
+        let serving = scope.spawn(|| server.serve_with(handler));
+        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ask(server.path())));
+        stop.stop();
+        serving.join().unwrap().unwrap();
+        asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+/// A server on which [`Order::MakeLate`] and [`Order::Panic`] may block.
+fn blocking() -> ServerBuilder<Work> {
+    Server::builder().may_block(|order| matches!(order, ArchivedOrder::MakeLate(_) | ArchivedOrder::Panic))
+}
+
+#[test]
+fn answers_are_claimed_in_any_order() {
+    for &way in WAYS {
+        let reached = reach(way, |builder| builder);
+        let client = &reached.client;
+        for turn in 0..20usize {
+            let orders: Vec<_> = (0..100).map(|n| Order::Echo(pattern(n * 37 % 3000 + turn))).collect();
+            let mut pending: Vec<_> = client.start_all(&orders).unwrap().into_iter().enumerate().collect();
+            while !pending.is_empty() {
+                let (number, answer) = pending.swap_remove(turn * 31 % pending.len());
+                let answer = answer.wait().unwrap();
+                assert!(answer.bytes == pattern(number * 37 % 3000 + turn)[..], "{number} over {way:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_window_that_slides_never_fills_up() {
+    for &way in WAYS {
+        let reached = reach(way, |builder| builder.reply_ring(4096).request_ring(4096));
+        let client = &reached.client;
+        let mut window = std::collections::VecDeque::new();
+        for number in 0..5000usize {
+            if window.len() == 64 {
+                let (number, answer): (usize, libgrite_ipc::Pending<'_, Work>) = window.pop_front().unwrap();
+                assert!(answer.wait().unwrap().bytes == pattern(number % 900)[..], "{number} over {way:?}");
+            }
+            window.push_back((number, client.start(&Order::Echo(pattern(number % 900))).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn as_many_as_may_be_open_are_and_one_more_is_refused() {
+    for &way in WAYS {
+        let reached = reach(way, |builder| builder);
+        let client = &reached.client;
+        let orders: Vec<_> = (0..client.max_open()).map(|_| Order::Session).collect();
+        let mut pending = client.start_all(&orders).unwrap();
+        let error = client.start(&Order::Session).unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Refused, true), "{error}");
+        pending.pop().unwrap().wait().unwrap();
+        client.start(&Order::Session).unwrap().wait().unwrap();
+        drop(pending);
+        client.start_all(&orders).unwrap().into_iter().for_each(|answer| drop(answer.wait().unwrap()));
+    }
+}
+
+#[test]
+fn an_answer_that_has_come_says_so() {
+    for &way in WAYS {
+        let mut reached = reach(way, |builder| builder);
+        let late = reached.client.start(&late(30, 5)).unwrap();
+        let quick = reached.client.start(&Order::Session).unwrap();
+        quick.wait().unwrap();
+        while !late.is_ready().unwrap() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(late.wait().unwrap().bytes.len(), 5, "{way:?}");
+        reached.client.send(&Order::Session).unwrap();
+    }
+}
+
+#[test]
+fn dropped_answers_harm_no_others() {
+    for &way in WAYS {
+        let mut reached = reach(way, |builder| builder);
+        for turn in 0..200usize {
+            let orders: Vec<_> = (0..50).map(|n| Order::Echo(pattern(n * 100 + turn))).collect();
+            let pending = reached.client.start_all(&orders).unwrap();
+            for (number, answer) in pending.into_iter().enumerate() {
+                if (number * 7 + turn) % 3 == 0 {
+                    assert!(answer.wait().unwrap().bytes == pattern(number * 100 + turn)[..], "{way:?}");
+                }
+            }
+            assert!(reached.client.send(&Order::Echo(pattern(turn))).unwrap().bytes == pattern(turn)[..]);
+        }
+    }
+}
+
+#[test]
+fn a_request_that_blocks_holds_up_nobody() {
+    for way in ways() {
+        let blocked = Barrier::new(2);
+        let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
+            if let ArchivedOrder::MakeLate(_) = order {
+                blocked.wait();
+                blocked.wait();
+            }
+            responder.reply(&done(Vec::new())).unwrap();
+        };
+        served(blocking(), handler, |path| {
+            let client = builder_for(way).connect(path).unwrap();
+            let mut other = builder_for(way).connect(path).unwrap();
+            let slow = client.start(&late(0, 0)).unwrap();
+            blocked.wait();
+            for _ in 0..100 {
+                client.start(&Order::Session).unwrap().wait().unwrap();
+                other.send(&Order::Session).unwrap();
+            }
+            assert!(!slow.is_ready().unwrap(), "{way:?}");
+            blocked.wait();
+            slow.wait().unwrap();
+        });
+    }
+}
+
+#[test]
+fn one_more_than_may_wait_for_a_thread_is_refused_and_can_be_repeated() {
+    for way in ways() {
+        let (blocked, running) = (Barrier::new(2), AtomicU32::new(0));
+        let handler = |_: &ArchivedOrder, responder: Responder<Work>| {
+            if running.fetch_add(1, Ordering::SeqCst) == 0 {
+                blocked.wait();
+                blocked.wait();
+            }
+            responder.reply(&done(Vec::new())).unwrap();
+        };
+        served(blocking().max_workers(1).max_waiting(3), handler, |path| {
+            let client = builder_for(way).connect(path).unwrap();
+            let first = client.start(&late(0, 0)).unwrap();
+            blocked.wait();
+            let waiting: Vec<_> = (0..3).map(|_| client.start(&late(0, 0)).unwrap()).collect();
+            let error = client.start(&late(0, 0)).unwrap().wait().unwrap_err();
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Refused, true), "{error}");
+            blocked.wait();
+            first.wait().unwrap();
+            waiting.into_iter().for_each(|answer| drop(answer.wait().unwrap()));
+        });
+    }
+}
+
+#[test]
+fn work_that_nobody_waits_for_any_more_is_dropped() {
+    for way in ways() {
+        let (blocked, done_for) = (Barrier::new(2), Mutex::new(Vec::new()));
+        let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
+            if let ArchivedOrder::MakeLate(late) = order {
+                let length = late.0.to_native();
+                if length == 0 {
+                    blocked.wait();
+                    blocked.wait();
+                }
+                done_for.lock().unwrap().push(length);
+            }
+            responder.reply(&done(Vec::new())).unwrap();
+        };
+        served(blocking().max_workers(1), handler, |path| {
+            let client = builder_for(way).connect(path).unwrap();
+            let mut hasty = builder_for(way).timeout(Duration::from_millis(20)).connect(path).unwrap();
+            let gone = builder_for(way).connect(path).unwrap();
+            let first = client.start(&late(0, 0)).unwrap();
+            blocked.wait();
+            let wanted = client.start(&late(0, 1)).unwrap();
+            drop(client.start(&late(0, 2)).unwrap());
+            let error = hasty.send(&late(0, 3)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+            let lost = gone.start(&late(0, 4)).unwrap();
+            // Behind these, all that came before has been read.
+            gone.start(&Order::Session).unwrap().wait().unwrap();
+            hasty.send(&Order::Session).unwrap();
+            client.start(&Order::Session).unwrap().wait().unwrap();
+            std::mem::forget(lost);
+            drop(gone);
+            let last = client.start(&late(0, 5)).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            blocked.wait();
+            [first, wanted, last].into_iter().for_each(|answer| drop(answer.wait().unwrap()));
+            assert_eq!(*done_for.lock().unwrap(), [0, 1, 5], "{way:?}");
+        });
+    }
+}
+
+#[test]
+fn a_handler_learns_that_its_answer_is_not_wanted() {
+    for way in ways() {
+        let (begun, noticed) = (Barrier::new(2), AtomicUsize::new(0));
+        let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
+            if let ArchivedOrder::MakeLate(_) = order {
+                let until = Instant::now() + Duration::from_secs(20);
+                begun.wait();
+                while responder.is_wanted() && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                assert!(!responder.is_wanted());
+                noticed.fetch_add(1, Ordering::SeqCst);
+                assert!(responder.reply(&done(Vec::new())).is_err());
+            } else {
+                responder.reply(&done(Vec::new())).unwrap();
+            }
+        };
+        served(blocking(), handler, |path| {
+            let client = builder_for(way).connect(path).unwrap();
+            let cancelled = client.start(&late(0, 0)).unwrap();
+            begun.wait();
+            drop(cancelled);
+            let gone = builder_for(way).connect(path).unwrap();
+            std::mem::forget(gone.start(&late(0, 0)).unwrap());
+            begun.wait();
+            drop(gone);
+            let until = Instant::now() + Duration::from_secs(20);
+            while noticed.load(Ordering::SeqCst) < 2 {
+                assert!(Instant::now() < until, "{way:?}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            client.start(&Order::Session).unwrap().wait().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_panic_on_the_pool_answers_its_request_alone() {
+    for way in ways() {
+        let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
+            assert!(!matches!(order, ArchivedOrder::Panic), "as ordered");
+            responder.reply(&done(Vec::new())).unwrap();
+        };
+        served(blocking().max_workers(1), handler, |path| {
+            let mut client = builder_for(way).connect(path).unwrap();
+            for _ in 0..3 {
+                assert_eq!(client.send(&Order::Panic).unwrap_err().kind(), ErrorKind::Refused);
+                client.send(&late(0, 0)).unwrap();
+            }
+        });
+    }
+}
+
+/// Sends `count` parts of `length` bytes each and then an empty answer; says why it stopped early.
+fn send_parts(count: u64, length: usize, mut responder: Responder<Work>) -> Result<(), Error> {
+    for number in 0..count {
+        responder.send_part(&Done { bytes: pattern(length), session: number })?;
+    }
+    responder.reply(&Done { bytes: Vec::new(), session: count })
+}
+
+#[test]
+fn an_answer_in_parts_comes_whole_and_in_order_through_a_small_ring() {
+    for way in ways() {
+        let handler = |order: &ArchivedOrder, responder: Responder<Work>| match order {
+            ArchivedOrder::MakeLate(late) => {
+                send_parts(late.1.to_native(), late.0.to_native() as usize, responder).unwrap();
+            }
+            _ => responder.reply(&done(Vec::new())).unwrap(),
+        };
+        served(blocking(), handler, |path| {
+            let mut client = builder_for(way).reply_ring(4096).connect(path).unwrap();
+            for length in [0, 100, 5000, 100_000] {
+                let mut parts = client.stream(&late(40, length)).unwrap();
+                let mut count = 0;
+                while let Some(part) = parts.next().unwrap() {
+                    assert_eq!(part.session, count, "{length} bytes over {way:?}");
+                    let expected = if count < 40 { pattern(length as usize) } else { Vec::new() };
+                    assert!(part.bytes == expected[..]);
+                    count += 1;
+                }
+                assert_eq!(count, 41);
+                drop(parts);
+                // An answer in one piece is a stream of one part.
+                let mut parts = client.stream(&Order::Session).unwrap();
+                assert!(parts.next().unwrap().is_some() && parts.next().unwrap().is_none());
+            }
+            // Who wants one piece is told.
+            let error = client.send(&late(40, 5000)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+            let error = client.start(&late(40, 5000)).unwrap().wait().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+            client.send(&Order::Session).unwrap();
+        });
+    }
+}
+
+#[test]
+fn parts_that_nobody_reads_stop_the_work_and_nobody_else() {
+    for way in ways() {
+        let stopped = Mutex::new(Vec::new());
+        let handler = |order: &ArchivedOrder, responder: Responder<Work>| match order {
+            ArchivedOrder::MakeLate(late) => {
+                let sent = send_parts(late.1.to_native(), late.0.to_native() as usize, responder);
+                stopped.lock().unwrap().push(sent.unwrap_err().kind());
+            }
+            _ => responder.reply(&done(Vec::new())).unwrap(),
+        };
+        served(blocking(), handler, |path| {
+            let mut client = builder_for(way).connect(path).unwrap();
+            let mut other = builder_for(way).connect(path).unwrap();
+            let mut parts = client.stream(&late(1_000_000, 5000)).unwrap();
+            assert_eq!(parts.next().unwrap().unwrap().session, 0);
+            for _ in 0..1000 {
+                other.send(&Order::Session).unwrap();
+            }
+            drop(parts);
+            client.send(&Order::Session).unwrap();
+            let mut parts = other.stream(&late(1_000_000, 5000)).unwrap();
+            assert_eq!(parts.next().unwrap().unwrap().session, 0);
+            std::mem::forget(parts);
+            drop(other);
+            let until = Instant::now() + Duration::from_secs(20);
+            while stopped.lock().unwrap().len() < 2 {
+                assert!(Instant::now() < until, "{way:?}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let reasons: HashSet<_> = stopped.lock().unwrap().iter().copied().collect();
+            assert_eq!(reasons, HashSet::from([ErrorKind::Cancelled, ErrorKind::PeerDied]), "{way:?}");
+            client.send(&Order::Session).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_retry_finds_the_next_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("work.sock");
+    for way in ways() {
+        let start = || {
+            let server = Server::<Work>::bind(&path).unwrap();
+            let handle = server.handle();
+            let handler = |_: &ArchivedOrder, _: &libgrite_ipc::Context| done(Vec::new());
+            (handle, std::thread::spawn(move || server.serve(handler)))
+        };
+        let (stop, serving) = start();
+        let mut client: Client<Work> = builder_for(way).connect(&path).unwrap();
+        client.send_with_retry(&Order::Session).unwrap();
+        stop.stop();
+        serving.join().unwrap().unwrap();
+        let again = std::thread::spawn({
+            let path = path.clone();
+            move || {
+                std::thread::sleep(Duration::from_millis(30));
+                let server = Server::<Work>::bind(path).unwrap();
+                let handle = server.handle();
+                let serving = std::thread::spawn(move || server.serve(|_, _| done(Vec::new())));
+                (handle, serving)
+            }
+        });
+        client.send_with_retry(&Order::Session).unwrap();
+        let (stop, serving) = again.join().unwrap();
+        stop.stop();
+        serving.join().unwrap().unwrap();
+    }
+}

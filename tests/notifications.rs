@@ -74,10 +74,7 @@ fn served(ask: impl FnOnce(&Path, &Publisher<News>)) {
 
 /// Publishes `count` events; says which sequence number the last one has.
 fn publish(publisher: &Publisher<News>, count: u64, length: usize) -> u64 {
-    (0..count)
-        .map(|number| publisher.publish(&Event { number, bytes: vec![7; length] }).unwrap())
-        .last()
-        .unwrap_or(0)
+    (0..count).fold(0, |_, number| publisher.publish(&Event { number, bytes: vec![7; length] }).unwrap())
 }
 
 fn ways() -> impl Iterator<Item = Way> {

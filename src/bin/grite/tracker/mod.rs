@@ -77,7 +77,9 @@ pub fn open(wishes: &Wishes, questions: Questions) -> Result<Box<dyn Tracker>, C
         // Rings are made in a handshake of their own, whatever is asked afterwards.
         Transport::Ring => Box::new(remote(libgrite_ipc::Transport::Ring, Questions::Several)?),
         Transport::Socket => Box::new(remote(libgrite_ipc::Transport::Socket, questions)?),
-        Transport::Auto => Box::new(Auto::Remote(remote(libgrite_ipc::Transport::Socket, questions)?)),
+        Transport::Auto => {
+            Box::new(Auto::Remote(Box::new(remote(libgrite_ipc::Transport::Socket, questions)?)))
+        }
     })
 }
 
@@ -91,8 +93,8 @@ pub fn ask(tracker: &mut dyn Tracker, command: &IpcCommand) -> Result<IpcRespons
 
 /// The daemon, or the engine in this process where the system does not let us reach a daemon.
 enum Auto {
-    Remote(Remote),
-    Direct(Direct),
+    Remote(Box<Remote>),
+    Direct(Box<Direct>),
 }
 
 impl Tracker for Auto {
@@ -105,7 +107,7 @@ impl Tracker for Auto {
             Ok(answer) => Ok(answer),
             Err(Failure::Other(error)) => Err(error),
             Err(Failure::Forbidden(error)) => {
-                let mut direct = Direct::open(remote.state())?;
+                let mut direct = Box::new(Direct::open(remote.state())?);
                 // Nobody reads it where stderr is closed, and the answer counts for more.
                 let _ = writeln!(
                     stderr(),

@@ -25,7 +25,7 @@ pub struct Remote {
     builder: ClientBuilder<Grite>,
     spawn: bool,
     questions: Questions,
-    client: Option<Box<IpcClient>>,
+    client: Option<IpcClient>,
 }
 
 impl Remote {
@@ -78,7 +78,7 @@ impl Remote {
         }
         let client = match &mut self.client {
             Some(client) => client,
-            empty => empty.insert(Box::new(connect(&self.place, &self.builder, self.spawn)?)),
+            empty => empty.insert(connect(&self.place, &self.builder, self.spawn)?),
         };
         client.send(command)?.to_value().map(Some)
     }

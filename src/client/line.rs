@@ -135,13 +135,6 @@ impl Line {
         Expiry(coarse_now().saturating_add(lifetime).saturating_add(GRACE.as_nanos() as u64))
     }
 
-    /// The time that is left until `expiry`, as a deadline.
-    pub(super) fn until(expiry: Expiry) -> Deadline {
-        let grace = GRACE.as_nanos() as u64;
-        let left = expiry.0.saturating_sub(grace).saturating_sub(coarse_now());
-        Deadline::starting_now(Duration::from_nanos(left))
-    }
-
     /// Sends a request whose answer is claimed at once.
     pub(super) fn request<T: Wire>(
         &mut self,
@@ -163,7 +156,7 @@ impl Line {
 
     /// Sends a request whose answer is claimed later; the daemon need not see it before
     /// [`announce`](Self::announce).
-    pub(super) fn open<T: Wire>(&mut self, request: &T) -> Result<RequestId, Error> {
+    pub(super) fn open<T: Wire>(&mut self, request: &T, expiry: Expiry) -> Result<RequestId, Error> {
         let Some(place) = self.open.place() else {
             let limit = self.open.limit();
             return Err(self.error(ErrorKind::Refused, SEND).with_nothing_done().saying(format!(
@@ -172,7 +165,6 @@ impl Line {
         };
         self.sequence += 1;
         let id = RequestId::new(self.sequence, place);
-        let expiry = self.expiry();
         self.submit(request, id, expiry, &mut Deadline::after(self.timeout))?;
         self.open.occupy(id, expiry);
         Ok(id)
@@ -354,7 +346,7 @@ impl Line {
     pub(super) fn claim(&mut self, id: RequestId) -> Result<Bytes, Error> {
         if !self.open.has_answer(id) {
             self.check_usable(RECEIVE)?;
-            let mut deadline = Line::until(self.open.expiry(id));
+            let mut deadline = Deadline::at(self.open.expiry(id).0.saturating_sub(GRACE.as_nanos() as u64));
             let (kind, _) = self.receive(Awaited::Answer(id), &mut deadline)?;
             let mut payload = Bytes::new();
             self.incoming.swap_message(&mut payload);

@@ -32,7 +32,8 @@ impl<P: Protocol> Client<P> {
     /// [`max_open`](Self::max_open) answers are unclaimed.
     pub fn start(&self, request: &P::Request) -> Result<Pending<'_, P>, Error> {
         let mut line = self.line.borrow_mut();
-        let id = line.open(request)?;
+        let expiry = line.expiry();
+        let id = line.open(request, expiry)?;
         line.announce();
         Ok(Pending { client: self, id })
     }
@@ -45,8 +46,9 @@ impl<P: Protocol> Client<P> {
         &self,
         requests: impl IntoIterator<Item = &'r P::Request>,
     ) -> Result<Vec<Pending<'_, P>>, Error> {
+        let expiry = self.line.borrow().expiry();
         let opened = requests.into_iter().map(|request| {
-            let id = self.line.borrow_mut().open(request)?;
+            let id = self.line.borrow_mut().open(request, expiry)?;
             Ok(Pending { client: self, id })
         });
         let opened = opened.collect();

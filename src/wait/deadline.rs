@@ -8,14 +8,28 @@ use rustix::time::{ClockId, clock_gettime};
 /// never does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
-    limit: Duration,
+    limit: Limit,
     end: Option<Instant>,
+}
+
+/// What is known of the end before somebody asks.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    /// So long from the first time that somebody asks.
+    After(Duration),
+    /// When [`coarse_now`] says this.
+    At(u64),
 }
 
 impl Deadline {
     /// `limit` from the first time that somebody asks.
     pub(crate) fn after(limit: Duration) -> Self {
-        Deadline { limit, end: None }
+        Deadline { limit: Limit::After(limit), end: None }
+    }
+
+    /// When [`coarse_now`] says `nanos`.
+    pub(crate) fn at(nanos: u64) -> Self {
+        Deadline { limit: Limit::At(nanos), end: None }
     }
 
     /// `limit` from now.
@@ -29,8 +43,11 @@ impl Deadline {
     pub(crate) fn end(&mut self) -> Instant {
         /// Stands for a limit that the clock cannot express.
         const LONG: Duration = Duration::from_secs(60 * 60 * 24 * 365);
-        let limit = self.limit.min(LONG);
-        *self.end.get_or_insert_with(|| Instant::now() + limit)
+        let left = || match self.limit {
+            Limit::After(limit) => limit,
+            Limit::At(nanos) => Duration::from_nanos(nanos.saturating_sub(coarse_now())),
+        };
+        *self.end.get_or_insert_with(|| Instant::now() + left().min(LONG))
     }
 
     /// Whether the time is up.

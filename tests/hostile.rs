@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::{Order, Running, Way, Work, builder_for, pattern};
@@ -147,6 +147,9 @@ fn a_client_that_breaks_the_rules_of_its_ring_is_cut_off_alone() {
         ("no kind at all", |evil| evil.publish(0, 0, 0, 0, 16)),
         ("unknown flags", |evil| evil.publish(0, REQUEST, 2, 1, 16)),
         ("a reply from a client", |evil| evil.publish(0, 2, 0, 1, 16)),
+        ("a part of an answer from a client", |evil| evil.publish(0, 7, 0, 1, 16)),
+        ("a notification from a client", |evil| evil.publish(0, 10, 0, 1, 16)),
+        ("a request without a deadline", |evil| evil.publish(7, REQUEST, 0, 1, 32)),
         ("a skip in the middle", |evil| evil.publish(0, 4, 0, 0, 16)),
         ("an abort of nothing", |evil| evil.publish(0, 5, 0, 1, 16)),
         ("a fragment that is not full", |evil| evil.publish(16, REQUEST, 1, 1, 32)),
@@ -201,9 +204,43 @@ fn write_make_request(evil: &Hostile, place: u64, length: u32) {
     evil.wake();
 }
 
+/// The payload of a request that lives for ever.
 fn archived_make(length: u32) -> Vec<u8> {
     let order = libgrite_ipc::Encoded::new(&Order::Make(length)).unwrap();
-    order.as_bytes().to_vec()
+    [order.as_bytes(), &[0; 8]].concat()
+}
+
+/// Frames that are no requests, and that nothing comes of: each is taken, in its turn.
+#[test]
+fn a_flood_of_cancellations_and_subscriptions_keeps_nobody_waiting() {
+    const CANCEL: u16 = 6;
+    const SUBSCRIBE: u16 = 8;
+    let server = Running::start();
+    let mut polite = server.client(Way::Ring);
+    let evil = Hostile::join(&server.socket());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut published = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                // The daemon's word of how far it has read.
+                let consumed = word(&evil.theirs, CONSUMED).load(Ordering::SeqCst);
+                while published - consumed < u64::from(CAPACITY) {
+                    let start = DATA + (published % u64::from(CAPACITY)) as usize;
+                    let kind = if published % 1024 == 0 { SUBSCRIBE } else { CANCEL };
+                    evil.store(start, u64::from(kind) << 32);
+                    evil.store(start + 8, published);
+                    published += 16;
+                }
+                evil.store(PUBLISHED, published);
+                evil.wake();
+            }
+        });
+        for number in 0..2000 {
+            assert!(answers(&mut polite), "request {number}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 /// Fragments that are aborted and begun again, round and round: legal frames, and never a message.

@@ -369,6 +369,30 @@ fn descriptors_with_a_hello_end_the_connection() {
 }
 
 #[test]
+fn a_question_that_has_come_in_part_when_the_server_stops_is_turned_away() {
+    let server = Running::start();
+    let mut stream = UnixStream::connect(server.socket()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(&honest_hello(Transport::Socket)).unwrap();
+    stream.write_all(&[16, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    let mut welcome = [0; 256];
+    stream.read_exact(&mut welcome).unwrap();
+    let path = server.socket();
+    let stopping = std::thread::spawn(move || drop(server));
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while path.exists() {
+        assert!(std::time::Instant::now() < end, "a server that stops is found no more");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    stream.write_all(&[0; 16]).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert_eq!(answer[8..16], 7u64.to_le_bytes(), "a frame for request 7: {answer:?}");
+    assert!(String::from_utf8_lossy(&answer).contains("the daemon is stopping"), "{answer:?}");
+    stopping.join().unwrap();
+}
+
+#[test]
 fn a_frame_over_the_socket_that_is_too_long_ends_the_connection_alone() {
     let server = Running::start();
     let mut polite = server.client(Way::Socket);

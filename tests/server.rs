@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern};
@@ -245,6 +246,70 @@ fn a_server_that_stops_under_traffic_ends_and_says_so() {
 }
 
 #[test]
+fn what_was_accepted_before_the_stop_is_answered_whole() {
+    for way in ways() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
+        let stop = server.handle();
+        std::thread::scope(|scope| {
+            let handler = |_: &ArchivedOrder, responder: Responder<Work>| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    stop.stop();
+                    // The server is on its way out by then, and the answer fills every buffer.
+                    std::thread::sleep(Duration::from_millis(100));
+                    responder.reply(&Done { bytes: pattern(8 << 20), session: 0 }).unwrap();
+                });
+            };
+            let server = &server;
+            let serving = scope.spawn(move || server.serve_with(handler));
+            let mut client = builder_for(way).connect(server.path()).unwrap();
+            assert!(client.send(&Order::Session).unwrap().bytes == pattern(8 << 20)[..], "{way:?}");
+            serving.join().unwrap().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_question_to_a_server_that_stops_is_answered_or_was_not_carried_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("work.sock");
+    let (carried_out, answered, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let ask = || {
+        while !over.load(Ordering::Relaxed) {
+            match Client::<Work>::builder().ask(&path, &Order::Echo(pattern(300_000))) {
+                Ok(_) => _ = answered.fetch_add(1, Ordering::Relaxed),
+                Err(error) => {
+                    let nobody = error.kind() == ErrorKind::NotRunning;
+                    assert!(nobody || error.is_retryable(), "{error}");
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        for round in 0..60 {
+            let server = Server::<Work>::bind(&path).unwrap();
+            let stop = server.handle();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let count = |order: &ArchivedOrder, cx: &_| {
+                        carried_out.fetch_add(1, Ordering::Relaxed);
+                        common::work(order, cx)
+                    };
+                    server.serve(count).unwrap();
+                });
+                std::thread::sleep(Duration::from_millis(round % 10));
+                stop.stop();
+            });
+        }
+        over.store(true, Ordering::Relaxed);
+        asking.into_iter().for_each(|asking| asking.join().unwrap());
+    });
+    assert_eq!(carried_out.into_inner(), answered.into_inner());
+}
+
+#[test]
 fn requests_over_sockets_never_lie_unanswered_in_incoming() {
     served(
         |server| {
@@ -267,6 +332,33 @@ fn requests_over_sockets_never_lie_unanswered_in_incoming() {
             });
         },
     );
+}
+
+#[test]
+fn a_loop_over_incoming_that_is_left_turns_away_what_it_has_not_taken() {
+    for way in ways() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
+        std::thread::scope(|scope| {
+            let ask = || {
+                let mut client = builder_for(way).connect(server.path()).unwrap();
+                client.send(&Order::Session).map(drop)
+            };
+            let mut incoming = server.incoming();
+            let asked: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+            let first = incoming.next().unwrap();
+            // Long enough for the others to ask.
+            std::thread::sleep(Duration::from_millis(100));
+            first.reply(&Done { bytes: Vec::new(), session: 0 }).unwrap();
+            incoming.end().unwrap();
+            let told = asked.into_iter().map(|asked| asked.join().unwrap());
+            let (answered, refused): (Vec<_>, Vec<_>) = told.partition(Result::is_ok);
+            assert_eq!(answered.len(), 1, "{way:?}");
+            for error in refused.into_iter().map(Result::unwrap_err) {
+                assert!(error.is_retryable(), "{way:?}: {error}");
+            }
+        });
+    }
 }
 
 #[test]

@@ -49,7 +49,11 @@ impl<P: Protocol> ClientBuilder<P> {
         let mut deadline = Deadline::starting_now(self.handshake_timeout);
         let stream = self.dial(path, &mut deadline)?;
         let hello = Hello::new(identity::<P>(), mode, self.sizes).to_bytes();
-        send_all(&stream, &hello, &mut deadline).map_err(|error| handshake_error(path, error))?;
+        match send_all(&stream, &hello, &mut deadline).map_err(|error| handshake_error(path, error)) {
+            // A daemon that does not want the connection may say why without hearing who it is.
+            Err(error) if error.kind() != ErrorKind::PeerDied => return Err(error),
+            _ => {}
+        }
         let unwelcomed = Unwelcomed { identity: identity::<P>(), stream, mode, sizes: self.sizes };
         let welcomed = unwelcomed.receive(path, &mut deadline)?;
         if self.transport == Transport::Ring && matches!(welcomed.outgoing, Outgoing::Socket(_)) {

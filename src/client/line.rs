@@ -182,8 +182,9 @@ impl Line {
         deadline: &mut Deadline,
     ) -> Result<(), Error> {
         self.check_usable(SEND)?;
-        // What an earlier request has left goes first, so that requests do not pile up here.
-        if self.outgoing.has_backlog() {
+        // What an earlier request has left goes first, so that requests do not pile up here. A hello
+        // travels with the first one: a daemon that has heard it knows that a question follows.
+        if self.unwelcomed.is_none() && self.outgoing.has_backlog() {
             self.drain(deadline)?;
         }
         let arena = &mut self.arena;
@@ -244,10 +245,12 @@ impl Line {
         // An answer under way holds up what comes behind it.
         let owed = self.answered < self.sequence;
         let slice = if owed { LATE_SLICE } else { LIFELINE_SLICE };
-        let Line { outgoing, incoming, lifeline, spin, open, .. } = self;
+        let Line { outgoing, incoming, lifeline, spin, open, unwelcomed, .. } = self;
+        // Before the handshake's answer there are no frames to be looked for.
+        let welcomed = unwelcomed.is_none();
         let mut broken = None;
         let drained = outgoing.drain(spin, deadline, slice, &mut || {
-            match incoming.poll() {
+            match if welcomed { incoming.poll() } else { Ok(None) } {
                 Ok(Some((kind, id))) => keep(open, incoming, kind, RequestId::of_frame(id)),
                 Ok(None) => {}
                 Err(fault) => broken = Some(fault),

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use rkyv::Archived;
 
-use super::poller::{Note, Poller};
+use super::poller::{Control, Note, Poller};
 use super::reactor::Reactor;
 use super::responder::{Context, Responder};
 use super::service::admit;
@@ -22,7 +22,8 @@ use crate::protocol::{Encoded, Message, Protocol};
 /// The thread that iterates sweeps the rings itself, so a request in a ring reaches it without a
 /// change of threads. The iteration ends when a [`ServerHandle`] stops the server, nobody was
 /// connected for the idle time, or the system fails; [`end`](Incoming::end) says which. Dropping it
-/// stops the server, too.
+/// stops the server, too: what it has not given out is turned away, and what it has may still be
+/// answered, for five seconds at most.
 pub struct Incoming<'a, P: Protocol> {
     poller: Poller,
     reactor: Option<io::Result<JoinHandle<io::Result<()>>>>,
@@ -39,9 +40,8 @@ impl<'a, P: Protocol> Incoming<'a, P> {
             let enqueue = |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
                 control.tell(Note::Request { connection: Arc::clone(connection), id, bytes: bytes.clone() });
             };
-            let served = Reactor::new(&shared, &listener).and_then(|reactor| reactor.run(&enqueue));
-            control.tell(Note::Stop);
-            served
+            let _stop = StopAtEnd(&control);
+            Reactor::new(&shared, &listener).and_then(|reactor| reactor.run(&enqueue))
         };
         let reactor = std::thread::Builder::new().name("ipc-reactor".to_owned()).spawn(run);
         if reactor.is_err() {
@@ -66,10 +66,20 @@ impl<'a, P: Protocol> Incoming<'a, P> {
 
     fn end_reactor(&mut self) -> io::Result<()> {
         self.stop.stop();
-        match self.reactor.take() {
-            Some(thread) => thread?.join().unwrap_or_else(|_| Err(io::Error::other("the reactor panicked"))),
-            None => Ok(()),
+        let Some(thread) = self.reactor.take() else { return Ok(()) };
+        while let Some(arrival) = self.poller.next() {
+            self.poller.connection(&arrival).turn_away(arrival.id);
         }
+        thread?.join().unwrap_or_else(|_| Err(io::Error::other("the reactor panicked")))
+    }
+}
+
+/// Ends the poller whichever way the reactor ends.
+struct StopAtEnd<'a>(&'a Control);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.tell(Note::Stop);
     }
 }
 

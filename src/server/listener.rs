@@ -6,11 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::net::{SocketAddrUnix, bind, listen};
+use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 
 use crate::error::Error;
 use crate::stream::{Stream, new_socket};
@@ -25,6 +25,8 @@ pub(super) struct Listener {
     path: PathBuf,
     /// The file's inode, so that only our own file is removed.
     inode: u64,
+    /// Whether that is done: the inode's number may be another daemon's by now.
+    withdrawn: AtomicBool,
 }
 
 impl Listener {
@@ -50,7 +52,9 @@ impl Listener {
             Ok(inode)
         };
         match made() {
-            Ok(inode) => Ok(Listener { socket, path: path.to_path_buf(), inode }),
+            Ok(inode) => {
+                Ok(Listener { socket, path: path.to_path_buf(), inode, withdrawn: AtomicBool::new(false) })
+            }
             Err(error) => {
                 let _ = fs::remove_file(&temporary);
                 Err(failed("listen on the daemon's socket")(error))
@@ -62,11 +66,17 @@ impl Listener {
         &self.path
     }
 
-    /// Takes the socket's file away, if it is still ours: nobody finds it any more.
+    /// Takes the socket's file away, if it is still ours, and lets nobody connect who has found it
+    /// before. Who is connected already can still be accepted.
     pub(super) fn withdraw(&self) {
+        if self.withdrawn.swap(true, Ordering::Relaxed) {
+            return;
+        }
         if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
+        // Where the system does not do this for a listener, closing it ends the same connections later.
+        let _ = shutdown(&self.socket, Shutdown::Read);
     }
 
     /// The next connection, if one waits.

@@ -19,7 +19,7 @@ pub(super) const MAX_PORTS: usize = MAX_WORDS - 1;
 const BATCH: u32 = 16;
 
 /// How long a server that stops goes on answering what had come before.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(super) const DRAIN: Duration = Duration::from_secs(5);
 
 /// What other threads tell the poller.
 #[derive(Debug)]
@@ -357,7 +357,7 @@ impl Poller {
                     return Some(Arrival { id, source: Source::Socket(connection, bytes) });
                 }
                 Note::Stop => {
-                    self.stopping = Some(Instant::now() + DRAIN);
+                    self.stopping.get_or_insert_with(|| Instant::now() + DRAIN);
                     self.ports.iter_mut().for_each(Port::stop);
                 }
             }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::connection::{Attendant, Connection, Lifeline, MAX_IN_FLIGHT};
 use super::events::{Events, Interest};
 use super::listener::Listener;
-use super::poller::{Note, STOPPING};
+use super::poller::{DRAIN, Note, STOPPING};
 use super::responder::Context;
 use super::shared::Shared;
 use crate::frame::{FailureCode, Kind};
@@ -33,6 +33,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many requests of one connection are answered before the next has its turn.
 const BATCH: u32 = 16;
+
+/// How often a reactor that stops looks whether other threads have answered.
+const DRAIN_TICK: Duration = Duration::from_millis(2);
 
 /// The state of the thread that waits on sockets.
 pub(crate) struct Reactor<'a> {
@@ -76,6 +79,16 @@ impl Entry {
             }
         }
     }
+
+    /// Whether all that the client has asked is answered and on its way. A question that has come in
+    /// part is still to be turned away: its client could not know whether it was carried out.
+    fn is_drained(&self) -> bool {
+        match self {
+            Entry::Greeting { .. } => true,
+            Entry::Ring { connection, .. } => connection.is_settled(),
+            Entry::Socket { connection, inbox, .. } => connection.is_settled() && !inbox.is_amid_message(),
+        }
+    }
 }
 
 impl<'a> Reactor<'a> {
@@ -114,13 +127,16 @@ impl<'a> Reactor<'a> {
             self.expire()?;
         }
         self.say_farewell();
-        Ok(())
+        // The poller comes to its end at the same time.
+        self.shared.control.tell(Note::Stop);
+        self.drain()
     }
 
     /// Tells all who are not served any more that they may go elsewhere: nothing of theirs was done.
     fn say_farewell(&mut self) {
         // Whoever connects from now on finds nobody, and looks for another daemon.
         self.listener.withdraw();
+        self.events.remove(self.listener, LISTENER);
         let refuse = || Refuse { code: RefuseCode::Stopping, text: STOPPING.to_owned() };
         while let Ok(stream) = self.listener.accept() {
             self.refuse(&stream, refuse());
@@ -131,8 +147,30 @@ impl<'a> Reactor<'a> {
             }
         }
         let sockets = self.entries.iter().filter(|(_, entry)| matches!(entry, Entry::Socket { .. }));
-        for token in sockets.map(|(&token, _)| token).collect::<Vec<_>>() {
-            self.serve(token, &|connection, id, _| connection.turn_away(id));
+        self.unfinished.extend(sockets.map(|(&token, _)| token));
+    }
+
+    /// Goes on until all that was accepted is answered and on its way, or the time for that is up. What
+    /// else has come or comes meanwhile is turned away.
+    fn drain(&mut self) -> io::Result<()> {
+        let turn_away: &AnswerRequest<'_> = &|connection, id, _| connection.turn_away(id);
+        let end = Instant::now() + DRAIN;
+        loop {
+            for token in std::mem::take(&mut self.unfinished) {
+                self.attend(token, turn_away);
+            }
+            let drained = self.unfinished.is_empty() && self.entries.values().all(Entry::is_drained);
+            let now = Instant::now();
+            if drained || now >= end {
+                return Ok(());
+            }
+            let until = if self.unfinished.is_empty() { now + DRAIN_TICK } else { now };
+            for token in self.events.wait(Some(until))? {
+                match token {
+                    WAKER => self.heed(),
+                    token => self.attend(token & !1, turn_away),
+                }
+            }
         }
     }
 

@@ -186,6 +186,11 @@ impl Inbox {
         }
     }
 
+    /// Whether a message has come in part.
+    pub(crate) fn is_amid_message(&self) -> bool {
+        self.current.is_some() || self.looked < self.staged.len()
+    }
+
     /// Waits until there is something to read.
     pub(super) fn wait(&mut self, until: &mut Deadline) -> Result<(), Interrupted> {
         match self.stream.wait_readable(until.end()).map_err(Broken::from)? {

@@ -89,7 +89,20 @@ struct Inner {
     path: Option<PathBuf>,
     reason: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    nothing_done: bool,
+    nothing_done: Option<NothingDone>,
+}
+
+/// Why a daemon has not even begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NothingDone {
+    /// It has too much to do.
+    Busy,
+    /// It is on its way out.
+    Stopping,
+    /// The time was up before it came to it.
+    Late,
+    /// Its release is older than the client would have it.
+    Older,
 }
 
 impl Error {
@@ -125,6 +138,11 @@ impl Error {
     /// Whether nothing of the request was done and the same call may succeed soon: the daemon turned
     /// it away because it was busy or on its way out.
     pub fn is_retryable(&self) -> bool {
+        self.0.nothing_done.is_some()
+    }
+
+    /// Why nothing was done, where that is known.
+    pub(crate) fn nothing_done(&self) -> Option<NothingDone> {
         self.0.nothing_done
     }
 
@@ -135,7 +153,7 @@ impl Error {
             ErrorKind::Unresponsive => {
                 "look whether the daemon is stopped or busy, and end it if it is stuck"
             }
-            ErrorKind::VersionMismatch => "restart the daemon with the same version as the client",
+            ErrorKind::VersionMismatch => "upgrade the older side: the client, or the daemon by a restart",
             ErrorKind::PeerMisbehaved => "connect again, and report the peer's version if it happens twice",
             ErrorKind::PeerDied => "connect again, and repeat the request if it may be repeated",
             ErrorKind::Timeout => "ask again, with a longer timeout if the work is long",
@@ -155,7 +173,7 @@ impl Error {
             path: None,
             reason: None,
             source: None,
-            nothing_done: false,
+            nothing_done: None,
         }))
     }
 
@@ -170,8 +188,8 @@ impl Error {
         Error::new(kind, tried).because(source)
     }
 
-    pub(crate) fn with_nothing_done(mut self) -> Self {
-        self.0.nothing_done = true;
+    pub(crate) fn with_nothing_done(mut self, why: NothingDone) -> Self {
+        self.0.nothing_done = Some(why);
         self
     }
 

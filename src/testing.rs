@@ -114,6 +114,7 @@ pub fn pair_serving<P: Protocol>(
             incoming: Incoming::Ring(Box::new(Receiver::new(near, 0, limit))),
             lifeline: client::Lifeline::Local(line),
             in_flight: MAX_IN_FLIGHT,
+            daemon_release: 0,
         },
         None,
     )

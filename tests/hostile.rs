@@ -34,7 +34,7 @@ const AWAIT_DATA: usize = 256;
 const AWAIT_SPACE: usize = 264;
 
 /// The hello that an honest client of the test protocol sends.
-fn honest_hello(transport: Transport) -> [u8; 72] {
+fn honest_hello(transport: Transport) -> [u8; 80] {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("listen.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -43,7 +43,7 @@ fn honest_hello(transport: Transport) -> [u8; 72] {
         builder.handshake_timeout(Duration::from_secs(5)).connect(path).unwrap_err()
     });
     let (mut stream, _) = listener.accept().unwrap();
-    let mut hello = [0; 72];
+    let mut hello = [0; 80];
     stream.read_exact(&mut hello).unwrap();
     drop(stream);
     client.join().unwrap();
@@ -421,7 +421,7 @@ fn fake_daemon(answer: [u8; 256], fds: Vec<OwnedFd>) -> libgrite_ipc::Error {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut hello = [0; 72];
+            let mut hello = [0; 80];
             stream.read_exact(&mut hello).unwrap();
             let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
             send_with(&stream, &answer, &fds);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Client;
 use crate::error::Error;
-use crate::handshake::{MIN_MAX_MESSAGE, Sizes, grant_sizes};
+use crate::handshake::{MIN_MAX_MESSAGE, Sizes, Stance, grant_sizes};
 use crate::protocol::{Message, Protocol};
 use crate::shm::MAX_CAPACITY;
 use crate::wait::WaitStrategy;
@@ -34,6 +34,7 @@ pub enum Transport {
 /// | [`spawn_timeout`](Self::spawn_timeout) | 10 s |
 /// | [`request_ring`](Self::request_ring), [`reply_ring`](Self::reply_ring) | 64 KiB each |
 /// | [`max_message`](Self::max_message) | 16 MiB |
+/// | [`release`](Self::release) | none: take the daemon that is there |
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -53,6 +54,7 @@ pub struct ClientBuilder<P: Protocol> {
     pub(super) handshake_timeout: Duration,
     pub(super) spawn_timeout: Duration,
     pub(super) sizes: Sizes,
+    pub(super) release: u32,
     pub(super) _protocol: PhantomData<fn() -> P>,
 }
 
@@ -84,6 +86,7 @@ impl<P: Protocol> ClientBuilder<P> {
             handshake_timeout: Duration::from_secs(5),
             spawn_timeout: Duration::from_secs(10),
             sizes: Sizes { request: DEFAULT_RING, reply: DEFAULT_RING, max_message: DEFAULT_MAX_MESSAGE },
+            release: 0,
             _protocol: PhantomData,
         }
     }
@@ -112,7 +115,9 @@ impl<P: Protocol> ClientBuilder<P> {
         self
     }
 
-    /// How long a daemon that is started may take until it is ready.
+    /// How long it may take in all until a daemon is ready that has to be started. A daemon of an older
+    /// release that has to end first may take five seconds for what it has accepted, or as long as its
+    /// longest handler: more than that must be left here.
     pub fn spawn_timeout(mut self, timeout: Duration) -> Self {
         self.spawn_timeout = timeout;
         self
@@ -137,6 +142,36 @@ impl<P: Protocol> ClientBuilder<P> {
         self
     }
 
+    /// Which release of the program this client is: a number that grows from one release to the next,
+    /// apart from the protocol's version. 0, as without this, says nothing.
+    ///
+    /// After an upgrade, [`connect_or_spawn`](Self::connect_or_spawn) and
+    /// [`ask_or_spawn`](Self::ask_or_spawn) find the daemon of the release before. They ask it to end,
+    /// which it does once all that it has accepted is answered, start their own, and go on with that one;
+    /// others who ask meanwhile wait as long. This works across protocol versions and layouts, for the
+    /// same [`Protocol::NAME`], where the daemon tells its release, too
+    /// ([`ServerBuilder::release`](crate::ServerBuilder::release)).
+    ///
+    /// A newer daemon serves older clients that understand it, and refuses the others with
+    /// [`VersionMismatch`](crate::ErrorKind::VersionMismatch), which says that the client is to be
+    /// upgraded. It never ends for them, so that two versions in use at once do not take turns.
+    /// [`connect`](Self::connect) and [`ask`](Self::ask) take the daemon that is there.
+    ///
+    /// ```no_run
+    /// use std::process::Command;
+    /// use libgrite_ipc::IpcClient;
+    ///
+    /// let client = IpcClient::builder()
+    ///     .release(1_004_002) // 1.4.2
+    ///     .connect_or_spawn("/run/user/1000/grite", || Command::new("grited"))?;
+    /// assert!(client.daemon_release() >= 1_004_002);
+    /// # Ok::<(), libgrite_ipc::Error>(())
+    /// ```
+    pub fn release(mut self, release: u32) -> Self {
+        self.release = release;
+        self
+    }
+
     /// The sizes of a pair in one process: what is wished, as rings can have it.
     pub(crate) fn granted_sizes(&self) -> Sizes {
         let most = Sizes { request: MAX_CAPACITY, reply: MAX_CAPACITY, max_message: u32::MAX };
@@ -154,7 +189,7 @@ impl<P: Protocol> ClientBuilder<P> {
     /// - [`PeerDied`](crate::ErrorKind::PeerDied), [`PeerMisbehaved`](crate::ErrorKind::PeerMisbehaved),
     ///   [`Io`](crate::ErrorKind::Io).
     pub fn connect(&self, path: impl AsRef<Path>) -> Result<Client<P>, Error> {
-        self.shake_hands(path.as_ref())
+        self.shake_hands(path.as_ref(), Stance::Take)
     }
 
     /// Connects, asks one question and disconnects, in one round trip over the socket.
@@ -162,7 +197,16 @@ impl<P: Protocol> ClientBuilder<P> {
     /// # Errors
     /// As [`connect`](Self::connect) and [`Client::send`].
     pub fn ask(&self, path: impl AsRef<Path>, request: &P::Request) -> Result<Message<P::Response>, Error> {
-        let mut client = self.approach(path.as_ref())?;
+        self.ask_as(path.as_ref(), Stance::Take, request)
+    }
+
+    pub(super) fn ask_as(
+        &self,
+        path: &Path,
+        stance: Stance,
+        request: &P::Request,
+    ) -> Result<Message<P::Response>, Error> {
+        let mut client = self.approach(path, stance)?;
         client.exchange(request)?;
         client.into_message()
     }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use super::line::{Lifeline, Line, RECEIVE, Welcomed};
 use super::retry::Origin;
 use super::{Client, ClientBuilder, Transport};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, NothingDone};
 use crate::handshake::{
-    ANSWER_LENGTH, Answer, Hello, MIN_MAX_MESSAGE, Mode, Refuse, RefuseCode, Sizes, Welcome, differ,
+    ANSWER_LENGTH, Answer, Hello, MIN_MAX_MESSAGE, Mode, Refuse, RefuseCode, Stance, Welcome, differ,
+    whom_to_upgrade,
 };
-use crate::identity::Identity;
+use crate::identity::Party;
 use crate::protocol::{Message, Protocol, identity};
 use crate::stream::{Stream, own_uid};
 use crate::transport::{Inbox, Incoming, Outbox, Outgoing};
@@ -21,23 +22,21 @@ use crate::wait::Deadline;
 
 /// What a client remembers until the daemon has answered its hello.
 pub(super) struct Unwelcomed {
-    identity: Identity,
     stream: Arc<Stream>,
-    mode: Mode,
-    sizes: Sizes,
+    hello: Hello,
 }
 
 impl<P: Protocol> ClientBuilder<P> {
     /// Connects and waits for the daemon's answer.
-    pub(super) fn shake_hands(&self, path: &Path) -> Result<Client<P>, Error> {
+    pub(super) fn shake_hands(&self, path: &Path, stance: Stance) -> Result<Client<P>, Error> {
         match self.transport {
-            Transport::Socket => self.shake_hands_for(path, Mode::Socket),
-            Transport::Ring => self.shake_hands_for(path, MODE_OF_CHOICE),
+            Transport::Socket => self.shake_hands_for(path, Mode::Socket, stance),
+            Transport::Ring => self.shake_hands_for(path, MODE_OF_CHOICE, stance),
             // Where the rings' memory cannot be mapped, the socket serves as well.
             Transport::Auto => {
-                self.shake_hands_for(path, MODE_OF_CHOICE).or_else(|error| match error.kind() {
+                self.shake_hands_for(path, MODE_OF_CHOICE, stance).or_else(|error| match error.kind() {
                     ErrorKind::Io | ErrorKind::Sandboxed if MODE_OF_CHOICE == Mode::Ring => {
-                        self.shake_hands_for(path, Mode::Socket)
+                        self.shake_hands_for(path, Mode::Socket, stance)
                     }
                     _ => Err(error),
                 })
@@ -45,16 +44,18 @@ impl<P: Protocol> ClientBuilder<P> {
         }
     }
 
-    fn shake_hands_for(&self, path: &Path, mode: Mode) -> Result<Client<P>, Error> {
+    fn shake_hands_for(&self, path: &Path, mode: Mode, stance: Stance) -> Result<Client<P>, Error> {
         let mut deadline = Deadline::starting_now(self.handshake_timeout);
         let stream = self.dial(path, &mut deadline)?;
-        let hello = Hello::new(identity::<P>(), mode, self.sizes).to_bytes();
-        match send_all(&stream, &hello, &mut deadline).map_err(|error| handshake_error(path, error)) {
+        let hello = self.hello(mode, stance);
+        match send_all(&stream, &hello.to_bytes(), &mut deadline)
+            .map_err(|error| handshake_error(path, error))
+        {
             // A daemon that does not want the connection may say why without hearing who it is.
             Err(error) if error.kind() != ErrorKind::PeerDied => return Err(error),
             _ => {}
         }
-        let unwelcomed = Unwelcomed { identity: identity::<P>(), stream, mode, sizes: self.sizes };
+        let unwelcomed = Unwelcomed { stream, hello };
         let welcomed = unwelcomed.receive(path, &mut deadline)?;
         if self.transport == Transport::Ring && matches!(welcomed.outgoing, Outgoing::Socket(_)) {
             return Err(
@@ -65,22 +66,38 @@ impl<P: Protocol> ClientBuilder<P> {
     }
 
     /// Connects, and leaves the hello to travel with the first request.
-    pub(super) fn approach(&self, path: &Path) -> Result<Client<P>, Error> {
+    pub(super) fn approach(&self, path: &Path, stance: Stance) -> Result<Client<P>, Error> {
         let mut deadline = Deadline::starting_now(self.handshake_timeout);
         let stream = self.dial(path, &mut deadline)?;
-        let hello = Hello::new(identity::<P>(), Mode::Socket, self.sizes).to_bytes();
+        let hello = self.hello(Mode::Socket, stance);
         let mut outbox = Outbox::new(Arc::clone(&stream), self.sizes.max_message as usize);
-        outbox.preface(&hello);
+        outbox.preface(&hello.to_bytes());
         let welcomed = Welcomed {
             outgoing: Outgoing::Socket(outbox),
             incoming: Incoming::Socket(Inbox::new(Arc::clone(&stream), 0, &[])),
             lifeline: Lifeline::Socket(Arc::clone(&stream)),
             in_flight: 1,
+            daemon_release: 0,
         };
         let mut client = self.client(welcomed, Some(path));
-        client.line.get_mut().unwelcomed =
-            Some(Unwelcomed { identity: identity::<P>(), stream, mode: Mode::Socket, sizes: self.sizes });
+        client.line.get_mut().unwelcomed = Some(Unwelcomed { stream, hello });
         Ok(client)
+    }
+
+    /// Asks the daemon at `path` to end if its release is older than ours; says whether it does. What
+    /// else may have come of it shows when the daemon is looked for again.
+    pub(super) fn retire(&self, path: &Path, deadline: &mut Deadline) -> bool {
+        let Ok(stream) = self.dial(path, deadline) else { return false };
+        let hello = self.hello(Mode::Socket, Stance::Retire);
+        // A daemon that is ending already may say so without hearing who it is.
+        let _ = send_all(&stream, &hello.to_bytes(), deadline);
+        let answered = Unwelcomed { stream, hello }.receive(path, deadline);
+        answered.is_err_and(|error| error.nothing_done() == Some(NothingDone::Stopping))
+    }
+
+    fn hello(&self, mode: Mode, stance: Stance) -> Hello {
+        let client = Party { identity: identity::<P>(), release: self.release };
+        Hello::new(client, mode, stance, self.sizes)
     }
 
     /// Connects to a listener of our own user.
@@ -111,8 +128,9 @@ impl Line {
     pub(super) fn finish_handshake(&mut self, deadline: &mut Deadline) -> Result<(), Error> {
         let Some(unwelcomed) = self.unwelcomed.take() else { return Ok(()) };
         let path = self.path.clone().unwrap_or_default();
-        let welcomed = unwelcomed.receive(&path, deadline);
-        self.incoming = welcomed.map_err(|error| self.lose_with(error))?.incoming;
+        let welcomed = unwelcomed.receive(&path, deadline).map_err(|error| self.lose_with(error))?;
+        self.incoming = welcomed.incoming;
+        self.daemon_release = welcomed.daemon_release;
         Ok(())
     }
 }
@@ -136,32 +154,47 @@ impl Unwelcomed {
         receive_all(&self.stream, &mut bytes, &mut descriptors, deadline)
             .map_err(|error| handshake_error(path, error))?;
         let answer = Answer::parse(&bytes).map_err(|bad| misbehaved(bad.to_string()))?;
-        let welcome = answer.verdict.map_err(|refuse| refusal(path, refuse))?;
-        if let Some(difference) = differ(self.identity, answer.identity) {
-            return Err(connect_error(ErrorKind::VersionMismatch, path).saying(difference));
+        let (client, daemon) = (self.hello.client, answer.daemon);
+        let refused = |mut refuse: Refuse| {
+            if let (RefuseCode::Version, Some(whom)) = (refuse.code, whom_to_upgrade(client, daemon)) {
+                refuse.text += "; ";
+                refuse.text += &whom;
+            }
+            refusal(path, refuse)
+        };
+        let welcome = answer.verdict.map_err(refused)?;
+        if let Some(text) = differ(client.identity, daemon.identity) {
+            return Err(refused(Refuse { code: RefuseCode::Version, text }));
         }
-        if !(MIN_MAX_MESSAGE..=self.sizes.max_message).contains(&welcome.sizes.max_message) {
+        if !(MIN_MAX_MESSAGE..=self.hello.sizes.max_message).contains(&welcome.sizes.max_message) {
             return Err(misbehaved(format!("a max_message of {} bytes granted", welcome.sizes.max_message)));
         }
-        match (welcome.mode, self.mode) {
-            (Mode::Socket, _) if descriptors.is_empty() => Ok(self.over_socket(welcome)),
-            (Mode::Ring, Mode::Ring) => self.over_rings(path, welcome, descriptors),
+        match (welcome.mode, self.hello.mode) {
+            (Mode::Socket, _) if descriptors.is_empty() => Ok(self.over_socket(welcome, daemon.release)),
+            (Mode::Ring, Mode::Ring) => self.over_rings(path, welcome, daemon.release, descriptors),
             (mode, _) => Err(misbehaved(format!("mode {mode:?} with {} descriptors", descriptors.len()))),
         }
     }
 
-    fn over_socket(self, welcome: Welcome) -> Welcomed {
+    fn over_socket(self, welcome: Welcome, daemon_release: u32) -> Welcomed {
         let limit = welcome.sizes.max_message as usize;
         Welcomed {
             outgoing: Outgoing::Socket(Outbox::new(Arc::clone(&self.stream), limit)),
             incoming: Incoming::Socket(Inbox::new(Arc::clone(&self.stream), limit, &[])),
             lifeline: Lifeline::Socket(self.stream),
             in_flight: welcome.in_flight,
+            daemon_release,
         }
     }
 
     #[cfg(all(target_os = "linux", not(grite_portable)))]
-    fn over_rings(self, path: &Path, welcome: Welcome, descriptors: Vec<OwnedFd>) -> Result<Welcomed, Error> {
+    fn over_rings(
+        self,
+        path: &Path,
+        welcome: Welcome,
+        daemon_release: u32,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Welcomed, Error> {
         use crate::channel::{Receiver, Sender};
         use crate::ring::Regions;
         use crate::shm::{Role, Unfit, adopt};
@@ -183,11 +216,12 @@ impl Unwelcomed {
             incoming: Incoming::Ring(Box::new(Receiver::new(regions, 0, limit))),
             lifeline: Lifeline::Socket(self.stream),
             in_flight: welcome.in_flight,
+            daemon_release,
         })
     }
 
     #[cfg(not(all(target_os = "linux", not(grite_portable))))]
-    fn over_rings(self, path: &Path, _: Welcome, _: Vec<OwnedFd>) -> Result<Welcomed, Error> {
+    fn over_rings(self, path: &Path, _: Welcome, _: u32, _: Vec<OwnedFd>) -> Result<Welcomed, Error> {
         Err(connect_error(ErrorKind::PeerMisbehaved, path).saying("rings granted that nobody asked for"))
     }
 }
@@ -268,17 +302,21 @@ fn handshake_error(path: &Path, error: io::Error) -> Error {
 
 fn refusal(path: &Path, refuse: Refuse) -> Error {
     let kind = match refuse.code {
-        RefuseCode::Version => ErrorKind::VersionMismatch,
         RefuseCode::Malformed => ErrorKind::PeerMisbehaved,
+        RefuseCode::Version => ErrorKind::VersionMismatch,
         RefuseCode::Foreign
         | RefuseCode::Limit
         | RefuseCode::Resources
         | RefuseCode::Stopping
-        | RefuseCode::Busy => ErrorKind::Refused,
+        | RefuseCode::Busy
+        | RefuseCode::Older
+        | RefuseCode::Current => ErrorKind::Refused,
     };
     let error = connect_error(kind, path).saying(refuse.text);
     match refuse.code {
-        RefuseCode::Stopping | RefuseCode::Busy => error.with_nothing_done(),
+        RefuseCode::Busy => error.with_nothing_done(NothingDone::Busy),
+        RefuseCode::Stopping => error.with_nothing_done(NothingDone::Stopping),
+        RefuseCode::Older => error.with_nothing_done(NothingDone::Older),
         _ => error,
     }
 }

@@ -14,7 +14,7 @@ use rkyv::ser::allocator::Arena;
 use super::connect::Unwelcomed;
 use super::open::{Answer, Open, RequestId};
 use crate::channel::LIFELINE_SLICE;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, NothingDone};
 use crate::frame::{Expiry, Failure, FailureCode, Kind};
 use crate::payload::{Bytes, Sink, TooLong};
 use crate::protocol::{Wire, encode};
@@ -44,6 +44,7 @@ pub(crate) struct Line {
     /// Why this connection is of no more use.
     broken: Cell<Option<ErrorKind>>,
     pub(super) path: Option<PathBuf>,
+    pub(super) daemon_release: u32,
     timeout: Duration,
 }
 
@@ -54,6 +55,8 @@ pub(crate) struct Welcomed {
     pub(crate) lifeline: Lifeline,
     /// How many requests the daemon takes before it has answered the first of them.
     pub(crate) in_flight: u32,
+    /// Which release the daemon said it is; 0 if it said nothing.
+    pub(crate) daemon_release: u32,
 }
 
 /// What ends when the peer does.
@@ -121,6 +124,7 @@ impl Line {
             unwelcomed: None,
             broken: Cell::new(None),
             path,
+            daemon_release: welcomed.daemon_release,
             timeout,
         }
     }
@@ -159,7 +163,7 @@ impl Line {
     pub(super) fn open<T: Wire>(&mut self, request: &T, expiry: Expiry) -> Result<RequestId, Error> {
         let Some(place) = self.open.place() else {
             let limit = self.open.limit();
-            return Err(self.error(ErrorKind::Refused, SEND).with_nothing_done().saying(format!(
+            return Err(self.error(ErrorKind::Refused, SEND).with_nothing_done(NothingDone::Busy).saying(format!(
                 "{limit} requests are open on this connection, which is the limit: claim or drop one first"
             )));
         };
@@ -383,8 +387,11 @@ impl Line {
         let error = match failure.code {
             FailureCode::TooLarge => self.error(ErrorKind::TooLarge, RECEIVE),
             FailureCode::Panicked | FailureCode::Dropped => refused,
-            FailureCode::Stopping | FailureCode::Busy => refused.with_nothing_done(),
-            FailureCode::Expired => self.error(ErrorKind::Timeout, RECEIVE).with_nothing_done(),
+            FailureCode::Stopping => refused.with_nothing_done(NothingDone::Stopping),
+            FailureCode::Busy => refused.with_nothing_done(NothingDone::Busy),
+            FailureCode::Expired => {
+                self.error(ErrorKind::Timeout, RECEIVE).with_nothing_done(NothingDone::Late)
+            }
         };
         error.saying(failure.text)
     }

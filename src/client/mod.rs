@@ -136,6 +136,12 @@ impl<P: Protocol> Client<P> {
     pub fn uses_ring(&self) -> bool {
         matches!(self.line.borrow().outgoing, Outgoing::Ring(_))
     }
+
+    /// Which release of its program the daemon said it is
+    /// ([`ServerBuilder::release`](crate::ServerBuilder::release)); 0 where it said nothing.
+    pub fn daemon_release(&self) -> u32 {
+        self.line.borrow().daemon_release
+    }
 }
 
 impl<P: Protocol> fmt::Debug for Client<P> {

@@ -14,8 +14,9 @@
 //!  40  max message      u32       granted
 //!  44  in flight        u32       how many requests may be unanswered at once
 //!  48  protocol name    32 bytes  the daemon's, padded with zeros
-//!  80  text length      u16       of a refusal
-//!  82  text             174 bytes UTF-8, padded with zeros
+//!  80  release          u32       of the daemon's program; 0 says nothing
+//!  84  text length      u16       of a refusal
+//!  86  text             170 bytes UTF-8, padded with zeros
 //! 256
 //! ```
 //!
@@ -24,7 +25,7 @@
 //! daemon's region, then the client's.
 
 use super::hello::{Mode, Sizes, WIRE, is_name, u16_at, u32_at, u64_at};
-use crate::identity::{Identity, MAX_NAME};
+use crate::identity::{Identity, MAX_NAME, Party};
 use crate::shm;
 
 /// The length of an answer.
@@ -32,7 +33,7 @@ pub(crate) const LENGTH: usize = 256;
 
 /// The longest text of a refusal, in bytes.
 const MAX_TEXT: usize = LENGTH - TEXT;
-const TEXT: usize = 82;
+const TEXT: usize = 86;
 
 const MAGIC: [u8; 8] = *b"gritehow";
 
@@ -70,12 +71,16 @@ pub(crate) enum RefuseCode {
     Stopping = 6,
     /// Too many connections are in their handshake. Nothing was done: try again.
     Busy = 7,
+    /// The daemon's release is older than the client would have it. Nothing was done.
+    Older = 8,
+    /// The daemon's release is not older than that of the client, which has asked it to end.
+    Current = 9,
 }
 
 /// A daemon's answer, with who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    pub(crate) identity: Identity,
+    pub(crate) daemon: Party,
     pub(crate) verdict: Result<Welcome, Refuse>,
 }
 
@@ -103,9 +108,10 @@ impl Answer {
         let mut bytes = [0; LENGTH];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..10].copy_from_slice(&WIRE.to_le_bytes());
-        bytes[12..14].copy_from_slice(&self.identity.version.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.identity.fingerprint.to_le_bytes());
-        bytes[48..80].copy_from_slice(&self.identity.name);
+        bytes[12..14].copy_from_slice(&self.daemon.identity.version.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.daemon.identity.fingerprint.to_le_bytes());
+        bytes[48..80].copy_from_slice(&self.daemon.identity.name);
+        bytes[80..84].copy_from_slice(&self.daemon.release.to_le_bytes());
         match &self.verdict {
             Ok(welcome) => {
                 bytes[10] = 1;
@@ -120,7 +126,7 @@ impl Answer {
                 let end = refuse.text.floor_char_boundary(MAX_TEXT);
                 bytes[10] = 2;
                 bytes[14..16].copy_from_slice(&(refuse.code as u16).to_le_bytes());
-                bytes[80..82].copy_from_slice(&(end as u16).to_le_bytes());
+                bytes[84..86].copy_from_slice(&(end as u16).to_le_bytes());
                 bytes[TEXT..TEXT + end].copy_from_slice(&refuse.text.as_bytes()[..end]);
             }
         }
@@ -142,7 +148,7 @@ impl Answer {
             2 => Err(parse_refuse(bytes)?),
             unknown => return Err(BadAnswer::Kind(unknown)),
         };
-        Ok(Answer { identity, verdict })
+        Ok(Answer { daemon: Party { identity, release: u32_at(bytes, 80) }, verdict })
     }
 }
 
@@ -168,10 +174,12 @@ fn parse_refuse(bytes: &[u8; LENGTH]) -> Result<Refuse, BadAnswer> {
         4 => RefuseCode::Limit,
         6 => RefuseCode::Stopping,
         7 => RefuseCode::Busy,
+        8 => RefuseCode::Older,
+        9 => RefuseCode::Current,
         // A later daemon may have reasons that this client does not know: its text tells them.
         _ => RefuseCode::Resources,
     };
-    let length = usize::from(u16_at(bytes, 80));
+    let length = usize::from(u16_at(bytes, 84));
     let text = bytes.get(TEXT..TEXT + length).ok_or(BadAnswer::Text(length))?;
     let text = std::str::from_utf8(text).map_err(|_| BadAnswer::Text(length))?;
     Ok(Refuse { code, text: text.to_owned() })
@@ -179,17 +187,17 @@ fn parse_refuse(bytes: &[u8; LENGTH]) -> Result<Refuse, BadAnswer> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hello::tests::IDENTITY;
+    use super::super::hello::tests::PARTY;
     use super::*;
 
     fn welcome() -> Answer {
         let sizes = Sizes { request: 0x0001_0000, reply: 0x0004_0000, max_message: 0x0100_0000 };
         let welcome = Welcome { mode: Mode::Ring, session: 0x2122_2324_2526_2728, sizes, in_flight: 64 };
-        Answer { identity: IDENTITY, verdict: Ok(welcome) }
+        Answer { daemon: PARTY, verdict: Ok(welcome) }
     }
 
     fn refuse(text: &str) -> Answer {
-        Answer { identity: IDENTITY, verdict: Err(Refuse { code: RefuseCode::Limit, text: text.to_owned() }) }
+        Answer { daemon: PARTY, verdict: Err(Refuse { code: RefuseCode::Limit, text: text.to_owned() }) }
     }
 
     #[test]
@@ -201,6 +209,8 @@ mod tests {
         golden.extend_from_slice(&[0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21]);
         golden.extend_from_slice(&[0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0, 1, 64, 0, 0, 0]);
         golden.extend_from_slice(b"search");
+        golden.resize(80, 0);
+        golden.extend_from_slice(&[0x34, 0x33, 0x32, 0x31]);
         golden.resize(LENGTH, 0);
         assert_eq!(welcome().to_bytes()[..], golden);
         assert_eq!(Answer::parse(&golden.try_into().unwrap()), Ok(welcome()));
@@ -215,7 +225,7 @@ mod tests {
         golden.resize(48, 0);
         golden.extend_from_slice(b"search");
         golden.resize(80, 0);
-        golden.extend_from_slice(&[4, 0]);
+        golden.extend_from_slice(&[0x34, 0x33, 0x32, 0x31, 4, 0]);
         golden.extend_from_slice(b"full");
         golden.resize(LENGTH, 0);
         assert_eq!(refuse("full").to_bytes()[..], golden);
@@ -225,7 +235,7 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_at_a_character() {
         let back = Answer::parse(&refuse(&"ü".repeat(200)).to_bytes()).unwrap();
-        assert_eq!(back, refuse(&"ü".repeat(87)));
+        assert_eq!(back, refuse(&"ü".repeat(85)));
     }
 
     #[test]
@@ -241,7 +251,7 @@ mod tests {
         assert_eq!(with(&welcome(), 11, 0), Err(BadAnswer::Mode(0)));
         assert_eq!(with(&welcome(), 32, 1), Err(BadAnswer::Sizes));
         assert_eq!(with(&welcome(), 48, 0), Err(BadAnswer::Name));
-        assert_eq!(with(&refuse("full"), 80, 175), Err(BadAnswer::Text(175)));
-        assert_eq!(with(&refuse("full"), 82, 0xff), Err(BadAnswer::Text(4)));
+        assert_eq!(with(&refuse("full"), 84, 171), Err(BadAnswer::Text(171)));
+        assert_eq!(with(&refuse("full"), 86, 0xff), Err(BadAnswer::Text(4)));
     }
 }

@@ -6,29 +6,35 @@
 //!  10  highest wire     u16
 //!  12  length           u16       of the whole hello: a later version may be longer
 //!  14  mode             u8        1 ring, 2 socket
-//!  15  zero             u8
-//!  16  fingerprint      u64       rkyv's format and the layouts of both types
-//!  24  request capacity u32       bytes of the client's ring that the client would like
-//!  28  reply capacity   u32       bytes of the daemon's ring that the client would like
-//!  32  max message      u32       the longest message that the client takes or sends
-//!  36  protocol version u16
-//!  38  zeros            2 bytes
-//!  40  protocol name    32 bytes  padded with zeros
-//!  72
+//!  15  stance           u8        to a daemon of an older release: 0 take, 1 decline, 2 retire it
+//!  16  release          u32       of the client's program; 0 says nothing
+//!  20  zeros            4 bytes
+//!  24  protocol name    32 bytes  padded with zeros
+//!  56  fingerprint      u64       rkyv's format and the layouts of both types
+//!  64  request capacity u32       bytes of the client's ring that the client would like
+//!  68  reply capacity   u32       bytes of the daemon's ring that the client would like
+//!  72  max message      u32       the longest message that the client takes or sends
+//!  76  protocol version u16
+//!  78  zeros            2 bytes
+//!  80
 //! ```
 //!
-//! All numbers are little-endian. The first 16 bytes stay as they are in all wire versions.
+//! All numbers are little-endian. The first 56 bytes stay as they are in all wire versions, so that any
+//! release of a program can replace the daemon of any earlier one.
 
-use crate::identity::{Identity, MAX_NAME};
+use crate::identity::{Identity, MAX_NAME, Party};
 
 /// The wire version that this library speaks: the layout of handshake, regions and frames.
 pub(crate) const WIRE: u16 = 1;
 
 /// The length of a hello of this wire version.
-pub(crate) const LENGTH: usize = 72;
+pub(crate) const LENGTH: usize = 80;
+
+/// How much tells a hello from other bytes, and its length.
+pub(crate) const PRELUDE: usize = 16;
 
 /// The part that never changes.
-pub(crate) const PRELUDE: usize = 16;
+pub(crate) const FIXED: usize = 56;
 
 /// A hello that claims to be longer is refused unread.
 pub(crate) const MAX_LENGTH: usize = 1024;
@@ -55,6 +61,29 @@ impl Mode {
     }
 }
 
+/// What a client makes of a daemon whose release is older than its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stance {
+    /// Is served by it.
+    Take = 0,
+    /// Is refused by it, and asks it nothing.
+    Decline = 1,
+    /// Asks it to end.
+    Retire = 2,
+}
+
+impl Stance {
+    fn parse(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Stance::Take),
+            1 => Some(Stance::Decline),
+            2 => Some(Stance::Retire),
+            _ => None,
+        }
+    }
+}
+
 /// Sizes that the client wishes and the daemon grants, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
@@ -75,17 +104,26 @@ pub(crate) struct Hello {
     pub(crate) lowest_wire: u16,
     pub(crate) highest_wire: u16,
     pub(crate) mode: Mode,
+    pub(crate) stance: Stance,
     pub(crate) sizes: Sizes,
-    pub(crate) identity: Identity,
+    pub(crate) client: Party,
 }
 
-/// The part of a hello that every wire version can read.
+/// The start of a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prelude {
     pub(crate) lowest_wire: u16,
     pub(crate) highest_wire: u16,
     pub(crate) length: usize,
     mode: u8,
+}
+
+/// Who calls, as every wire version can read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) stance: Stance,
+    pub(crate) release: u32,
+    pub(crate) name: [u8; MAX_NAME],
 }
 
 /// Why bytes are not a hello.
@@ -97,14 +135,16 @@ pub(crate) enum BadHello {
     Length(usize),
     #[error("the unknown mode {0}")]
     Mode(u8),
+    #[error("the unknown stance {0}")]
+    Stance(u8),
     #[error("a protocol name that is empty or not padded with zeros")]
     Name,
 }
 
 impl Hello {
     /// A hello of this library's wire version.
-    pub(crate) fn new(identity: Identity, mode: Mode, sizes: Sizes) -> Self {
-        Hello { lowest_wire: WIRE, highest_wire: WIRE, mode, sizes, identity }
+    pub(crate) fn new(client: Party, mode: Mode, stance: Stance, sizes: Sizes) -> Self {
+        Hello { lowest_wire: WIRE, highest_wire: WIRE, mode, stance, sizes, client }
     }
 
     pub(crate) fn to_bytes(self) -> [u8; LENGTH] {
@@ -114,12 +154,14 @@ impl Hello {
         bytes[10..12].copy_from_slice(&self.highest_wire.to_le_bytes());
         bytes[12..14].copy_from_slice(&(LENGTH as u16).to_le_bytes());
         bytes[14] = self.mode as u8;
-        bytes[16..24].copy_from_slice(&self.identity.fingerprint.to_le_bytes());
-        bytes[24..28].copy_from_slice(&self.sizes.request.to_le_bytes());
-        bytes[28..32].copy_from_slice(&self.sizes.reply.to_le_bytes());
-        bytes[32..36].copy_from_slice(&self.sizes.max_message.to_le_bytes());
-        bytes[36..38].copy_from_slice(&self.identity.version.to_le_bytes());
-        bytes[40..].copy_from_slice(&self.identity.name);
+        bytes[15] = self.stance as u8;
+        bytes[16..20].copy_from_slice(&self.client.release.to_le_bytes());
+        bytes[24..56].copy_from_slice(&self.client.identity.name);
+        bytes[56..64].copy_from_slice(&self.client.identity.fingerprint.to_le_bytes());
+        bytes[64..68].copy_from_slice(&self.sizes.request.to_le_bytes());
+        bytes[68..72].copy_from_slice(&self.sizes.reply.to_le_bytes());
+        bytes[72..76].copy_from_slice(&self.sizes.max_message.to_le_bytes());
+        bytes[76..78].copy_from_slice(&self.client.identity.version.to_le_bytes());
         bytes
     }
 
@@ -130,20 +172,24 @@ impl Hello {
         if prelude.length < LENGTH {
             return Err(BadHello::Length(prelude.length));
         }
-        let name = *bytes.last_chunk::<MAX_NAME>().expect("a hello ends with a name");
+        let caller = Caller::parse(bytes.first_chunk().expect("a hello is longer than its fixed part"))?;
         Ok(Hello {
             lowest_wire: prelude.lowest_wire,
             highest_wire: prelude.highest_wire,
             mode: Mode::parse(prelude.mode).ok_or(BadHello::Mode(prelude.mode))?,
+            stance: caller.stance,
             sizes: Sizes {
-                request: u32_at(bytes, 24),
-                reply: u32_at(bytes, 28),
-                max_message: u32_at(bytes, 32),
+                request: u32_at(bytes, 64),
+                reply: u32_at(bytes, 68),
+                max_message: u32_at(bytes, 72),
             },
-            identity: Identity {
-                name: is_name(&name).then_some(name).ok_or(BadHello::Name)?,
-                version: u16_at(bytes, 36),
-                fingerprint: u64_at(bytes, 16),
+            client: Party {
+                identity: Identity {
+                    name: caller.name,
+                    version: u16_at(bytes, 76),
+                    fingerprint: u64_at(bytes, 56),
+                },
+                release: caller.release,
             },
         })
     }
@@ -155,7 +201,7 @@ impl Prelude {
             return Err(BadHello::Magic);
         }
         let length = usize::from(u16_at(bytes, 12));
-        if !(PRELUDE..=MAX_LENGTH).contains(&length) {
+        if !(FIXED..=MAX_LENGTH).contains(&length) {
             return Err(BadHello::Length(length));
         }
         Ok(Prelude {
@@ -163,6 +209,17 @@ impl Prelude {
             highest_wire: u16_at(bytes, 10),
             length,
             mode: bytes[14],
+        })
+    }
+}
+
+impl Caller {
+    pub(crate) fn parse(bytes: &[u8; FIXED]) -> Result<Self, BadHello> {
+        let name = *bytes.last_chunk::<MAX_NAME>().expect("the fixed part ends with a name");
+        Ok(Caller {
+            stance: Stance::parse(bytes[15]).ok_or(BadHello::Stance(bytes[15]))?,
+            release: u32_at(bytes, 16),
+            name: is_name(&name).then_some(name).ok_or(BadHello::Name)?,
         })
     }
 }
@@ -195,20 +252,23 @@ pub(super) mod tests {
         fingerprint: 0x1112_1314_1516_1718,
     };
 
+    pub(crate) const PARTY: Party = Party { identity: IDENTITY, release: 0x3132_3334 };
+
     pub(crate) fn hello() -> Hello {
         let sizes = Sizes { request: 0x0001_0000, reply: 0x0004_0000, max_message: 0x0100_0000 };
-        Hello::new(IDENTITY, Mode::Ring, sizes)
+        Hello::new(PARTY, Mode::Ring, Stance::Decline, sizes)
     }
 
     #[test]
     fn golden_bytes_of_a_hello() {
         let mut golden = Vec::new();
         golden.extend_from_slice(b"gritehey");
-        golden.extend_from_slice(&[1, 0, 1, 0, 72, 0, 1, 0]);
+        golden.extend_from_slice(&[1, 0, 1, 0, 80, 0, 1, 1]);
+        golden.extend_from_slice(&[0x34, 0x33, 0x32, 0x31, 0, 0, 0, 0]);
+        golden.extend_from_slice(b"search");
+        golden.resize(FIXED, 0);
         golden.extend_from_slice(&[0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11]);
         golden.extend_from_slice(&[0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0, 1, 4, 3, 0, 0]);
-        golden.extend_from_slice(b"search");
-        golden.resize(LENGTH, 0);
         assert_eq!(hello().to_bytes()[..], golden);
         assert_eq!(Hello::parse(&golden.try_into().unwrap()), Ok(hello()));
     }
@@ -221,12 +281,13 @@ pub(super) mod tests {
             Hello::parse(&bytes)
         };
         assert_eq!(with(0, b'G'), Err(BadHello::Magic));
-        assert_eq!(with(12, 71), Err(BadHello::Length(71)));
-        assert_eq!(with(12, 15), Err(BadHello::Length(15)));
-        assert_eq!(with(12, 80), Ok(hello()), "a longer hello of a later version");
-        assert_eq!(with(13, 4), Err(BadHello::Length(1024 + 72)));
+        assert_eq!(with(12, 79), Err(BadHello::Length(79)));
+        assert_eq!(with(12, 55), Err(BadHello::Length(55)));
+        assert_eq!(with(12, 88), Ok(hello()), "a longer hello of a later version");
+        assert_eq!(with(13, 4), Err(BadHello::Length(1024 + 80)));
         assert_eq!(with(14, 3), Err(BadHello::Mode(3)));
-        assert_eq!(with(40, 0), Err(BadHello::Name));
-        assert_eq!(with(71, b'x'), Err(BadHello::Name));
+        assert_eq!(with(15, 3), Err(BadHello::Stance(3)));
+        assert_eq!(with(24, 0), Err(BadHello::Name));
+        assert_eq!(with(55, b'x'), Err(BadHello::Name));
     }
 }

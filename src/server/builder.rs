@@ -14,6 +14,7 @@ use super::service::MayBlock;
 use super::shared::{Limits, Shared};
 use crate::error::Error;
 use crate::handshake::{MIN_MAX_MESSAGE, Sizes};
+use crate::identity::Party;
 use crate::protocol::{Protocol, identity};
 use crate::shm::MAX_CAPACITY;
 use crate::wait::WaitStrategy;
@@ -31,9 +32,11 @@ use crate::wait::WaitStrategy;
 /// | [`max_waiting`](Self::max_waiting) | 1,024 |
 /// | [`handshake_timeout`](Self::handshake_timeout) | 5 s |
 /// | [`idle_timeout`](Self::idle_timeout) | none: serve until stopped |
+/// | [`release`](Self::release) | none: make way for nobody |
 pub struct ServerBuilder<P: Protocol> {
     limits: Limits,
     wait: WaitStrategy,
+    release: u32,
     may_block: Option<Arc<MayBlock<P>>>,
     _protocol: PhantomData<fn() -> P>,
 }
@@ -56,7 +59,13 @@ impl<P: Protocol> ServerBuilder<P> {
             handshake: Duration::from_secs(5),
             idle: None,
         };
-        ServerBuilder { limits, wait: WaitStrategy::default(), may_block: None, _protocol: PhantomData }
+        ServerBuilder {
+            limits,
+            wait: WaitStrategy::default(),
+            release: 0,
+            may_block: None,
+            _protocol: PhantomData,
+        }
     }
 
     /// How the poller waits for requests in rings.
@@ -148,6 +157,20 @@ impl<P: Protocol> ServerBuilder<P> {
         self
     }
 
+    /// Which release of the program this daemon is: a number that grows from one release to the next,
+    /// apart from the protocol's version. 0, as without this, says nothing.
+    ///
+    /// When a client of a later release asks for a daemon of its own
+    /// ([`ClientBuilder::release`](crate::ClientBuilder::release)), this one makes way:
+    /// [`Server::serve`] answers what has come and returns, as by
+    /// [`ServerHandle::stop`](crate::ServerHandle::stop). The process should then give its lock back
+    /// or end, since others wait for that. Its own release, an earlier one or another protocol's name
+    /// never end it.
+    pub fn release(mut self, release: u32) -> Self {
+        self.release = release;
+        self
+    }
+
     /// Listens at `path`, in a socket file that only our user can reach. A stale one is replaced.
     ///
     /// # Errors
@@ -155,7 +178,8 @@ impl<P: Protocol> ServerBuilder<P> {
     /// than a socket is there, a live daemon listens there, or the system fails a call.
     pub fn bind(self, path: impl AsRef<Path>) -> Result<Server<P>, Error> {
         let listener = Listener::bind(path.as_ref())?;
-        let shared = Shared::new(identity::<P>(), self.limits, self.wait)
+        let party = Party { identity: identity::<P>(), release: self.release };
+        let shared = Shared::new(party, self.limits, self.wait)
             .map_err(|error| Error::io("make the daemon's wake-up socket", error))?;
         Ok(Server {
             shared: Arc::new(shared),

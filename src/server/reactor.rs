@@ -260,7 +260,7 @@ impl<'a> Reactor<'a> {
 
     /// Sends a refusal as far as it goes at once: who is refused gets no more of our time.
     fn refuse(&self, stream: &Stream, refuse: Refuse) {
-        let answer = Answer { identity: self.shared.identity, verdict: Err(refuse) };
+        let answer = Answer { daemon: self.shared.party, verdict: Err(refuse) };
         let _ = stream.write(&answer.to_bytes());
     }
 
@@ -321,13 +321,18 @@ impl<'a> Reactor<'a> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(_) => return self.remove(token),
         }
-        match judge(bytes, self.shared.identity, limits) {
+        match judge(bytes, self.shared.party, limits) {
             Heard::Part => {}
             Heard::Refused(refuse) => {
                 self.refuse(&stream, refuse);
                 self.remove(token);
             }
             Heard::Granted(grant) => self.welcome(token, grant, answer),
+            Heard::Retired => {
+                self.refuse(&stream, Refuse { code: RefuseCode::Stopping, text: STOPPING.to_owned() });
+                self.remove(token);
+                self.shared.stop();
+            }
         }
     }
 
@@ -391,7 +396,7 @@ impl<'a> Reactor<'a> {
 
     fn answer_with(&self, session: u64, grant: Grant) -> [u8; handshake::ANSWER_LENGTH] {
         let welcome = Welcome { mode: grant.mode, session, sizes: grant.sizes, in_flight: MAX_IN_FLIGHT };
-        Answer { identity: self.shared.identity, verdict: Ok(welcome) }.to_bytes()
+        Answer { daemon: self.shared.party, verdict: Ok(welcome) }.to_bytes()
     }
 
     fn over_socket(&self, context: Context, stream: &Arc<Stream>, grant: Grant, already: &[u8]) -> Entry {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::history::History;
 use super::poller::Control;
 use crate::handshake::Sizes;
-use crate::identity::Identity;
+use crate::identity::Party;
 use crate::wait::WaitStrategy;
 
 /// What a server allows.
@@ -33,7 +33,7 @@ pub(crate) struct Limits {
 /// What the server's threads and handles share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(super) identity: Identity,
+    pub(super) party: Party,
     pub(super) limits: Limits,
     pub(super) wait: WaitStrategy,
     pub(super) control: Arc<Control>,
@@ -43,9 +43,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(identity: Identity, limits: Limits, wait: WaitStrategy) -> io::Result<Self> {
+    pub(crate) fn new(party: Party, limits: Limits, wait: WaitStrategy) -> io::Result<Self> {
         Ok(Shared {
-            identity,
+            party,
             limits,
             wait,
             control: Arc::default(),
@@ -61,7 +61,12 @@ impl Shared {
         self.waker.wake();
     }
 
-    /// Whether a handle has stopped the server.
+    /// Makes the reactor end at its next look.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether a handle or a newer release has stopped the server.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -76,9 +81,10 @@ impl ServerHandle {
         ServerHandle(shared)
     }
 
-    /// Makes [`Server::serve`](super::Server::serve) answer what has come and return.
+    /// Makes [`Server::serve`](super::Server::serve) answer what has come, turn away what comes from
+    /// then on, and return: after five seconds at most, unless a handler takes longer.
     pub fn stop(&self) {
-        self.0.stopping.store(true, Ordering::Release);
+        self.0.stop();
         self.0.waker.wake();
     }
 }

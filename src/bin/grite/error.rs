@@ -166,7 +166,10 @@ impl From<Error> for CliError {
         let hint = match error.kind() {
             ErrorKind::NotRunning => "run `grite daemon run` to see why it does not start, or use --direct",
             ErrorKind::Unresponsive => "see `grite daemon status`, or use --direct",
-            ErrorKind::VersionMismatch => "run `grite daemon stop`; the next command starts this version",
+            ErrorKind::VersionMismatch => {
+                "upgrade this program if it is the older one; else run `grite daemon stop`, and the next command \
+                 starts this version"
+            }
             ErrorKind::PeerDied => "repeat the command; a new daemon starts by itself",
             ErrorKind::Timeout => "repeat the command with a longer --timeout",
             ErrorKind::TooLarge => "ask for less at a time",

@@ -14,6 +14,7 @@ mod foreign;
 mod measure;
 mod model;
 mod output;
+mod release;
 mod runtime;
 mod store;
 mod tracker;

@@ -158,7 +158,7 @@ fn own(global: &Global) -> Result<Target, CliError> {
     let engine = Engine::open(&place.state)?;
     let wishes = global.wishes();
     place.prepare()?;
-    tracker::connect(&place, &libgrite_ipc::IpcClient::builder(), wishes.spawn)?;
+    tracker::connect(&place, &tracker::builder(), wishes.spawn)?;
     Target::new(place, engine, None)
 }
 

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use libgrite_ipc::grite::StatusResult;
-use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcClient, IpcCommand, IpcResponse, Transport};
-use rkyv::rancor;
+use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcCommand, IpcResponse, Transport};
 use serde::Serialize;
 
 use super::Global;
@@ -17,8 +16,9 @@ use crate::daemon;
 use crate::error::{CliError, Code};
 use crate::folder;
 use crate::output::{Output, line};
+use crate::release;
 use crate::runtime::Place;
-use crate::tracker::daemon_command;
+use crate::tracker::{self, builder};
 
 mod terminate;
 
@@ -64,6 +64,8 @@ struct Status {
     answers: bool,
     pid: Option<u32>,
     version: Option<String>,
+    /// As a number that grows from one release to the next.
+    release: Option<u32>,
     socket: Option<String>,
     store: String,
     issues: Option<u64>,
@@ -71,6 +73,20 @@ struct Status {
     events: Option<u64>,
     /// Why it did not answer.
     problem: Option<String>,
+    program: Program,
+}
+
+/// This program, beside the daemon.
+#[derive(Serialize)]
+struct Program {
+    version: &'static str,
+    release: u32,
+}
+
+impl Program {
+    fn this() -> Self {
+        Program { version: env!("CARGO_PKG_VERSION"), release: release::own() }
+    }
 }
 
 #[derive(Serialize)]
@@ -101,15 +117,16 @@ pub fn run(command: &Daemon, global: &Global, output: &Output) -> Result<(), Cli
 fn start(place: &Place, global: &Global, output: &Output) -> Result<(), CliError> {
     place.prepare()?;
     let before = DaemonLock::read(&place.runtime)?;
-    let builder = IpcClient::builder().transport(Transport::Socket).timeout(global.timeout());
-    let answer = builder.ask_or_spawn(&place.runtime, || daemon_command(place), &IpcCommand::Status)?;
-    let Ok(IpcResponse::Status(result)) = rkyv::deserialize::<IpcResponse, rancor::Error>(&*answer) else {
+    let builder = builder().transport(Transport::Socket).timeout(global.timeout());
+    let mut client = tracker::connect(place, &builder, true)?;
+    let Ok(IpcResponse::Status(result)) = client.send_with_retry(&IpcCommand::Status)?.to_value() else {
         return Err(CliError::mismatched());
     };
     let started = before.is_none_or(|before| before.pid() != Some(result.pid));
     let pid = result.pid;
     let socket = DaemonLock::socket_path_in(&place.runtime)?.display().to_string();
-    output.report(&Started { started, status: Status::told(result, socket) }, |_| {
+    let status = Status::told(result, client.daemon_release(), socket);
+    output.report(&Started { started, status }, |_| {
         if started { format!("started, process {pid}\n") } else { format!("runs already, process {pid}\n") }
     })
 }
@@ -122,22 +139,25 @@ fn status(place: &Place, global: &Global) -> Result<Status, CliError> {
             answers: false,
             pid: None,
             version: None,
+            release: None,
             socket: None,
             store,
             issues: None,
             open: None,
             events: None,
             problem: None,
+            program: Program::this(),
         });
     };
     let socket = record.socket_path().display().to_string();
     match ask(place, global, &IpcCommand::Status) {
-        Ok(Some(IpcResponse::Status(result))) => Ok(Status::told(result, socket)),
+        Ok((Some(IpcResponse::Status(result)), release)) => Ok(Status::told(result, release, socket)),
         other => Ok(Status {
             running: true,
             answers: false,
             pid: record.pid(),
             version: record.version().map(str::to_owned),
+            release: other.as_ref().ok().map(|(_, release)| *release),
             socket: Some(socket),
             store,
             issues: None,
@@ -147,25 +167,28 @@ fn status(place: &Place, global: &Global) -> Result<Status, CliError> {
                 Err(error) => error.to_string(),
                 Ok(_) => CliError::mismatched().message,
             }),
+            program: Program::this(),
         }),
     }
 }
 
 impl Status {
     /// What a daemon says of itself.
-    fn told(result: StatusResult, socket: String) -> Self {
+    fn told(result: StatusResult, release: u32, socket: String) -> Self {
         let StatusResult { pid, version, store, issues, open, events } = result;
         Status {
             running: true,
             answers: true,
             pid: Some(pid),
             version: Some(version),
+            release: Some(release),
             socket: Some(socket),
             store,
             issues: Some(issues),
             open: Some(open),
             events: Some(events),
             problem: None,
+            program: Program::this(),
         }
     }
 }
@@ -181,7 +204,10 @@ fn describe(status: &Status) -> String {
         }
     };
     field("process", status.pid.map(|pid| pid.to_string()));
-    field("version", status.version.clone());
+    let release = status.release.map_or_else(String::new, |release| format!(", release {release}"));
+    field("version", status.version.as_ref().map(|version| format!("{version}{release}")));
+    let Program { version, release } = status.program;
+    field("program", Some(format!("{version}, release {release}")));
     field("socket", status.socket.clone());
     field("store", Some(status.store.clone()));
     if let (Some(issues), Some(open)) = (status.issues, status.open) {
@@ -199,7 +225,12 @@ fn stop(place: &Place, global: &Global, output: &Output) -> Result<(), CliError>
     let by_signal = match ask(place, global, &IpcCommand::Stop) {
         Ok(_) => false,
         // It ends already, or has ended.
-        Err(error) if matches!(error.kind(), ErrorKind::NotRunning | ErrorKind::PeerDied) => false,
+        Err(error)
+            if error.is_retryable()
+                || matches!(error.kind(), ErrorKind::NotRunning | ErrorKind::PeerDied) =>
+        {
+            false
+        }
         Err(error) if error.kind() == ErrorKind::VersionMismatch => {
             terminate::terminate(&place.runtime)?;
             true
@@ -222,10 +253,11 @@ fn stop(place: &Place, global: &Global, output: &Output) -> Result<(), CliError>
     })
 }
 
-/// Asks the daemon that runs. The answer is nothing where it is no value of its type.
-fn ask(place: &Place, global: &Global, command: &IpcCommand) -> Result<Option<IpcResponse>, Error> {
+/// Asks the daemon that runs, whatever release it is, which comes with the answer. The answer is nothing
+/// where it is no value of its type.
+fn ask(place: &Place, global: &Global, command: &IpcCommand) -> Result<(Option<IpcResponse>, u32), Error> {
     let socket = DaemonLock::socket_path_in(&place.runtime)?;
-    let builder = IpcClient::builder().transport(Transport::Socket).timeout(global.timeout());
-    let answer = builder.ask(socket, command)?;
-    Ok(rkyv::deserialize::<IpcResponse, rancor::Error>(&*answer).ok())
+    let mut client = builder().transport(Transport::Socket).timeout(global.timeout()).connect(socket)?;
+    let release = client.daemon_release();
+    Ok((client.send(command)?.to_value().ok(), release))
 }

@@ -1,7 +1,8 @@
 //! The daemon: one warm [`Engine`] for all who ask, for as long as somebody asks.
 //!
 //! [`run`] takes the lock of the state folder's place, opens the engine, listens, says that it is ready,
-//! and serves until it is told to stop or nobody has been connected for the idle time. [`desk`]
+//! and serves until it is told to stop, or to make way for a newer release, or nobody has been connected for
+//! the idle time. [`desk`]
 //! answers; starting, finding and stopping daemons from outside is `tracker`'s and the command
 //! line's business.
 
@@ -18,6 +19,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::engine::Engine;
 use crate::error::{CliError, Code};
+use crate::release;
 use crate::runtime::Place;
 use desk::Desk;
 
@@ -55,7 +57,8 @@ impl Open {
         place.prepare()?;
         let lock = DaemonLock::acquire(&place.runtime).map_err(taken)?;
         let engine = Engine::open(&place.state)?;
-        let server = IpcServer::builder().idle_timeout(idle).bind(lock.socket_path())?;
+        let server =
+            IpcServer::builder().idle_timeout(idle).release(release::own()).bind(lock.socket_path())?;
         let signals = watch_signals(server.handle())?;
         Ok(Open { signals, server, engine, _lock: lock })
     }

@@ -17,7 +17,7 @@ use crate::output::line;
 use crate::runtime::Place;
 
 pub use direct::Direct;
-pub use remote::{connect, daemon_command};
+pub use remote::{builder, connect, daemon_command};
 
 use remote::{Failure, Remote};
 

@@ -1,6 +1,8 @@
 //! The daemon of a state folder: reached, and started where none lives.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libgrite_ipc::{ClientBuilder, DaemonLock, Error, ErrorKind, Grite, IpcClient, IpcCommand, IpcResponse};
@@ -8,6 +10,7 @@ use rkyv::rancor;
 
 use super::{Questions, Tracker, Wishes};
 use crate::error::{CliError, Code};
+use crate::release;
 use crate::runtime::Place;
 
 /// Why the daemon gave no answer.
@@ -36,7 +39,7 @@ impl Remote {
         wishes: &Wishes,
         questions: Questions,
     ) -> Self {
-        let builder = IpcClient::builder().transport(transport).timeout(wishes.timeout);
+        let builder = builder().transport(transport).timeout(wishes.timeout);
         Remote { place, builder, spawn: wishes.spawn, questions, client: None }
     }
 
@@ -45,25 +48,32 @@ impl Remote {
         &self.place.state
     }
 
-    /// Asks, and once more if the daemon ended meanwhile: reads can be repeated, and a write's key makes
-    /// its repeat harmless.
+    /// Asks, and again if the daemon ended meanwhile, perhaps for a newer one: reads can be repeated, and a
+    /// write's key makes its repeat harmless.
     pub fn try_ask(&mut self, command: &IpcCommand) -> Result<IpcResponse, Failure> {
         self.place.prepare().map_err(Failure::Forbidden)?;
-        let asked = match self.attempt(command) {
-            Err(error) if self.may_repeat(error.kind()) => {
-                self.client = None;
-                self.attempt(command)
+        let mut asked = self.attempt(command);
+        for _ in 0..MOST_REPEATS {
+            if !asked.as_ref().is_err_and(|error| self.may_repeat(error)) {
+                break;
             }
-            asked => asked,
-        };
+            self.client = None;
+            asked = self.attempt(command);
+        }
         match asked {
             Ok(answer) => answer.ok_or_else(|| Failure::Other(CliError::mismatched())),
             Err(error) => Err(self.judge(error)),
         }
     }
 
-    fn may_repeat(&self, kind: ErrorKind) -> bool {
-        kind == ErrorKind::PeerDied || kind == ErrorKind::NotRunning && self.spawn
+    fn may_repeat(&self, error: &Error) -> bool {
+        match error.kind() {
+            ErrorKind::PeerDied => true,
+            // It was on its way out.
+            ErrorKind::Refused => error.is_retryable(),
+            ErrorKind::NotRunning => self.spawn,
+            _ => false,
+        }
     }
 
     /// The answer; nothing where it is no value of its type, which no checked archive is.
@@ -105,6 +115,14 @@ impl Tracker for Remote {
     }
 }
 
+/// How often a command is repeated whose daemon ended.
+const MOST_REPEATS: u32 = 3;
+
+/// A client of this release, which replaces the daemons of earlier ones where it may start its own.
+pub fn builder() -> ClientBuilder<Grite> {
+    IpcClient::builder().release(release::own())
+}
+
 /// Connects to the daemon of `place`, and starts it first where it may and must.
 pub fn connect(place: &Place, builder: &ClientBuilder<Grite>, spawn: bool) -> Result<IpcClient, Error> {
     if spawn {
@@ -118,9 +136,21 @@ pub fn connect(place: &Place, builder: &ClientBuilder<Grite>, spawn: bool) -> Re
 /// This program, as the daemon of `place`.
 pub fn daemon_command(place: &Place) -> Command {
     // Without its own path a program can still be found by its name.
-    let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "grite".into()));
+    let program =
+        std::env::current_exe().map_or_else(|_| "grite".into(), |path| installed(path, Path::exists));
+    let mut command = Command::new(program);
     command.args(["daemon", "run"]).env("GRITE_DIR", &place.state).current_dir("/");
     command
+}
+
+/// The program at `path`, or, where an upgrade has put another file there since this process began, that
+/// one: the system marks the path then.
+fn installed(path: PathBuf, exists: impl Fn(&Path) -> bool) -> PathBuf {
+    let unmarked = path.as_os_str().as_bytes().strip_suffix(b" (deleted)");
+    match unmarked.map(|bytes| PathBuf::from(OsStr::from_bytes(bytes))) {
+        Some(unmarked) if !exists(&path) && exists(&unmarked) => unmarked,
+        _ => path,
+    }
 }
 
 /// Whether the system keeps this process from the daemon, as sandboxes do.
@@ -130,4 +160,21 @@ fn is_forbidden(error: &Error) -> bool {
     let refused =
         system.is_some_and(|system| matches!(system.kind(), Io::PermissionDenied | Io::ReadOnlyFilesystem));
     error.kind() == ErrorKind::Sandboxed || error.kind() == ErrorKind::Io && refused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_replaced_starts_what_has_replaced_it() {
+        let found = |path: &str, there: &[&str]| {
+            installed(PathBuf::from(path), |path| there.iter().any(|there| path == Path::new(there)))
+        };
+        assert_eq!(found("/bin/grite", &["/bin/grite"]), Path::new("/bin/grite"));
+        assert_eq!(found("/bin/grite (deleted)", &["/bin/grite"]), Path::new("/bin/grite"));
+        let odd = "/bin/grite (deleted)";
+        assert_eq!(found(odd, &["/bin/grite", odd]), Path::new(odd), "it may be called so");
+        assert_eq!(found(odd, &[]), Path::new(odd));
+    }
 }

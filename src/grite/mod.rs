@@ -20,4 +20,9 @@ impl Protocol for Grite {
     type Response = IpcResponse;
     const NAME: &'static str = "grite";
     const VERSION: u16 = 1;
+
+    fn may_repeat(request: &IpcCommand) -> bool {
+        // Reads change nothing, and writes carry a key. A stop may meet the next daemon.
+        !matches!(request, IpcCommand::Stop)
+    }
 }

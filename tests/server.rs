@@ -120,8 +120,8 @@ fn an_answer_for_a_client_that_is_gone_is_an_error_of_that_answer_alone() {
 
 #[test]
 fn one_connection_more_than_the_limit_is_refused_and_room_comes_back() {
-    let server = Running::start_with(|| Server::<Work>::builder().max_connections(3));
     for way in ways() {
+        let server = Running::start_with(|| Server::<Work>::builder().max_connections(3));
         let mut clients: Vec<Client<Work>> = (0..3).map(|_| server.client(way)).collect();
         let error = builder_for(way).connect(server.socket()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused, "{way:?}: {error}");
@@ -258,13 +258,13 @@ fn what_was_accepted_before_the_stop_is_answered_whole() {
                     stop.stop();
                     // The server is on its way out by then, and the answer fills every buffer.
                     std::thread::sleep(Duration::from_millis(100));
-                    responder.reply(&Done { bytes: pattern(8 << 20), session: 0 }).unwrap();
+                    responder.reply(&Done { bytes: pattern(2 << 20), session: 0 }).unwrap();
                 });
             };
             let server = &server;
             let serving = scope.spawn(move || server.serve_with(handler));
             let mut client = builder_for(way).connect(server.path()).unwrap();
-            assert!(client.send(&Order::Session).unwrap().bytes == pattern(8 << 20)[..], "{way:?}");
+            assert!(client.send(&Order::Session).unwrap().bytes == pattern(2 << 20)[..], "{way:?}");
             serving.join().unwrap().unwrap();
         });
     }
@@ -307,6 +307,22 @@ fn a_question_to_a_server_that_stops_is_answered_or_was_not_carried_out() {
         asking.into_iter().for_each(|asking| asking.join().unwrap());
     });
     assert_eq!(carried_out.into_inner(), answered.into_inner());
+}
+
+#[test]
+fn a_server_that_has_stopped_leaves_the_next_one_its_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("work.sock");
+    let mut before: Option<Server<Work>> = None;
+    for _ in 0..20 {
+        let server = Server::<Work>::bind(&path).unwrap();
+        drop(before.take());
+        server.handle().stop();
+        assert!(path.exists());
+        server.serve(common::work).unwrap();
+        assert!(!path.exists());
+        before = Some(server);
+    }
 }
 
 #[test]

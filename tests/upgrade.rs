@@ -71,6 +71,10 @@ where
     server.serve(work).unwrap();
 }
 
+fn rounds() -> u64 {
+    std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3)
+}
+
 /// The folder of a daemon, which ends with it.
 struct Home {
     folder: tempfile::TempDir,
@@ -223,7 +227,8 @@ fn releases_that_do_not_understand_each_other_succeed_each_other_in_one_directio
 #[test]
 fn what_the_older_daemon_has_accepted_is_answered_before_the_newer_one_serves() {
     let home = Home::new();
-    let order = Order::MakeLate((8 << 20, 500));
+    // In a long run, as long as a daemon that ends goes on by itself.
+    let order = Order::MakeLate((8 << 20, if rounds() < 20 { 500 } else { 5000 }));
     let mut ring = home.client(1);
     let builder = Client::<Work>::builder().release(1).transport(Transport::Socket);
     let mut socket = builder.connect_or_spawn(home.directory(), home.daemon(1)).unwrap();
@@ -275,7 +280,7 @@ fn old_and_new_commands_at_once_all_succeed_and_the_new_daemon_stays() {
 #[test]
 fn no_command_fails_while_daemons_are_replaced_under_load() {
     let home = Home::new();
-    let rounds = std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
+    let rounds = rounds();
     let (newest, asked, over) = (AtomicU64::new(1), AtomicU64::new(0), AtomicBool::new(false));
     home.ask(1, &Order::Session);
     let command = || {

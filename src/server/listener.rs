@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -23,10 +23,9 @@ const BACKLOG: i32 = 1024;
 pub(super) struct Listener {
     socket: OwnedFd,
     path: PathBuf,
-    /// The file's inode, so that only our own file is removed.
+    /// The file's inode, so that only our own file is removed: no other has its number while the socket
+    /// is open.
     inode: u64,
-    /// Whether that is done: the inode's number may be another daemon's by now.
-    withdrawn: AtomicBool,
 }
 
 impl Listener {
@@ -52,9 +51,7 @@ impl Listener {
             Ok(inode)
         };
         match made() {
-            Ok(inode) => {
-                Ok(Listener { socket, path: path.to_path_buf(), inode, withdrawn: AtomicBool::new(false) })
-            }
+            Ok(inode) => Ok(Listener { socket, path: path.to_path_buf(), inode }),
             Err(error) => {
                 let _ = fs::remove_file(&temporary);
                 Err(failed("listen on the daemon's socket")(error))
@@ -69,9 +66,6 @@ impl Listener {
     /// Takes the socket's file away, if it is still ours, and lets nobody connect who has found it
     /// before. Who is connected already can still be accepted.
     pub(super) fn withdraw(&self) {
-        if self.withdrawn.swap(true, Ordering::Relaxed) {
-            return;
-        }
         if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
         }

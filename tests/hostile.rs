@@ -227,7 +227,7 @@ fn a_flood_of_cancellations_and_subscriptions_keeps_nobody_waiting() {
                 let consumed = word(&evil.theirs, CONSUMED).load(Ordering::SeqCst);
                 while published - consumed < u64::from(CAPACITY) {
                     let start = DATA + (published % u64::from(CAPACITY)) as usize;
-                    let kind = if published % 1024 == 0 { SUBSCRIBE } else { CANCEL };
+                    let kind = if published.is_multiple_of(1024) { SUBSCRIBE } else { CANCEL };
                     evil.store(start, u64::from(kind) << 32);
                     evil.store(start + 8, published);
                     published += 16;

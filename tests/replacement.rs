@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,11 +22,17 @@ use tempfile::TempDir;
 /// How many commands start in a second, if the machine starts so many.
 const RATE: u32 = 200;
 
-/// How many commands each release lives for.
+/// How many commands each release lives for at least.
 const COMMANDS: u32 = 200;
 
 /// How many threads wait for commands to end.
-const WAITERS: usize = 16;
+const WAITERS: usize = 32;
+
+/// How many commands more may have been started: where the machine does not keep up, they start later.
+const AHEAD: usize = 32;
+
+/// A release that has not taken over after so many commands never does.
+const PATIENCE: u32 = 50 * COMMANDS;
 
 fn rounds() -> u32 {
     std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3)
@@ -129,7 +135,7 @@ struct Scene {
     durations: Mutex<Vec<Duration>>,
     /// Answers to agents that keep a connection.
     answers: AtomicUsize,
-    /// Who served, as seen from outside: releases in order, and the processes of each.
+    /// Who served, as seen from outside: releases and processes, in order.
     served: Mutex<Vec<(u32, u32)>>,
 }
 
@@ -149,7 +155,7 @@ fn no_command_fails_and_nothing_is_lost_while_the_program_is_upgraded() {
     scene.created.lock().unwrap().insert("the first".to_owned(), first["id"].as_str().unwrap().to_owned());
 
     let begin = Instant::now();
-    let (started, waiting) = channel::<Started>();
+    let (started, waiting) = sync_channel::<Started>(AHEAD);
     let waiting = &Mutex::new(waiting);
     let elapsed = thread::scope(|scope| {
         let waiters: Vec<_> = (0..WAITERS).map(|_| scope.spawn(move || scene.wait(waiting))).collect();
@@ -158,13 +164,24 @@ fn no_command_fails_and_nothing_is_lost_while_the_program_is_upgraded() {
             scope.spawn(move || scene.ask_over_one_connection(Transport::Socket)),
             scope.spawn(move || scene.watch()),
         ];
-        for number in 0..COMMANDS * (rounds + 1) {
-            scene.newest.store(1 + number / COMMANDS, Ordering::Relaxed);
+        let (mut number, mut since) = (0, 0);
+        loop {
+            let newest = scene.newest.load(Ordering::Relaxed);
+            let serves = scene.served.lock().unwrap().last().is_some_and(|(release, _)| *release == newest);
+            if serves && since >= COMMANDS {
+                if newest > rounds {
+                    break;
+                }
+                scene.newest.store(newest + 1, Ordering::Relaxed);
+                since = 0;
+            }
+            assert!(since < PATIENCE, "release {newest} does not take over");
             let due = begin + Duration::from_secs(1) * number / RATE;
             thread::sleep(due.saturating_duration_since(Instant::now()));
             if started.send(scene.start(number)).is_err() {
                 break;
             }
+            (number, since) = (number + 1, since + 1);
         }
         drop(started);
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
@@ -268,8 +285,7 @@ impl Scene {
     fn judge(&self, rounds: u32, elapsed: Duration) {
         let served = self.served.lock().unwrap();
         let releases: Vec<u32> = served.iter().map(|(release, _)| *release).collect();
-        assert!(releases.is_sorted_by(|before, after| before < after), "one daemon a release: {served:?}");
-        assert_eq!(served.last().unwrap().0, rounds + 1, "the newest serves: {served:?}");
+        assert!(releases.into_iter().eq(1..=rounds + 1), "one daemon a release, in turn: {served:?}");
 
         let created = self.created.lock().unwrap();
         let list = self.home.data(rounds + 1, &["issue", "list", "--limit", "10000"]);
@@ -288,10 +304,10 @@ impl Scene {
         let mut durations = self.durations.lock().unwrap();
         durations.sort();
         let all = durations.len();
-        assert_eq!(all as u32, COMMANDS * (rounds + 1));
+        assert!(all as u32 >= COMMANDS * (rounds + 1));
         println!(
             "{all} commands in {elapsed:.1?}, {:.0} a second, none failed; {} answers over kept connections; {} \
-             daemons seen; half took less than {:.1?}, 99 of 100 {:.1?}, all {:.1?}",
+             daemons; half took less than {:.1?}, 99 of 100 {:.1?}, all {:.1?}",
             all as f64 / elapsed.as_secs_f64(),
             self.answers.load(Ordering::Relaxed),
             served.len(),

@@ -18,6 +18,9 @@ pub(super) const MAX_PORTS: usize = MAX_WORDS - 1;
 /// How many requests of one client are answered before the next client has its turn.
 const BATCH: u32 = 16;
 
+/// How long clients that share the poller's CPU may take to move to another one.
+const PATIENCE: Duration = Duration::from_millis(1);
+
 /// How long a server that stops goes on answering what had come before.
 pub(super) const DRAIN: Duration = Duration::from_secs(5);
 
@@ -376,9 +379,8 @@ impl Poller {
         if found.is_some() || spin.is_endless() {
             return;
         }
-        // The kernel leaves two that are busy by turns on one CPU for tens of milliseconds, though
-        // another is idle: in each such time the clients sleep and wake thousands of times.
-        if spin.should_move(Instant::now()) {
+        // A client that can move has done so by then.
+        if spin.should_move(Instant::now(), PATIENCE) {
             wait::change_cpu();
         }
         let start = Instant::now();

@@ -103,12 +103,18 @@ fn measure_crowd(table: &mut Table, count: usize, millis: u64) {
     let crowd = beside.helper(&format!("crowd {count}"));
     let crowd_private = beside.memory().saturating_sub(before) / count as u64;
     table.add("crowd: private memory an idle client costs the daemon, B", crowd_private as f64);
-    table.add("crowd: descriptors an idle client costs the daemon", beside.descriptors() as f64 / count as f64);
+    table.add(
+        "crowd: descriptors an idle client costs the daemon",
+        beside.descriptors() as f64 / count as f64,
+    );
     std::thread::sleep(Duration::from_millis(300));
     let cpu = beside.cpu();
     let idle = Duration::from_secs(10);
     std::thread::sleep(idle);
-    table.add("crowd: CPU of the daemon in 10 s in which all are idle, ms", (beside.cpu() - cpu).as_secs_f64() * 1e3);
+    table.add(
+        "crowd: CPU of the daemon in 10 s in which all are idle, ms",
+        (beside.cpu() - cpu).as_secs_f64() * 1e3,
+    );
     let first = alone.ask(1, 1, millis);
     let among = beside.ask(1, 1, millis);
     let ten = beside.ask(10, 1, millis);
@@ -173,7 +179,10 @@ fn measure_large(table: &mut Table) {
         client.go();
         let result = client.result();
         let grown = daemon.peak_memory().saturating_sub(before);
-        table.add(&format!("large: 64 MiB, {way}: peak private memory of the daemon above idle, KiB"), grown as f64 / 1024.0);
+        table.add(
+            &format!("large: 64 MiB, {way}: peak private memory of the daemon above idle, KiB"),
+            grown as f64 / 1024.0,
+        );
         table.add(&format!("large: 64 MiB, {way}: MiB/s, checksummed"), result.rate);
         if way == "parts" {
             table.add("large: 64 MiB, parts: the first after, µs", result.p50 / 1e3);
@@ -216,8 +225,10 @@ impl Helper {
 
     fn result(mut self) -> Outcome {
         let line = self.line();
-        let numbers: Vec<f64> =
-            line.split(' ').map(|word| word.parse().unwrap_or_else(|_| panic!("the child says: {line}"))).collect();
+        let numbers: Vec<f64> = line
+            .split(' ')
+            .map(|word| word.parse().unwrap_or_else(|_| panic!("the child says: {line}")))
+            .collect();
         Outcome { p50: numbers[0], p99: numbers[1], rate: numbers[2] }
     }
 
@@ -277,7 +288,8 @@ impl Daemon {
     }
 
     fn status(&self, field: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).expect("it lives");
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).expect("it lives");
         let line = text.lines().find(|line| line.starts_with(field)).expect("the field is there");
         number(line.split_whitespace().nth(1).expect("a number")) * 1024
     }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rkyv::ser::allocator::Arena;
 
+use super::control::{Control, Note};
 use super::history::{Found, History};
-use super::poller::{Control, STOPPING};
+use super::poller::STOPPING;
 use super::responder::Context;
 use super::shared::Waker;
 use crate::channel::Waits;
@@ -31,6 +32,11 @@ pub(crate) struct Connection {
     closed: AtomicBool,
     /// Requests that were handed to the handler and not answered yet.
     unanswered: AtomicU32,
+    /// How many that may be.
+    max_unanswered: u32,
+    /// The attendant is about to answer more requests in this turn, and says itself when it has: until then
+    /// nobody makes sure that the client is awake.
+    amid_turn: AtomicBool,
     /// Those of them that the client has given up, and how many they are.
     cancelled: Mutex<Vec<u64>>,
     cancellations: AtomicU32,
@@ -51,9 +57,6 @@ const TRIES: u32 = 200;
 
 /// How long it sleeps before it looks whether the answer is still wanted.
 const SPACE_SLICE: Duration = Duration::from_millis(1);
-
-/// How many requests of one client may be unanswered at once; more stay in its ring or socket.
-pub(crate) const MAX_IN_FLIGHT: u32 = 256;
 
 /// Who is told when replies wait for space.
 #[derive(Debug)]
@@ -88,6 +91,7 @@ impl Connection {
         context: Context,
         lifeline: Lifeline,
         outgoing: Outgoing,
+        max_unanswered: u32,
         history: Arc<History>,
         attendant: Attendant,
     ) -> Arc<Self> {
@@ -99,6 +103,8 @@ impl Connection {
             space: Condvar::new(),
             closed: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
+            max_unanswered,
+            amid_turn: AtomicBool::new(false),
             cancelled: Mutex::default(),
             cancellations: AtomicU32::new(0),
             history,
@@ -219,7 +225,7 @@ impl Connection {
         }
         let mut cancelled = self.cancelled();
         // Not all need to be under way: the oldest note is the one most likely not to matter.
-        if cancelled.len() >= MAX_IN_FLIGHT as usize {
+        if cancelled.len() >= self.max_unanswered as usize {
             cancelled.remove(0);
         }
         cancelled.push(id);
@@ -325,7 +331,11 @@ impl Connection {
                 return Err(broken);
             }
         };
-        outgoing.announce();
+        if self.amid_turn.load(Ordering::Relaxed) {
+            outgoing.hint();
+        } else {
+            outgoing.announce();
+        }
         let backlogged = outgoing.has_backlog();
         // Under the lock, so nobody else writes it meanwhile.
         if self.backlogged.load(Ordering::Relaxed) != backlogged {
@@ -338,17 +348,34 @@ impl Connection {
         Ok(done)
     }
 
-    /// Makes the attendant look at this connection again: what it waits for has changed.
+    /// Makes the attendant look at this connection again, unless that is the calling thread, which does so
+    /// anyway: what it waits for has changed.
     fn nudge(&self) {
         match &self.attendant {
-            Attendant::Poller(control) => control.nudge(),
+            Attendant::Poller(control) if control.owner.is_here() => {}
+            Attendant::Poller(control) => control.tell(Note::Stirred(self.session())),
+            Attendant::Reactor(waker) if waker.owner.is_here() => {}
             Attendant::Reactor(waker) => waker.watch(self.session()),
         }
     }
 
+    /// Makes sure that the client is awake for all that was sent in this turn.
+    pub(super) fn end_turn(&self) {
+        self.amid_turn.store(false, Ordering::Relaxed);
+        // A connection that breaks here is closed, which its attendant notices.
+        let _ = self.with_outgoing(|_, _| Ok(()));
+    }
+
+    /// Gives memory back that only longer messages needed.
+    pub(super) fn trim(&self) {
+        let mut outbound = self.lock();
+        outbound.outgoing.trim();
+        outbound.arena.shrink();
+    }
+
     /// Whether one more request may be taken from this client before others are answered.
     pub(super) fn has_room(&self) -> bool {
-        self.unanswered.load(Ordering::Acquire) < MAX_IN_FLIGHT
+        self.unanswered.load(Ordering::Acquire) < self.max_unanswered
     }
 
     /// Whether every request that was taken is answered and every answer on its way.
@@ -357,7 +384,10 @@ impl Connection {
     }
 
     /// Counts a request that was taken from this client; its responder settles it.
-    pub(super) fn begin(&self) {
+    ///
+    /// When `more` follow in this turn, [`end_turn`](Self::end_turn) must end it.
+    pub(super) fn begin(&self, more: bool) {
+        self.amid_turn.store(more, Ordering::Relaxed);
         self.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -368,7 +398,7 @@ impl Connection {
             cancelled.retain(|&other| other != id);
             self.cancellations.store(cancelled.len() as u32, Ordering::Release);
         }
-        if self.unanswered.fetch_sub(1, Ordering::AcqRel) == MAX_IN_FLIGHT {
+        if self.unanswered.fetch_sub(1, Ordering::AcqRel) == self.max_unanswered {
             self.nudge();
         }
     }

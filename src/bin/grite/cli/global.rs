@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::tracker::{self, Questions, Tracker, Transport, Wishes};
 
 /// Options that every command takes.
@@ -36,9 +36,29 @@ pub struct Global {
     /// Who writes; $USER, or the user's number, where it is not given
     #[arg(long, global = true, env = "GRITE_ACTOR", value_name = "NAME")]
     actor: Option<String>,
+
+    /// Whether this command is a line of a batch.
+    #[arg(skip)]
+    in_batch: bool,
 }
 
 impl Global {
+    /// Makes these the options of a line of `batch`, which goes the batch's way and is written by the batch's
+    /// actor unless it names its own.
+    pub fn join(&mut self, batch: &Global, own_actor: bool) {
+        let actor = if own_actor { self.actor.take() } else { batch.actor.clone() };
+        let Global { transport, direct, no_spawn, timeout, .. } = *batch;
+        *self = Global { json: true, transport, direct, no_spawn, timeout, actor, in_batch: true };
+    }
+
+    /// Fails where stdin holds a batch, so that nothing else can be read from it.
+    pub fn check_stdin(&self) -> Result<(), CliError> {
+        if !self.in_batch {
+            return Ok(());
+        }
+        Err(CliError::new(Code::Usage, "stdin holds the batch itself", "give the text, or name a file"))
+    }
+
     /// What was wished of the way to the tracker.
     pub fn wishes(&self) -> Wishes {
         let transport = if self.direct { Transport::Direct } else { self.transport };

@@ -3,6 +3,7 @@
 //! Each command has a file with its arguments and one function that carries it out. They print
 //! through `output` and ask through `tracker`.
 
+mod batch;
 mod bench;
 mod completions;
 mod daemon;
@@ -13,6 +14,7 @@ mod import;
 mod init;
 mod issue;
 mod ping;
+mod question;
 mod usage;
 mod writing;
 
@@ -47,6 +49,9 @@ enum Command {
     /// Create, find and change issues
     #[command(subcommand)]
     Issue(issue::Issue),
+    /// Carry out commands from stdin, a JSON array of words a line, over one connection
+    #[command(long_about = BATCH)]
+    Batch,
     /// Run, start, look at or stop the daemon
     #[command(subcommand)]
     Daemon(daemon::Daemon),
@@ -62,6 +67,17 @@ enum Command {
     /// Print completions for a shell
     Completions(completions::Completions),
 }
+
+const BATCH: &str = "\
+Carry out commands from stdin, over one connection. A line is an array of the words that one would type:
+  [\"issue\",\"show\",\"4f21\"]
+Every line, a bad one too, is answered by one line, in order: by what `grite --json` prints for these words. An \
+answer comes without waiting for the end of the input. A write is carried out when all lines before it are, and \
+the lines behind it see it.
+
+A line has at most 8 MiB. Options about the way to the tracker are the batch's own, and so is stdin. Commands that \
+run on, or answer with a stream, cannot be part of a batch. The exit code is 0 when all lines are answered, \
+whatever the answers are.";
 
 const EXITS: &str = "\
 With --json, stdout is exactly one document, also for errors and wrong usage:
@@ -84,12 +100,20 @@ nearest `.grite` upward.";
 
 /// Carries out what the command line says.
 pub fn run() -> ExitCode {
-    let grite = match Grite::try_parse() {
-        Ok(grite) => grite,
-        Err(error) => return usage::explain(&error),
+    let (output, done) = match Grite::try_parse() {
+        Ok(grite) => {
+            let output = if grite.global.json { Output::json() } else { Output::human() };
+            let done = carry_out(grite, &output);
+            (output, done)
+        }
+        Err(error) if usage::wants_json() => {
+            let output = Output::json();
+            let done = usage::explain(&error, &output);
+            (output, done)
+        }
+        Err(error) => return usage::explain_to_people(&error),
     };
-    let output = if grite.global.json { Output::json() } else { Output::human() };
-    match carry_out(grite, &output) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.fail(&error);
@@ -104,7 +128,8 @@ fn carry_out(grite: Grite, output: &Output) -> Result<(), CliError> {
         Command::Init => init::run(output),
         Command::Import(import) => import::run(&import, &global, output),
         Command::Export => export::run(&global),
-        Command::Issue(issue) => issue::run(&issue, &global, output),
+        Command::Issue(issue) => question::ask(issue.question(), &global, output),
+        Command::Batch => batch::run(&global),
         Command::Daemon(daemon) => daemon::run(&daemon, &global, output),
         Command::Ping => ping::run(&global, output),
         Command::Bench(bench) => bench::run(&bench, &global, output),

@@ -8,7 +8,7 @@ use std::process::Command;
 use libgrite_ipc::{ClientBuilder, DaemonLock, Error, ErrorKind, Grite, IpcClient, IpcCommand, IpcResponse};
 use rkyv::rancor;
 
-use super::{Questions, Tracker, Wishes};
+use super::{Answered, Questions, Tracker, Wishes};
 use crate::error::{CliError, Code};
 use crate::release;
 use crate::runtime::Place;
@@ -93,6 +93,29 @@ impl Remote {
         client.send(command)?.to_value().map(Some)
     }
 
+    /// Whether a connection is kept, though its daemon may have ended.
+    pub fn is_connected(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// Asks all of `commands` at once; says how many of them, from the first on, were answered. The others can
+    /// be asked again.
+    fn ask_together(&self, commands: &[IpcCommand], answered: &mut Answered<'_>) -> usize {
+        let Some(client) = &self.client else { return 0 };
+        let most = commands.len().min(client.max_open());
+        let Ok(pending) = client.start_all(&commands[..most]) else { return 0 };
+        let mut done = 0;
+        for pending in pending {
+            let Ok(message) = pending.wait() else { break };
+            answered(
+                rkyv::deserialize::<IpcResponse, rancor::Error>(&*message)
+                    .map_err(|_| CliError::mismatched()),
+            );
+            done += 1;
+        }
+        done
+    }
+
     fn judge(&self, error: Error) -> Failure {
         if is_forbidden(&error) {
             return Failure::Forbidden(error.into());
@@ -109,9 +132,28 @@ impl Remote {
 
 impl Tracker for Remote {
     fn ask(&mut self, command: &IpcCommand) -> Result<IpcResponse, CliError> {
-        self.try_ask(command).map_err(|failure| match failure {
+        self.try_ask(command).map_err(CliError::from)
+    }
+
+    fn ask_all(&mut self, commands: &[IpcCommand], answered: &mut Answered<'_>) {
+        let mut rest = commands;
+        while let [first, behind @ ..] = rest {
+            let done = if behind.is_empty() { 0 } else { self.ask_together(rest, answered) };
+            rest = &rest[done..];
+            if done == 0 {
+                // Alone it has its whole time, and a daemon that ended meanwhile is started again.
+                answered(self.ask(first));
+                rest = behind;
+            }
+        }
+    }
+}
+
+impl From<Failure> for CliError {
+    fn from(failure: Failure) -> Self {
+        match failure {
             Failure::Forbidden(error) | Failure::Other(error) => error,
-        })
+        }
     }
 }
 

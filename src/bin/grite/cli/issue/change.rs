@@ -8,11 +8,11 @@ use libgrite_ipc::{IpcCommand, IpcResponse};
 use serde::Serialize;
 
 use crate::cli::Global;
+use crate::cli::question::Question;
 use crate::cli::writing::{Body, Writing, read_text};
 use crate::error::{CliError, Code};
 use crate::foreign::state_name;
 use crate::output::{Output, Paint};
-use crate::tracker;
 
 /// Which issue, and how it is written.
 #[derive(Args)]
@@ -101,41 +101,58 @@ struct Commented {
     comment_count: u32,
 }
 
-pub fn update(update: &Update, global: &Global, output: &Output) -> Result<(), CliError> {
-    let changes = IssueChanges {
-        title: update.title.clone(),
-        body: update.body.read()?,
-        add_labels: update.add_label.clone(),
-        remove_labels: update.remove_label.clone(),
-        add_assignees: update.add_assignee.clone(),
-        remove_assignees: update.remove_assignee.clone(),
-    };
-    let write = update.target.writing.context(global);
-    let command = IpcCommand::IssueUpdate { write, id: update.target.id.clone(), changes };
-    match tracker::ask(&mut *global.tracker()?, &command)? {
-        IpcResponse::IssueUpdate(result) => {
-            let updated = Updated { id: result.id, changed: result.changed };
-            output.report(&updated, |terminal| {
-                let id = terminal.paint(Paint::Id, &updated.id);
-                if updated.changed { format!("updated {id}\n") } else { format!("{id} is so already\n") }
-            })
+impl Question for Update {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let changes = IssueChanges {
+            title: self.title.clone(),
+            body: self.body.read(global)?,
+            add_labels: self.add_label.clone(),
+            remove_labels: self.remove_label.clone(),
+            add_assignees: self.add_assignee.clone(),
+            remove_assignees: self.remove_assignee.clone(),
+        };
+        let write = self.target.writing.context(global);
+        Ok(IpcCommand::IssueUpdate { write, id: self.target.id.clone(), changes })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        match answer {
+            IpcResponse::IssueUpdate(result) => {
+                let updated = Updated { id: result.id, changed: result.changed };
+                output.report(&updated, |terminal| {
+                    let id = terminal.paint(Paint::Id, &updated.id);
+                    if updated.changed { format!("updated {id}\n") } else { format!("{id} is so already\n") }
+                })
+            }
+            _ => Err(CliError::mismatched()),
         }
-        _ => Err(CliError::mismatched()),
     }
 }
 
-pub fn close(close: &Close, global: &Global, output: &Output) -> Result<(), CliError> {
-    let write = close.target.writing.context(global);
-    set_state(&IpcCommand::IssueClose { write, id: close.target.id.clone() }, global, output)
+impl Question for Close {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let Target { id, writing } = &self.target;
+        Ok(IpcCommand::IssueClose { write: writing.context(global), id: id.clone() })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_state(answer, output)
+    }
 }
 
-pub fn reopen(reopen: &Reopen, global: &Global, output: &Output) -> Result<(), CliError> {
-    let write = reopen.target.writing.context(global);
-    set_state(&IpcCommand::IssueReopen { write, id: reopen.target.id.clone() }, global, output)
+impl Question for Reopen {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let Target { id, writing } = &self.target;
+        Ok(IpcCommand::IssueReopen { write: writing.context(global), id: id.clone() })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_state(answer, output)
+    }
 }
 
-fn set_state(command: &IpcCommand, global: &Global, output: &Output) -> Result<(), CliError> {
-    match tracker::ask(&mut *global.tracker()?, command)? {
+fn report_state(answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+    match answer {
         IpcResponse::IssueState(IssueStateResult { id, state, changed }) => {
             let moved = Moved { id, state: state_name(state), changed };
             output.report(&moved, |terminal| {
@@ -148,22 +165,33 @@ fn set_state(command: &IpcCommand, global: &Global, output: &Output) -> Result<(
     }
 }
 
-pub fn comment(comment: &Comment, global: &Global, output: &Output) -> Result<(), CliError> {
-    let body = match comment.text.as_deref() {
-        Some("-") => Some(read_text(Path::new("-"))?),
-        Some(text) => Some(text.to_owned()),
-        None => comment.body.read()?,
-    };
-    let Some(body) = body else {
-        return Err(CliError::new(Code::Usage, "the comment is missing", "give TEXT, --body or --body-file"));
-    };
-    let write = comment.target.writing.context(global);
-    let command = IpcCommand::IssueComment { write, id: comment.target.id.clone(), body };
-    match tracker::ask(&mut *global.tracker()?, &command)? {
-        IpcResponse::Comment(result) => {
-            let said = Commented { id: result.id, comment_count: result.comment_count };
-            output.report(&said, |terminal| format!("commented on {}\n", terminal.paint(Paint::Id, &said.id)))
+impl Question for Comment {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let body = match self.text.as_deref() {
+            Some("-") => Some(read_text(Path::new("-"), global)?),
+            Some(text) => Some(text.to_owned()),
+            None => self.body.read(global)?,
+        };
+        let Some(body) = body else {
+            return Err(CliError::new(
+                Code::Usage,
+                "the comment is missing",
+                "give TEXT, --body or --body-file",
+            ));
+        };
+        let write = self.target.writing.context(global);
+        Ok(IpcCommand::IssueComment { write, id: self.target.id.clone(), body })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        match answer {
+            IpcResponse::Comment(result) => {
+                let said = Commented { id: result.id, comment_count: result.comment_count };
+                output.report(&said, |terminal| {
+                    format!("commented on {}\n", terminal.paint(Paint::Id, &said.id))
+                })
+            }
+            _ => Err(CliError::mismatched()),
         }
-        _ => Err(CliError::mismatched()),
     }
 }

@@ -7,9 +7,7 @@ mod show;
 
 use clap::Subcommand;
 
-use super::Global;
-use crate::error::CliError;
-use crate::output::Output;
+use super::question::Question;
 
 /// What to do with issues.
 #[derive(Subcommand)]
@@ -30,14 +28,17 @@ pub enum Issue {
     Comment(change::Comment),
 }
 
-pub fn run(issue: &Issue, global: &Global, output: &Output) -> Result<(), CliError> {
-    match issue {
-        Issue::Create(create) => create::run(create, global, output),
-        Issue::List(list) => list::run(list, global, output),
-        Issue::Show(show) => show::run(show, global, output),
-        Issue::Update(update) => change::update(update, global, output),
-        Issue::Close(close) => change::close(close, global, output),
-        Issue::Reopen(reopen) => change::reopen(reopen, global, output),
-        Issue::Comment(comment) => change::comment(comment, global, output),
+impl Issue {
+    /// Each of these commands is one question.
+    pub fn question(&self) -> &dyn Question {
+        match self {
+            Issue::Create(create) => create,
+            Issue::List(list) => list,
+            Issue::Show(show) => show,
+            Issue::Update(update) => update,
+            Issue::Close(close) => close,
+            Issue::Reopen(reopen) => reopen,
+            Issue::Comment(comment) => comment,
+        }
     }
 }

@@ -43,12 +43,17 @@ pub struct Global {
 }
 
 impl Global {
-    /// Makes these the options of a line of `batch`, which goes the batch's way and is written by the batch's
-    /// actor unless it names its own.
-    pub fn join(&mut self, batch: &Global, own_actor: bool) {
-        let actor = if own_actor { self.actor.take() } else { batch.actor.clone() };
-        let Global { transport, direct, no_spawn, timeout, .. } = *batch;
-        *self = Global { json: true, transport, direct, no_spawn, timeout, actor, in_batch: true };
+    /// The options of a line of a batch with these options: it goes the same way, and is written by the
+    /// same actor unless it names its own.
+    pub fn of_line(&self, actor: Option<String>) -> Self {
+        let actor = actor.or_else(|| self.actor.clone());
+        let Global { transport, direct, no_spawn, timeout, .. } = *self;
+        Global { json: true, transport, direct, no_spawn, timeout, actor, in_batch: true }
+    }
+
+    /// The actor that was given.
+    pub fn given_actor(&self) -> Option<String> {
+        self.actor.clone()
     }
 
     /// Fails where stdin holds a batch, so that nothing else can be read from it.

@@ -140,10 +140,14 @@ impl Tracker for Auto {
     }
 
     fn ask_all(&mut self, commands: &[IpcCommand], answered: &mut Answered<'_>) {
-        match self {
-            // Once it was reached, it is not out of reach.
-            Auto::Remote(remote) if remote.is_connected() => remote.ask_all(commands, answered),
-            _ => commands.iter().for_each(|command| answered(self.ask(command))),
+        let mut rest = commands;
+        while let [first, behind @ ..] = rest {
+            match self {
+                // Once it was reached, it is not out of reach.
+                Auto::Remote(remote) if remote.is_connected() => return remote.ask_all(rest, answered),
+                _ => answered(self.ask(first)),
+            }
+            rest = behind;
         }
     }
 }

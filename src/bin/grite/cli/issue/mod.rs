@@ -29,6 +29,11 @@ pub enum Issue {
 }
 
 impl Issue {
+    /// What shows the issue `id`.
+    pub fn show(id: String) -> Self {
+        Issue::Show(show::Show { id })
+    }
+
     /// Each of these commands is one question.
     pub fn question(&self) -> &dyn Question {
         match self {

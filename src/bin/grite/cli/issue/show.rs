@@ -15,7 +15,7 @@ use crate::output::{Output, Paint, Terminal, line, text};
 #[derive(Args)]
 pub struct Show {
     /// Its id, at least four digits of it, or the id that it was imported with
-    id: String,
+    pub(super) id: String,
 }
 
 #[derive(Serialize)]

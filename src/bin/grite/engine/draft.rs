@@ -81,10 +81,10 @@ impl<'a> Draft<'a> {
 
     /// Writes it all, uncommitted.
     pub fn store(self, session: &Session<'_>) -> Result<Change, StoreError> {
-        let mut change = Change { issues: self.issues, events: 0, end: self.memory.end() };
-        for event in &self.events {
-            if let Some(place) = session.append(event)? {
-                change.events += 1;
+        let mut change = Change { issues: self.issues, events: Vec::new(), end: self.memory.end() };
+        for event in self.events {
+            if let Some(place) = session.append(&event)? {
+                change.events.push(event);
                 change.end = place;
             }
         }
@@ -99,14 +99,14 @@ impl<'a> Draft<'a> {
 pub struct Change {
     /// The issues as they are then.
     pub issues: BTreeMap<IssueId, Issue>,
-    /// How many events are new.
-    pub events: u64,
+    /// The events that are new.
+    pub events: Vec<Sealed>,
     /// The place of the last one.
     pub end: Sequence,
 }
 
 impl Change {
     pub fn is_empty(&self) -> bool {
-        self.events == 0
+        self.events.is_empty()
     }
 }

@@ -15,6 +15,7 @@ mod draft;
 mod import;
 mod limits;
 mod memory;
+mod news;
 mod outcome;
 mod read;
 mod refusal;
@@ -24,9 +25,9 @@ mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, RwLock};
+use std::sync::{Mutex, OnceLock, RwLock};
 
-use libgrite_ipc::grite::Refusal;
+use libgrite_ipc::grite::{IssueChange, Refusal};
 use libgrite_ipc::{ChangeCounter, IpcCommand, IpcResponse};
 
 use crate::store::{Store, StoreError};
@@ -50,7 +51,11 @@ pub struct Engine {
     store: Mutex<Store>,
     /// A connection for searches, so that none waits for a write; opened by the first one.
     finder: Mutex<Option<Store>>,
+    observer: OnceLock<Observer>,
 }
+
+/// Is told of every change, in the order in which they became durable, once reads show it.
+pub type Observer = Box<dyn Fn(IssueChange) + Send + Sync>;
 
 impl Engine {
     /// Opens the store of the folder `dir`, which must exist.
@@ -76,9 +81,15 @@ impl Engine {
             memory: RwLock::new(Memory::from(snapshot)),
             store: Mutex::new(store),
             finder: Mutex::new(None),
+            observer: OnceLock::new(),
         };
         engine.catch_up().map_err(|error| failed(OpenCause::Store(error)))?;
         Ok(engine)
+    }
+
+    /// Tells `observer` of all changes from now on, whoever makes them. Only the first one is told.
+    pub fn observe(&self, observer: Observer) {
+        let _ = self.observer.set(observer);
     }
 
     /// Carries out `command`. What cannot be carried out is an answer, too.

@@ -3,8 +3,8 @@
 //! Every line is answered by one line, in order, with what `grite --json` prints for the same words. Reads
 //! that stand together are under way together. A write goes alone: beside its way to the disk the way to
 //! the daemon is nothing, and whatever fails, the lines before it are done and those behind it are not begun.
-//! What is answered is written once no more lines are there to be read, so whoever waits for an answer
-//! before the next line gets it, and who sends many costs few system calls.
+//! What is answered is written before anything is waited for that takes its time: the next line, or a write.
+//! So whoever waits for an answer before the next line gets it, and who sends many reads costs few system calls.
 //!
 //! Bounded are the length of a line, the reads under way, and what waits to be written.
 
@@ -20,7 +20,7 @@ use super::issue::Issue;
 use super::{Command, Global, Grite, carry_out, usage};
 use crate::error::CliError;
 use crate::output::Output;
-use crate::tracker::Tracker;
+use crate::tracker::{Tracker, unless_refused};
 use lines::{Line, Lines};
 use words::Words;
 
@@ -36,14 +36,13 @@ pub fn run(global: &Global) -> Result<(), CliError> {
         words: Words::new(),
         tracker: None,
         questions: Vec::with_capacity(MOST_READS),
-        reads: Vec::with_capacity(MOST_READS),
+        commands: Vec::with_capacity(MOST_READS),
         output: Output::collected(),
     };
     let mut lines = Lines::of(BufReader::with_capacity(MOST_WAITING, stdin().lock()));
     loop {
         if !lines.has_next() {
-            batch.settle();
-            batch.output.write_collected()?;
+            batch.clear_up()?;
         }
         match lines.next().map_err(|error| CliError::io("read", Path::new("stdin"), &error))? {
             Some(line) => batch.take(line)?,
@@ -57,9 +56,9 @@ struct Batch<'a> {
     words: Words,
     /// Opened by the first line that needs it.
     tracker: Option<Box<dyn Tracker>>,
-    /// Reads that are not answered yet, and what they ask.
+    /// Lines that are not answered yet, and what they ask: several reads, or a write.
     questions: Vec<Issue>,
-    reads: Vec<IpcCommand>,
+    commands: Vec<IpcCommand>,
     output: Output,
 }
 
@@ -67,83 +66,80 @@ impl Batch<'_> {
     /// Takes the next line. What could not be written is the only failure of the batch itself.
     fn take(&mut self, line: Line<'_>) -> Result<(), CliError> {
         match self.words.read(line, self.global) {
-            Ok(Ok(Grite { global, command: Command::Issue(issue) })) => self.ask(issue, &global),
+            Ok(Ok(Grite { global, command: Command::Issue(issue) })) => {
+                match issue.question().command(&global) {
+                    Ok(command) => self.ask(issue, command),
+                    Err(error) => self.answer(|_| Err(error)),
+                }
+            }
             Ok(Ok(grite)) => {
-                self.settle();
-                // It may take its time.
-                self.output.write_collected()?;
-                let done = carry_out(grite, &self.output);
-                self.tell(done);
+                self.clear_up()?;
+                self.answer(|output| carry_out(grite, output))
             }
-            Ok(Err(unusual)) => {
-                self.settle();
-                let explained = usage::explain(&unusual, &self.output);
-                self.tell(explained);
-            }
-            Err(error) => {
-                self.settle();
-                self.tell(Err(error));
-            }
+            Ok(Err(unusual)) => self.answer(|output| usage::explain(&unusual, output)),
+            Err(error) => self.answer(|_| Err(error)),
         }
-        if self.output.collected_len() >= MOST_WAITING { self.output.write_collected() } else { Ok(()) }
     }
 
-    fn ask(&mut self, issue: Issue, global: &Global) {
-        match issue.question().command(global) {
-            Ok(command) => {
-                let read = is_read(&command);
-                if !read {
-                    self.settle();
-                }
-                self.questions.push(issue);
-                self.reads.push(command);
-                if !read || self.reads.len() == MOST_READS {
-                    self.settle();
-                }
-            }
-            Err(error) => {
-                self.settle();
-                self.tell(Err(error));
-            }
+    fn ask(&mut self, issue: Issue, command: IpcCommand) -> Result<(), CliError> {
+        let read = is_read(&command);
+        if !read {
+            self.clear_up()?;
         }
+        self.questions.push(issue);
+        self.commands.push(command);
+        if read && self.commands.len() < MOST_READS { Ok(()) } else { self.settle() }
+    }
+
+    /// Answers a line by what `answer` prints or fails with, once those before it are answered.
+    fn answer(&mut self, answer: impl FnOnce(&Output) -> Result<(), CliError>) -> Result<(), CliError> {
+        self.settle()?;
+        let done = answer(&self.output);
+        tell(&self.output, done)
+    }
+
+    /// Answers all lines so far and writes the answers: what comes next may take its time.
+    fn clear_up(&mut self) -> Result<(), CliError> {
+        self.settle()?;
+        self.output.write_collected()
     }
 
     /// Asks what is not asked yet, and answers it.
-    fn settle(&mut self) {
-        if self.reads.is_empty() {
-            return;
+    fn settle(&mut self) -> Result<(), CliError> {
+        if self.commands.is_empty() {
+            return Ok(());
         }
-        let Batch { global, tracker, questions, reads, output, .. } = self;
+        let Batch { global, tracker, questions, commands, output, .. } = self;
         let opened = match tracker {
             Some(tracker) => Ok(tracker),
             none => global.tracker_for_several().map(|opened| none.insert(opened)),
         };
+        let mut written = Ok(());
         match opened {
             Ok(tracker) => {
-                let mut answered = questions.iter();
-                tracker.ask_all(reads, &mut |answer| {
-                    let Some(issue) = answered.next() else { return };
-                    let reported = answer
-                        .and_then(crate::tracker::unless_refused)
-                        .and_then(|answer| issue.question().report(answer, output));
-                    tell(output, reported);
+                let mut asked = questions.iter();
+                tracker.ask_all(commands, &mut |answer| {
+                    if let (Some(issue), Ok(())) = (asked.next(), &written) {
+                        let answer = answer.and_then(unless_refused);
+                        let done = answer.and_then(|answer| issue.question().report(answer, output));
+                        written = tell(output, done);
+                    }
                 });
             }
             Err(error) => questions.iter().for_each(|_| output.fail(&error)),
         }
         questions.clear();
-        reads.clear();
-    }
-
-    fn tell(&self, done: Result<(), CliError>) {
-        tell(&self.output, done);
+        commands.clear();
+        written
     }
 }
 
-fn tell(output: &Output, done: Result<(), CliError>) {
+/// Ends an answer, and writes what waits if that is much.
+fn tell(output: &Output, done: Result<(), CliError>) -> Result<(), CliError> {
     if let Err(error) = done {
         output.fail(&error);
     }
+    if output.collected_len() < MOST_WAITING { Ok(()) } else { output.write_collected() }
 }
 
 /// Whether other questions may be under way beside this one.

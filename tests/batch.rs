@@ -2,87 +2,26 @@
 #![cfg(feature = "cli")]
 
 mod ended;
+mod home;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout};
 use std::thread;
 
 use ended::{Ended, end};
-use rustix::process::{Pid, Signal, kill_process};
+use home::{Home, WAYS, signal};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// The ways to the tracker that this system has.
-const WAYS: &[&str] = if cfg!(all(target_os = "linux", not(grite_portable))) {
-    &["direct", "socket", "ring", "auto"]
-} else {
-    &["direct", "socket", "auto"]
-};
-
-/// A state folder of its own. Its daemon ends with it.
-struct Home {
-    dir: TempDir,
-}
-
-impl Home {
-    fn new() -> Self {
-        let home = Home { dir: tempfile::tempdir().unwrap() };
-        assert!(home.run(&["init"], "").status.success());
-        home
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_grite"));
-        command
-            .args(arguments)
-            .env_clear()
-            .env("GRITE_DIR", self.path("state"))
-            .env("GRITE_ACTOR", "tester")
-            .env("GRITE_IDLE_TIMEOUT", "60")
-            .env("XDG_RUNTIME_DIR", self.dir.path())
-            .env("TMPDIR", self.dir.path())
-            .current_dir(self.dir.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, arguments: &[&str], input: &str) -> Ended {
-        end(self.command(arguments).spawn().unwrap(), input)
-    }
-
-    /// The documents that answer these lines.
-    fn batch(&self, way: &str, lines: &[Value]) -> Vec<Value> {
-        let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        let ended = self.run(&["batch", "--transport", way], &input);
-        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
-        let answers: Vec<Value> =
-            ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(answers.len(), lines.len(), "{}", ended.stdout);
-        answers
-    }
-
-    fn create(&self, title: &str) -> String {
-        let made = self.run(&["--json", "issue", "create", title], "").data();
-        made["id"].as_str().unwrap().to_owned()
-    }
-
-    fn daemon(&self) -> Value {
-        self.run(&["--json", "daemon", "status"], "").data()
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = self.command(&["daemon", "stop", "--timeout", "20s"]).stdin(Stdio::null()).output();
-    }
+/// The documents that answer these lines.
+fn batch(home: &Home, way: &str, lines: &[Value]) -> Vec<Value> {
+    let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let ended = home.run(&["batch", "--transport", way], &input);
+    assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
+    let answers: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), lines.len(), "{}", ended.stdout);
+    answers
 }
 
 #[test]
@@ -154,7 +93,7 @@ fn reads_see_the_writes_before_them_and_not_those_behind() {
             lines.extend((0..number % 4).map(|_| json!(["issue", "show", id])));
         }
         let mut title = Value::Null;
-        for (line, answer) in lines.iter().zip(home.batch(way, &lines)) {
+        for (line, answer) in lines.iter().zip(batch(&home, way, &lines)) {
             assert_eq!(answer["ok"], true, "{answer}");
             if line[1] == "update" {
                 title = line[4].clone();
@@ -177,7 +116,7 @@ fn many_lines_are_answered_in_their_order() {
         })
         .collect();
     for way in WAYS {
-        for (line, answer) in lines.iter().zip(home.batch(way, &lines)) {
+        for (line, answer) in lines.iter().zip(batch(&home, way, &lines)) {
             if answer["ok"] == true {
                 assert_eq!(answer["data"]["id"], line[2]);
             } else {
@@ -283,8 +222,7 @@ fn a_batch_outlives_its_daemon() {
     for round in 0..5 {
         assert_eq!(talk.ask(&json!(["issue", "show", id]))["ok"], true);
         if round % 2 == 0 {
-            let pid = home.daemon()["pid"].as_i64().unwrap();
-            kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
+            signal(home.pid().unwrap(), Signal::KILL);
         } else {
             assert_eq!(talk.ask(&json!(["daemon", "stop"]))["data"]["stopped"], true);
         }
@@ -299,11 +237,11 @@ fn a_batch_whose_daemon_is_killed_on_the_way_loses_no_answer() {
     let id = home.create("asked for by all");
     let line = format!("[\"issue\",\"show\",\"{id}\"]\n");
     for _ in 0..3 {
-        let pid = home.daemon()["pid"].as_i64().unwrap();
+        let pid = home.pid().unwrap();
         let child = home.command(&["batch"]).spawn().unwrap();
         let killer = thread::spawn(move || {
             thread::sleep(std::time::Duration::from_millis(30));
-            let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL);
+            signal(pid, Signal::KILL);
         });
         let ended = end(child, &line.repeat(20_000));
         killer.join().unwrap();

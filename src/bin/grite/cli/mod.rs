@@ -16,6 +16,7 @@ mod issue;
 mod ping;
 mod question;
 mod usage;
+mod watch;
 mod writing;
 
 use std::process::ExitCode;
@@ -52,6 +53,9 @@ enum Command {
     /// Carry out commands from stdin, a JSON array of words a line, over one connection
     #[command(long_about = BATCH)]
     Batch,
+    /// Print what happens to issues as it happens, a line each
+    #[command(after_long_help = WATCH)]
+    Watch(watch::Watch),
     /// Run, start, look at or stop the daemon
     #[command(subcommand)]
     Daemon(daemon::Daemon),
@@ -79,11 +83,26 @@ A line has at most 8 MiB. Options about the way to the tracker are the batch's o
 run on, or answer with a stream, cannot be part of a batch. The exit code is 0 when all lines are answered, \
 whatever the answers are.";
 
+const WATCH: &str = "\
+With --json a line is one of
+  {\"schema_version\":1,\"seq\":N,\"type\":\"issue_changed\",\"id\",\"change\",\"actor\",\"at\"}
+  {\"schema_version\":1,\"seq\":N,\"type\":\"stopping\"}
+  {\"schema_version\":1,\"type\":\"start\",\"next\":N}
+  {\"schema_version\":1,\"type\":\"gap\",\"lost\":N,\"next\":N}
+where `change` is created, updated, closed, reopened, commented or imported. `start` comes first where nothing is \
+lost: what happens from then on is told. `gap` says how many notifications are lost before `next`, or null where \
+nobody knows, since another daemon has told of them.
+
+A daemon ends for idleness only when nobody watches. When it stops or is lost, the next one is connected to, or \
+started unless --no-spawn is given, and the stream goes on. Ctrl-C, SIGTERM and a reader that stops reading end it \
+with exit code 0.";
+
 const EXITS: &str = "\
 With --json, stdout is exactly one document, also for errors and wrong usage:
   {\"schema_version\":1,\"ok\":true,\"data\":{...}}
   {\"schema_version\":1,\"ok\":false,\"error\":{\"code\",\"message\",\"hint\",\"retryable\"}}
-`export` is a stream of one issue a line, with or without --json; a failure with --json is one line more.
+`export` is a stream of one issue a line, with or without --json; `batch` answers with one document a line, and so
+does `watch --json`, but without the envelope. A failure with --json is one line more.
 
 Exit codes:
   0  done
@@ -130,6 +149,7 @@ fn carry_out(grite: Grite, output: &Output) -> Result<(), CliError> {
         Command::Export => export::run(&global),
         Command::Issue(issue) => question::ask(issue.question(), &global, output),
         Command::Batch => batch::run(&global),
+        Command::Watch(watch) => watch::run(&watch, &global, output),
         Command::Daemon(daemon) => daemon::run(&daemon, &global, output),
         Command::Ping => ping::run(&global, output),
         Command::Bench(bench) => bench::run(&bench, &global, output),

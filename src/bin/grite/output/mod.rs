@@ -42,6 +42,13 @@ struct Success<'a, T> {
 }
 
 #[derive(Serialize)]
+struct StreamLine<'a, T> {
+    schema_version: u32,
+    #[serde(flatten)]
+    data: &'a T,
+}
+
+#[derive(Serialize)]
 struct Failure<'a> {
     schema_version: u32,
     ok: bool,
@@ -111,6 +118,20 @@ impl Output {
             document(&Success { schema_version: SCHEMA_VERSION, ok: true, data })?
         } else {
             human(&self.terminal)
+        };
+        self.print(&text)
+    }
+
+    /// Prints a line of a stream.
+    pub fn report_line<T: Serialize>(
+        &self,
+        data: &T,
+        human: impl FnOnce(&Terminal) -> String,
+    ) -> Result<(), CliError> {
+        let text = if self.json {
+            document(&StreamLine { schema_version: SCHEMA_VERSION, data })?
+        } else {
+            human(&self.terminal) + "\n"
         };
         self.print(&text)
     }

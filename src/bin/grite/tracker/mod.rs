@@ -17,7 +17,7 @@ use crate::output::line;
 use crate::runtime::Place;
 
 pub use direct::Direct;
-pub use remote::{builder, connect, daemon_command};
+pub use remote::{builder, connect, daemon_command, unreached};
 
 use remote::{Failure, Remote};
 

@@ -120,13 +120,7 @@ impl Remote {
         if is_forbidden(&error) {
             return Failure::Forbidden(error.into());
         }
-        Failure::Other(match error.kind() {
-            ErrorKind::NotRunning if !self.spawn => {
-                let message = format!("no daemon runs for {}", self.place.state.display());
-                CliError::new(Code::NotRunning, message, "run `grite daemon start`, or let commands start it")
-            }
-            _ => error.into(),
-        })
+        Failure::Other(unreached(&self.place, self.spawn, error))
     }
 }
 
@@ -163,6 +157,17 @@ const MOST_REPEATS: u32 = 3;
 /// A client of this release, which replaces the daemons of earlier ones where it may start its own.
 pub fn builder() -> ClientBuilder<Grite> {
     IpcClient::builder().release(release::own())
+}
+
+/// Why the daemon of `place` gave no answer, where `spawn` says whether it may be started.
+pub fn unreached(place: &Place, spawn: bool, error: Error) -> CliError {
+    match error.kind() {
+        ErrorKind::NotRunning if !spawn => {
+            let message = format!("no daemon runs for {}", place.state.display());
+            CliError::new(Code::NotRunning, message, "run `grite daemon start`, or let commands start it")
+        }
+        _ => error.into(),
+    }
 }
 
 /// Connects to the daemon of `place`, and starts it first where it may and must.

@@ -89,6 +89,7 @@ fn check_command(command: &Command) -> Result<(), CliError> {
     let name = match command {
         Command::Batch => "batch",
         Command::Export => "export",
+        Command::Watch(_) => "watch",
         Command::Bench(_) | Command::BenchPeer(_) => "bench",
         Command::Demo(_) => "demo",
         Command::Daemon(Daemon::Run(_)) => "daemon run",
@@ -164,6 +165,7 @@ mod tests {
             "[\"issue\"",
             r#"["batch"]"#,
             r#"["export"]"#,
+            r#"["watch"]"#,
             r#"["demo"]"#,
             r#"["daemon","run"]"#,
             r#"["issue","list","--direct"]"#,

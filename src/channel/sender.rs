@@ -129,6 +129,7 @@ impl<M: Sleep> Sender<M> {
     }
 
     /// Tells the peer of all that was sent, and wakes it if it sleeps.
+    #[inline]
     pub(crate) fn announce(&mut self) {
         if self.producer.publish() || self.hinted {
             self.hinted = false;
@@ -140,6 +141,7 @@ impl<M: Sleep> Sender<M> {
     /// Tells the peer of all that was sent; one that goes to sleep in this moment is woken only by the
     /// [`announce`](Self::announce) that must follow. It spares the fence, which waits until the peer's
     /// CPU has given its lines away.
+    #[inline]
     pub(crate) fn hint(&mut self) {
         if self.producer.publish() {
             self.hinted = true;
@@ -221,6 +223,7 @@ struct InPlace<'a, M> {
 }
 
 impl<M: Sleep> Sink for InPlace<'_, M> {
+    #[inline]
     fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         if bytes.len() > self.limit - self.len() {
             return Err(TooLong { limit: self.limit });
@@ -236,6 +239,7 @@ impl<M: Sleep> Sink for InPlace<'_, M> {
         Ok(())
     }
 
+    #[inline]
     fn len(&self) -> usize {
         self.slot.as_ref().map_or(self.spilled.len(), Slot::len)
     }

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::{Failure, FailureCode, Gap, Kind};
 use crate::payload::{Sink, TooLong};
 use crate::stream::Stream;
+use crate::sync::fence_before_look;
 use crate::transport::{Broken, LocalLine, Outgoing};
 
 /// A client that has shaken hands.
@@ -30,9 +31,13 @@ pub(crate) struct Connection {
     /// They are gone.
     space: Condvar,
     closed: AtomicBool,
-    /// Requests that were handed to the handler and not answered yet.
-    unanswered: AtomicU32,
-    /// How many that may be.
+    /// How many requests were handed to the handler, how many of these were answered on the attendant's own
+    /// thread, and how many on others: modulo 2^32. The first two are the attendant's to write, which spares
+    /// it what waits until all that it has written is on its way.
+    begun: AtomicU32,
+    answered_here: AtomicU32,
+    answered_elsewhere: AtomicU32,
+    /// How many requests may be unanswered at once.
     max_unanswered: u32,
     /// The attendant is about to answer more requests in this turn, and says itself when it has: until then
     /// nobody makes sure that the client is awake.
@@ -75,6 +80,21 @@ pub(crate) enum Lifeline {
     Local(Arc<LocalLine>),
 }
 
+impl Attendant {
+    /// Whether this is its thread.
+    fn is_here(&self) -> bool {
+        match self {
+            Attendant::Poller(control) => control.owner.is_here(),
+            Attendant::Reactor(waker) => waker.owner.is_here(),
+        }
+    }
+}
+
+/// Counts in a number that one thread writes.
+fn add_one(count: &AtomicU32) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+}
+
 struct Outbound {
     outgoing: Outgoing,
     arena: Arena,
@@ -102,7 +122,9 @@ impl Connection {
             backlogged: AtomicBool::new(false),
             space: Condvar::new(),
             closed: AtomicBool::new(false),
-            unanswered: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
+            answered_here: AtomicU32::new(0),
+            answered_elsewhere: AtomicU32::new(0),
             max_unanswered,
             amid_turn: AtomicBool::new(false),
             cancelled: Mutex::default(),
@@ -131,11 +153,13 @@ impl Connection {
         }
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
     /// Whether replies wait for space.
+    #[inline]
     pub(crate) fn is_backlogged(&self) -> bool {
         self.backlogged.load(Ordering::Acquire)
     }
@@ -220,7 +244,7 @@ impl Connection {
 
     /// Notes that nobody waits for this answer. A request that is answered already needs no note.
     fn cancel(&self, id: u64) {
-        if self.unanswered.load(Ordering::Acquire) == 0 {
+        if self.unanswered() == 0 {
             return;
         }
         let mut cancelled = self.cancelled();
@@ -269,6 +293,7 @@ impl Connection {
     }
 
     /// Whether there are notifications that this client has not got and could get.
+    #[inline]
     pub(super) fn has_notices(&self) -> bool {
         let place = self.place.load(Ordering::Relaxed);
         place != 0 && place != self.history.next() && !self.is_backlogged()
@@ -352,9 +377,8 @@ impl Connection {
     /// anyway: what it waits for has changed.
     fn nudge(&self) {
         match &self.attendant {
-            Attendant::Poller(control) if control.owner.is_here() => {}
+            _ if self.attendant.is_here() => {}
             Attendant::Poller(control) => control.tell(Note::Stirred(self.session())),
-            Attendant::Reactor(waker) if waker.owner.is_here() => {}
             Attendant::Reactor(waker) => waker.watch(self.session()),
         }
     }
@@ -374,21 +398,35 @@ impl Connection {
     }
 
     /// Whether one more request may be taken from this client before others are answered.
+    #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.unanswered.load(Ordering::Acquire) < self.max_unanswered
+        self.unanswered() < self.max_unanswered || {
+            // Whoever answers one from now on sees that there was no room, and nudges.
+            fence_before_look();
+            self.unanswered() < self.max_unanswered
+        }
     }
 
     /// Whether every request that was taken is answered and every answer on its way.
     pub(super) fn is_settled(&self) -> bool {
-        self.unanswered.load(Ordering::Acquire) == 0 && !self.is_backlogged()
+        self.unanswered() == 0 && !self.is_backlogged()
     }
 
     /// Counts a request that was taken from this client; its responder settles it.
     ///
     /// When `more` follow in this turn, [`end_turn`](Self::end_turn) must end it.
+    #[inline]
     pub(super) fn begin(&self, more: bool) {
         self.amid_turn.store(more, Ordering::Relaxed);
-        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        add_one(&self.begun);
+    }
+
+    /// How many requests were handed to the handler and not answered yet.
+    fn unanswered(&self) -> u32 {
+        // The answers first: a request that is answered meanwhile counts as one that is not.
+        let elsewhere = self.answered_elsewhere.load(Ordering::Acquire);
+        let here = self.answered_here.load(Ordering::Acquire);
+        self.begun.load(Ordering::Relaxed).wrapping_sub(here).wrapping_sub(elsewhere)
     }
 
     /// Counts a request that was answered, and makes room for another.
@@ -398,8 +436,17 @@ impl Connection {
             cancelled.retain(|&other| other != id);
             self.cancellations.store(cancelled.len() as u32, Ordering::Release);
         }
-        if self.unanswered.fetch_sub(1, Ordering::AcqRel) == self.max_unanswered {
-            self.nudge();
+        if self.attendant.is_here() {
+            add_one(&self.answered_here);
+        } else {
+            let before = self.answered_elsewhere.fetch_add(1, Ordering::AcqRel);
+            fence_before_look();
+            // While there is no room, these two stand still: one of those who make some notices.
+            let here = self.answered_here.load(Ordering::Relaxed);
+            let begun = self.begun.load(Ordering::Relaxed);
+            if begun.wrapping_sub(here).wrapping_sub(before) == self.max_unanswered {
+                self.nudge();
+            }
         }
     }
 

@@ -129,11 +129,13 @@ impl Port {
     }
 
     /// Whether there is something to do for this port; a fault is.
+    #[inline]
     pub(super) fn has_news(&mut self) -> bool {
         self.connection.has_notices() || self.has_moved()
     }
 
     /// Whether the client has made the move that this port waits for.
+    #[inline]
     pub(super) fn has_moved(&mut self) -> bool {
         self.is_awaited() && self.with_waiting(|half| half.look() != Ok(false))
     }

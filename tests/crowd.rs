@@ -137,7 +137,9 @@ fn rings_for_which_there_is_no_memory_are_not_made() {
     let mut clients: Vec<_> = (0..5).map(|_| builder.connect(server.socket()).unwrap()).collect();
     let ways: Vec<bool> = clients.iter().map(Client::uses_ring).collect();
     assert_eq!(ways, [true, true, true, false, false]);
-    clients.iter_mut().for_each(|client| drop(client.send(&Order::Session).unwrap()));
+    for client in &mut clients {
+        client.send(&Order::Session).unwrap();
+    }
     let only_rings = builder.clone().transport(Transport::Ring);
     let error = only_rings.connect(server.socket()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");

@@ -78,6 +78,8 @@ mod server;
 pub mod grite;
 pub mod testing;
 
+#[cfg(feature = "tokio")]
+pub use client::AsyncClient;
 pub use client::{Client, ClientBuilder, Notice, Pending, Reply, Since, Stream, Subscription, Transport};
 pub use error::{Blame, Error, ErrorKind};
 pub use grite::{Grite, IpcCommand, IpcResponse};
@@ -93,6 +95,10 @@ pub use rkyv;
 
 /// A client of the built-in protocol.
 pub type IpcClient = Client<Grite>;
+
+/// An async client of the built-in protocol.
+#[cfg(feature = "tokio")]
+pub type IpcAsyncClient = AsyncClient<Grite>;
 
 /// A server of the built-in protocol.
 pub type IpcServer = Server<Grite>;

@@ -1,8 +1,9 @@
 //! The receiving half of a channel.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::{AWAKE, Fault, LIFELINE_SLICE, Sleep, Stop, Waits, Woken, asleep_at};
+use super::{AWAKE, Bell, Fault, LIFELINE_SLICE, Sleep, Stop, Waits, Woken, asleep_at, call, listening_at};
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, trim};
 use crate::ring::{Await, Consumer, Word, max_payload};
@@ -22,6 +23,7 @@ pub(crate) struct Receiver<M> {
     /// Where this side had read to when it last looked for a sleeping sender.
     looked_at: u64,
     woken: Woken,
+    bell: Option<Arc<dyn Bell>>,
 }
 
 impl<M: Sleep> Receiver<M> {
@@ -33,7 +35,14 @@ impl<M: Sleep> Receiver<M> {
             unfinished: None,
             looked_at: position,
             woken: Woken::default(),
+            bell: None,
         }
+    }
+
+    /// The same, with a bell for a peer that listens.
+    pub(crate) fn with_bell(mut self, bell: Option<Arc<dyn Bell>>) -> Self {
+        self.bell = bell;
+        self
     }
 
     /// The kind and id of the next whole message, if it has come: [`message`](Self::message) holds
@@ -136,8 +145,9 @@ impl<M: Sleep> Receiver<M> {
         self.looked_at = consumer.consumed();
         fence_before_look();
         let memory = consumer.memory();
-        if self.woken.is_due(memory.peer_await(Await::Space), self.looked_at) {
-            memory.wake(Word::Consumed);
+        let mark = memory.peer_await(Await::Space);
+        if self.woken.is_due(mark, self.looked_at) {
+            call(memory, self.bell.as_deref(), mark, Word::Consumed);
         }
     }
 }
@@ -151,6 +161,11 @@ impl<M: Sleep> Waits for Receiver<M> {
 
     fn mark_asleep(&self) {
         self.consumer.memory().set_await(Await::Data, asleep_at(self.consumer.published()));
+        fence_before_look();
+    }
+
+    fn mark_listening(&self) {
+        self.consumer.memory().set_await(Await::Data, listening_at(self.consumer.published()));
         fence_before_look();
     }
 

@@ -1,9 +1,10 @@
 //! The sending half of a channel.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AWAKE, Fault, Sleep, Stop, Waits, Woken, asleep_at};
+use super::{AWAKE, Bell, Fault, Sleep, Stop, Waits, Woken, asleep_at, call, listening_at};
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, Sink, TooLong, trim};
 use crate::ring::{Await, Producer, Slot, Word};
@@ -29,6 +30,7 @@ pub(crate) struct Sender<M> {
     woken: Woken,
     /// The peer was told of something, but it is not certain that it is awake.
     hinted: bool,
+    bell: Option<Arc<dyn Bell>>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,14 @@ impl<M: Sleep> Sender<M> {
             spare: Bytes::new(),
             woken: Woken::default(),
             hinted: false,
+            bell: None,
         }
+    }
+
+    /// The same, with a bell for a peer that listens.
+    pub(crate) fn with_bell(mut self, bell: Option<Arc<dyn Bell>>) -> Self {
+        self.bell = bell;
+        self
     }
 
     /// Takes a message, straight into the ring where it fits in place, else into the backlog.
@@ -151,8 +160,9 @@ impl<M: Sleep> Sender<M> {
 
     fn wake(&mut self) {
         let memory = self.producer.memory();
-        if self.woken.is_due(memory.peer_await(Await::Data), self.producer.published()) {
-            memory.wake(Word::Published);
+        let mark = memory.peer_await(Await::Data);
+        if self.woken.is_due(mark, self.producer.published()) {
+            call(memory, self.bell.as_deref(), mark, Word::Published);
         }
     }
 
@@ -194,6 +204,11 @@ impl<M: Sleep> Waits for Sender<M> {
 
     fn mark_asleep(&self) {
         self.producer.memory().set_await(Await::Space, asleep_at(self.producer.consumed()));
+        fence_before_look();
+    }
+
+    fn mark_listening(&self) {
+        self.producer.memory().set_await(Await::Space, listening_at(self.producer.consumed()));
         fence_before_look();
     }
 

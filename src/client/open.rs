@@ -4,6 +4,8 @@
 //! number and, in the low 16 bits, its place in the table, so an answer finds its place whatever
 //! order answers come in, and a late one finds that its place has another id by now.
 
+use std::task::Waker;
+
 use crate::frame::{Expiry, Kind};
 use crate::payload::Bytes;
 
@@ -49,6 +51,8 @@ struct Slot {
     id: RequestId,
     expiry: Expiry,
     answer: Option<Answer>,
+    /// Who is to be told when the answer comes; a thread that blocks needs no telling.
+    waker: Option<Waker>,
 }
 
 /// The table: a place for each request that may be unclaimed.
@@ -57,12 +61,15 @@ pub(super) struct Open {
     slots: Vec<Option<Slot>>,
     free: Vec<u16>,
     limit: u16,
+    /// Of those whose answers have come since they were last taken.
+    due: Vec<Waker>,
 }
 
 impl Open {
     /// A table for `limit` requests; the memory comes with the first of them.
     pub(super) fn new(limit: u32) -> Self {
-        Open { slots: Vec::new(), free: Vec::new(), limit: limit.min(u32::from(RequestId::NO_PLACE)) as u16 }
+        let limit = limit.min(u32::from(RequestId::NO_PLACE)) as u16;
+        Open { slots: Vec::new(), free: Vec::new(), limit, due: Vec::new() }
     }
 
     /// How many requests may be unclaimed.
@@ -82,7 +89,7 @@ impl Open {
     /// Takes the place that [`place`](Self::place) has just told.
     #[inline]
     pub(super) fn occupy(&mut self, id: RequestId, expiry: Expiry) {
-        let slot = Some(Slot { id, expiry, answer: None });
+        let slot = Some(Slot { id, expiry, answer: None, waker: None });
         if self.free.pop().is_some() {
             self.slots[id.place()] = slot;
         } else {
@@ -102,6 +109,7 @@ impl Open {
             && slot.id == id
         {
             slot.answer = Some(answer);
+            self.due.extend(slot.waker.take());
         }
     }
 
@@ -128,6 +136,37 @@ impl Open {
         let slot = self.slots[id.place()].take()?;
         self.free.push(id.place() as u16);
         slot.answer
+    }
+
+    /// How many requests are unclaimed.
+    #[cfg(feature = "tokio")]
+    pub(super) fn count(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Has `waker` told when the answer comes.
+    #[cfg(feature = "tokio")]
+    pub(super) fn tell(&mut self, id: RequestId, waker: &Waker) {
+        if let Some(Some(slot)) = self.slots.get_mut(id.place())
+            && slot.id == id
+        {
+            match &mut slot.waker {
+                Some(told) => told.clone_from(waker),
+                None => slot.waker = Some(waker.clone()),
+            }
+        }
+    }
+
+    /// Those who are to be told now that the connection is lost: all.
+    #[cfg(feature = "tokio")]
+    pub(super) fn tell_all(&mut self) {
+        self.due.extend(self.slots.iter_mut().flatten().filter_map(|slot| slot.waker.take()));
+    }
+
+    /// Takes those who are to be told that their answers have come.
+    #[cfg(feature = "tokio")]
+    pub(super) fn take_due(&mut self, into: &mut Vec<Waker>) {
+        into.append(&mut self.due);
     }
 
     #[inline]

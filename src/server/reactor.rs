@@ -515,7 +515,9 @@ impl Reactor<'_> {
         let connection = Connection::new(
             context,
             Lifeline::Socket(Arc::clone(stream)),
-            Outgoing::Ring(Box::new(Sender::new(regions.clone(), 0, limit))),
+            Outgoing::Ring(Box::new(
+                Sender::new(regions.clone(), 0, limit).with_bell(Some(Arc::clone(stream) as _)),
+            )),
             self.shared.limits.in_flight,
             Arc::clone(&self.shared.history),
             Attendant::Poller(Arc::clone(control)),

@@ -65,7 +65,10 @@ fn main() {
         let mut parked = Table::new("one at a time, asleep in between", rounds);
         let mut many = Table::new("a thousand at once, a request", rounds);
         for _ in 0..rounds {
-            hot.add("blocking", measure(Duration::from_millis(200), Duration::ZERO, || ask(&mut blocking, &load)));
+            hot.add(
+                "blocking",
+                measure(Duration::from_millis(200), Duration::ZERO, || ask(&mut blocking, &load)),
+            );
             parked.add("blocking", measure(Duration::from_millis(300), PAUSE, || ask(&mut blocking, &load)));
             many.add("blocking, 32 in flight", window(&blocking, &load));
             for (name, runtime, client) in

@@ -56,7 +56,8 @@
 //!
 //! [`Client`] and [`Server`] are the two ends, [`wire!`] and [`Protocol`] say what they exchange,
 //! [`DaemonLock`] finds the one daemon of a directory, [`testing`] has both ends in one process, and
-//! [`grite`] is the protocol of the issue tracker that comes with this library.
+//! [`grite`] is the protocol of the issue tracker that comes with this library. With the feature `tokio`,
+//! `AsyncClient` and `Server::serve_async` are both ends for async code.
 
 // The modules, in the order in which they are best read; each uses only those before it.
 mod frame;
@@ -79,7 +80,7 @@ pub mod grite;
 pub mod testing;
 
 #[cfg(feature = "tokio")]
-pub use client::AsyncClient;
+pub use client::{AsyncClient, AsyncStream, AsyncSubscription};
 pub use client::{Client, ClientBuilder, Notice, Pending, Reply, Since, Stream, Subscription, Transport};
 pub use error::{Blame, Error, ErrorKind};
 pub use grite::{Grite, IpcCommand, IpcResponse};

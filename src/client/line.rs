@@ -5,7 +5,7 @@
 //! and those that nobody waits for any more are dropped.
 
 #[cfg(feature = "tokio")]
-mod ready;
+pub(super) mod ready;
 
 use std::cell::Cell;
 use std::path::PathBuf;

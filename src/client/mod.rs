@@ -26,7 +26,7 @@ use line::{Awaited, Line, RECEIVE};
 use retry::Origin;
 
 #[cfg(feature = "tokio")]
-pub use asynchronous::AsyncClient;
+pub use asynchronous::{AsyncClient, AsyncStream, AsyncSubscription};
 pub use builder::{ClientBuilder, Transport};
 pub(crate) use line::{Lifeline, Welcomed};
 pub use pending::Pending;

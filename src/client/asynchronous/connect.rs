@@ -1,11 +1,12 @@
 //! From a path to an [`AsyncClient`].
 
-use std::marker::PhantomData;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use super::alone::Alone;
 use super::{AsyncClient, Owner, Shared};
+use crate::client::line::Line;
 use crate::client::{Client, ClientBuilder};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::Protocol;
@@ -21,8 +22,9 @@ impl<P: Protocol> ClientBuilder<P> {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub async fn connect_async(&self, path: impl AsRef<Path>) -> Result<AsyncClient<P>, Error> {
-        let (builder, path) = (self.clone(), path.as_ref().to_path_buf());
-        beside(move || builder.connect(path)).await
+        let path = path.as_ref().to_path_buf();
+        let line = beside(self, move |builder| builder.connect(path)).await?;
+        Ok(AsyncClient::new(line, self.clone()))
     }
 
     /// As [`connect_or_spawn`](Self::connect_or_spawn), for async code.
@@ -37,19 +39,39 @@ impl<P: Protocol> ClientBuilder<P> {
         directory: impl AsRef<Path>,
         command: impl FnMut() -> Command + Send + 'static,
     ) -> Result<AsyncClient<P>, Error> {
-        let (builder, directory) = (self.clone(), directory.as_ref().to_path_buf());
-        beside(move || builder.reach_or_spawn(&directory, command)).await
+        let directory = directory.as_ref().to_path_buf();
+        let line = beside(self, move |builder| builder.reach_or_spawn(&directory, command)).await?;
+        Ok(AsyncClient::new(line, self.clone()))
+    }
+}
+
+impl<P: Protocol> AsyncClient<P> {
+    fn new(line: Line, builder: ClientBuilder<P>) -> Self {
+        AsyncClient { owner: Arc::new(Owner(Shared::new(line))), builder }
+    }
+
+    /// Another connection to the same daemon, for one task alone, with what is to be `done` first there.
+    pub(super) async fn another(
+        &self,
+        done: impl FnOnce(&mut Line) -> Result<(), Error> + Send + 'static,
+    ) -> Result<Alone, Error> {
+        let path = self.owner.0.with(|state| state.line.path.clone()).unwrap_or_default();
+        let connect = move |builder: ClientBuilder<P>| {
+            let mut client = builder.connect(path)?;
+            done(client.line.get_mut())?;
+            Ok(client)
+        };
+        Ok(Alone::new(beside(&self.builder, connect).await?))
     }
 }
 
 /// Connects on a thread that may block.
 async fn beside<P: Protocol>(
-    connect: impl FnOnce() -> Result<Client<P>, Error> + Send + 'static,
-) -> Result<AsyncClient<P>, Error> {
-    let connected = tokio::task::spawn_blocking(connect).await;
-    let client =
-        connected.map_err(|error| Error::new(ErrorKind::Io, "connect to the daemon").because(error))??;
-    let line = client.line.into_inner();
-    let socket = Arc::clone(line.socket().expect("a client that has shaken hands has a socket"));
-    Ok(AsyncClient { owner: Arc::new(Owner(Shared::new(line, socket))), _protocol: PhantomData })
+    builder: &ClientBuilder<P>,
+    connect: impl FnOnce(ClientBuilder<P>) -> Result<Client<P>, Error> + Send + 'static,
+) -> Result<Line, Error> {
+    let builder = builder.clone();
+    let connected = tokio::task::spawn_blocking(move || connect(builder).map(|client| client.line)).await;
+    let lost = |error| Error::new(ErrorKind::Io, "connect to the daemon").because(error);
+    Ok(connected.map_err(lost)??.into_inner())
 }

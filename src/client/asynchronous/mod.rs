@@ -1,19 +1,23 @@
 //! Asking from async code: [`AsyncClient`].
 //!
-//! This file has what a user sees. [`shared`] is the connection as all its requests share it, [`lookout`]
-//! the task that watches it while all of them wait, and [`connect`] the way to it. Ids, frames and checks
-//! are those of the blocking client: both stand on [`Line`](super::line::Line).
+//! [`shared`] is the connection as all its requests share it, and [`lookout`] the task that watches it while
+//! all of them wait; what comes bit by bit has a connection that is [`alone`]. [`ear`] is what a runtime
+//! waits for. Ids, frames and checks are those of the blocking client: both stand on
+//! [`Line`](super::line::Line).
 
+mod alone;
 mod connect;
+mod ear;
 mod lookout;
 mod shared;
+mod stream;
+mod subscription;
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ClientBuilder;
 use super::line::{RECEIVE, SEND};
@@ -23,6 +27,9 @@ use crate::payload::Bytes;
 use crate::protocol::{Message, Protocol};
 use crate::transport::Interrupted;
 use shared::Shared;
+
+pub use stream::AsyncStream;
+pub use subscription::AsyncSubscription;
 
 /// A connection to a daemon for async code on the Tokio runtime: any number of requests at once, from any
 /// number of tasks.
@@ -48,7 +55,7 @@ use shared::Shared;
 /// ```
 pub struct AsyncClient<P: Protocol> {
     owner: Arc<Owner>,
-    _protocol: PhantomData<fn() -> P>,
+    builder: ClientBuilder<P>,
 }
 
 impl<P: Protocol> AsyncClient<P> {
@@ -139,7 +146,7 @@ impl<P: Protocol> AsyncClient<P> {
 
 impl<P: Protocol> Clone for AsyncClient<P> {
     fn clone(&self) -> Self {
-        AsyncClient { owner: Arc::clone(&self.owner), _protocol: PhantomData }
+        AsyncClient { owner: Arc::clone(&self.owner), builder: self.builder.clone() }
     }
 }
 
@@ -160,6 +167,10 @@ impl Drop for Owner {
         self.0.close();
     }
 }
+
+/// How long a request looks for its answer before it needs a lookout, who hears of the daemon's end, too:
+/// more than any spin that is not endless.
+const LOOKS_ALONE: Duration = Duration::from_millis(1);
 
 /// A request under way. Dropped before its answer was claimed, it is cancelled.
 struct Asked<'c> {
@@ -186,11 +197,12 @@ impl Asked<'_> {
             // A request that is alone looks for its own answer, by turns with what else its thread has to
             // do; of several, the lookout does it for all.
             let alone = state.is_alone();
-            if alone && state.line.looking_pays(since) {
+            let pays = alone && state.line.looking_pays(since);
+            if pays && since.is_some_and(|since| since.elapsed() < LOOKS_ALONE) {
                 cx.waker().wake_by_ref();
                 return None;
             }
-            state.attend(shared, alone).err().map(Err)
+            state.attend(shared, alone && !pays).err().map(Err)
         });
         answer.map_or(Poll::Pending, Poll::Ready)
     }

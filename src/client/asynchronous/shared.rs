@@ -15,9 +15,9 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::Semaphore;
 
 use super::lookout::Lookout;
-use crate::client::line::{Line, RECEIVE};
+use crate::client::line::{Line, RECEIVE, SEND};
 use crate::client::open::RequestId;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::payload::Bytes;
 use crate::protocol::Wire;
 use crate::stream::Stream;
@@ -83,8 +83,12 @@ const IN_VAIN: u32 = 8;
 /// … but for one in so many.
 const TRY_AGAIN: u32 = 64;
 
+/// How often what is left in the rings is received once the socket has ended, many messages each time.
+const LAST_LOOKS: u32 = 64;
+
 impl Shared {
-    pub(super) fn new(line: Line, socket: Arc<Stream>) -> Arc<Self> {
+    pub(super) fn new(line: Line) -> Arc<Self> {
+        let socket = Arc::clone(line.socket());
         let max_open = usize::from(line.open.limit());
         let (ring, timeout) = (line.is_ring(), line.timeout());
         let state = State {
@@ -124,10 +128,15 @@ impl Shared {
         done
     }
 
-    /// Ends the connection for both sides.
+    /// Ends the connection for both sides; not in a forked child, since it is its parent's.
     pub(super) fn close(&self) {
-        self.socket.shut_down();
-        self.with(|state| state.lose(None));
+        self.with(|state| {
+            if state.line.check_usable(SEND).is_err_and(|error| error.kind() == ErrorKind::Forked) {
+                return;
+            }
+            self.socket.shut_down();
+            state.lose(None);
+        });
     }
 }
 
@@ -319,7 +328,12 @@ impl State {
 
     /// The socket has ended or failed: what came through rings before still counts.
     pub(super) fn sever(&mut self, broken: Broken) {
-        while !self.lost && self.settle() {}
+        // A peer that has ended its socket and goes on filling the ring is not waited for.
+        for _ in 0..LAST_LOOKS {
+            if self.lost || !self.settle() {
+                break;
+            }
+        }
         if !self.lost {
             let error = self.line.sever(broken);
             self.lose(Some(error));

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Lifeline, Line, RECEIVE, SEND};
+use super::{Awaited, Lifeline, Line, RECEIVE, SEND};
 use crate::channel::Waits;
 use crate::client::open::RequestId;
 use crate::error::Error;
-use crate::frame::Expiry;
+use crate::frame::{Expiry, Kind};
 use crate::payload::Bytes;
 use crate::protocol::Wire;
 use crate::stream::Stream;
@@ -19,6 +19,17 @@ use crate::wait;
 
 /// How many messages are received before others have their turn.
 const BATCH: u32 = 256;
+
+/// What has come of a look for one kind of message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client) enum Received {
+    /// It: its kind and its id.
+    Awaited(Kind, u64),
+    /// Not it, and nothing else is left.
+    Nothing,
+    /// Not it so far.
+    NothingYet,
+}
 
 impl Line {
     /// Sends a request whose answer is claimed later; nothing if there is no place for it, or earlier
@@ -50,13 +61,35 @@ impl Line {
         Some(self.unpack(id, answer))
     }
 
-    /// Moves on what waits for space, and receives what has come. Says whether there may be more.
-    pub(in crate::client) fn progress(&mut self) -> Result<bool, Error> {
+    /// Moves on what waits for space, and receives what is awaited, if it has come, for
+    /// [`message`](Line::message) to hold. Says with nothing whether there may be more.
+    pub(in crate::client) fn try_receive(&mut self, awaited: Awaited) -> Result<Received, Error> {
+        self.flush()?;
+        for _ in 0..BATCH {
+            match self.incoming.poll() {
+                Ok(Some((kind, id))) if self.is_awaited(awaited, kind, id) => {
+                    return Ok(Received::Awaited(kind, id));
+                }
+                Ok(Some((kind, id))) => self.sort(kind, RequestId::of_frame(id))?,
+                Ok(None) => return Ok(Received::Nothing),
+                Err(broken) => return Err(self.break_with(broken, RECEIVE)),
+            }
+        }
+        Ok(Received::NothingYet)
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
         self.check_usable(RECEIVE)?;
         if self.outgoing.has_backlog() {
             self.outgoing.flush().map_err(|broken| self.break_with(broken, SEND))?;
             self.outgoing.announce();
         }
+        Ok(())
+    }
+
+    /// Moves on what waits for space, and receives what has come. Says whether there may be more.
+    pub(in crate::client) fn progress(&mut self) -> Result<bool, Error> {
+        self.flush()?;
         for _ in 0..BATCH {
             match self.incoming.poll() {
                 Ok(Some((kind, id))) => self.sort(kind, RequestId::of_frame(id))?,
@@ -130,11 +163,14 @@ impl Line {
         self.outgoing.has_backlog()
     }
 
-    /// The socket of the handshake, where there was one.
-    pub(in crate::client) fn socket(&self) -> Option<&Arc<Stream>> {
+    /// The socket of the handshake.
+    ///
+    /// # Panics
+    /// On a pair in one process, which has had none.
+    pub(in crate::client) fn socket(&self) -> &Arc<Stream> {
         match &self.lifeline {
-            Lifeline::Socket(stream) => Some(stream),
-            Lifeline::Local(_) => None,
+            Lifeline::Socket(stream) => stream,
+            Lifeline::Local(_) => unreachable!("async clients have shaken hands"),
         }
     }
 

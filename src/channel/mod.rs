@@ -107,6 +107,7 @@ pub(crate) trait Waits {
     /// Tells the peer that a sleep is about to begin; a look and then the sleep follow.
     fn mark_asleep(&self);
     /// The same, for a side that does not sleep on the word but listens for the bell.
+    #[cfg(any(feature = "tokio", loom))]
     fn mark_listening(&self);
     /// Tells the peer that the sleep is over.
     fn mark_awake(&self);
@@ -174,6 +175,7 @@ fn asleep_at(position: u64) -> u64 {
 }
 
 /// The same while it listens for the bell.
+#[cfg(any(feature = "tokio", loom))]
 fn listening_at(position: u64) -> u64 {
     asleep_at(position) | LISTENING
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{AWAKE, Bell, Fault, LIFELINE_SLICE, Sleep, Stop, Waits, Woken, asleep_at, call, listening_at};
+#[cfg(any(feature = "tokio", loom))]
+use super::listening_at;
+use super::{AWAKE, Bell, Fault, LIFELINE_SLICE, Sleep, Stop, Waits, Woken, asleep_at, call};
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, trim};
 use crate::ring::{Await, Consumer, Word, max_payload};
@@ -164,6 +166,7 @@ impl<M: Sleep> Waits for Receiver<M> {
         fence_before_look();
     }
 
+    #[cfg(any(feature = "tokio", loom))]
     fn mark_listening(&self) {
         self.consumer.memory().set_await(Await::Data, listening_at(self.consumer.published()));
         fence_before_look();

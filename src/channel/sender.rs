@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AWAKE, Bell, Fault, Sleep, Stop, Waits, Woken, asleep_at, call, listening_at};
+#[cfg(any(feature = "tokio", loom))]
+use super::listening_at;
+use super::{AWAKE, Bell, Fault, Sleep, Stop, Waits, Woken, asleep_at, call};
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, Sink, TooLong, trim};
 use crate::ring::{Await, Producer, Slot, Word};
@@ -207,6 +209,7 @@ impl<M: Sleep> Waits for Sender<M> {
         fence_before_look();
     }
 
+    #[cfg(any(feature = "tokio", loom))]
     fn mark_listening(&self) {
         self.producer.memory().set_await(Await::Space, listening_at(self.producer.consumed()));
         fence_before_look();

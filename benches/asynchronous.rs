@@ -4,7 +4,6 @@
 //! `cargo bench --bench asynchronous --features tokio`; `ROUNDS=9` for more rounds. Rounds interleave the
 //! clients, the figures are medians over the rounds, and every byte of every answer is compared.
 
-use std::future::Future;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -176,28 +175,26 @@ fn spawned(runtime: &Runtime, client: AsyncClient<Echo>, time: Duration, pause: 
     runtime.block_on(async { tokio::spawn(task).await.expect("the task ends") })
 }
 
-/// The mean time of a request of [`MANY`] that are sent at once, of some hundred such turns.
-fn at_once(client: AsyncClient<Echo>) -> impl Future<Output = Vec<Duration>> {
-    async move {
-        let mut times = Vec::new();
-        for _ in 0..50 {
-            let before = Instant::now();
-            let tasks: Vec<_> = (0..MANY)
-                .map(|_| {
-                    let client = client.clone();
-                    tokio::spawn(async move {
-                        let load = Load { bytes: (0..LENGTH).map(|index| index as u8).collect() };
-                        ask_async(&client, &load).await;
-                    })
+/// The mean time of a request of [`MANY`] that are sent at once, of fifty such turns.
+async fn at_once(client: AsyncClient<Echo>) -> Vec<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..50 {
+        let before = Instant::now();
+        let tasks: Vec<_> = (0..MANY)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move {
+                    let load = Load { bytes: (0..LENGTH).map(|index| index as u8).collect() };
+                    ask_async(&client, &load).await;
                 })
-                .collect();
-            for task in tasks {
-                task.await.expect("the task ends");
-            }
-            times.push(before.elapsed() / MANY as u32);
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("the task ends");
         }
-        times
+        times.push(before.elapsed() / MANY as u32);
     }
+    times
 }
 
 /// The same from the blocking client: as many requests, 32 of them under way at a time.

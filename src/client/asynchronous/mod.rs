@@ -46,10 +46,9 @@ pub use subscription::AsyncSubscription;
 ///
 /// # async fn ask() -> Result<(), libgrite_ipc::Error> {
 /// let client = IpcAsyncClient::connect("/run/user/1000/grite/daemon.sock").await?;
-/// let (one, other) = tokio::try_join!(
-///     client.send(&IpcCommand::IssueShow { id: "bd-0088".to_owned() }),
-///     client.send(&IpcCommand::IssueShow { id: "bd-0089".to_owned() }),
-/// )?;
+/// let show = |id: &str| IpcCommand::IssueShow { id: id.to_owned() };
+/// let (one, other) = (show("bd-0088"), show("bd-0089"));
+/// let (one, other) = tokio::try_join!(client.send(&one), client.send(&other))?;
 /// println!("{one:?}, {other:?}");
 /// # Ok(()) }
 /// ```

@@ -77,13 +77,16 @@ fn served(ask: impl AsyncFn(Way, AsyncClient<News>, &Publisher<News>)) {
                         let _ = send_parts(split, responder);
                     })
                 });
-                runtime.block_on(async {
-                    let transport = if way == Way::Ring { Transport::Ring } else { Transport::Socket };
-                    let builder = Client::<News>::builder().transport(transport).reply_ring(4096);
-                    ask(way, builder.connect_async(&path).await.unwrap(), &publisher).await;
-                });
+                let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    runtime.block_on(async {
+                        let transport = if way == Way::Ring { Transport::Ring } else { Transport::Socket };
+                        let builder = Client::<News>::builder().transport(transport).reply_ring(4096);
+                        ask(way, builder.connect_async(&path).await.unwrap(), &publisher).await;
+                    });
+                }));
                 stop.stop();
                 serving.join().unwrap().unwrap();
+                asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             });
         }
     }

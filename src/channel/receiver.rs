@@ -61,7 +61,7 @@ impl<M: Sleep> Receiver<M> {
             self.consumer.release(header);
             self.wake_for_space();
             if done {
-                return Ok(Some((header.kind, header.id)));
+                return Ok(Some((header.kind(), header.id())));
             }
         }
         Ok(None)
@@ -107,27 +107,27 @@ impl<M: Sleep> Receiver<M> {
     /// Adds a frame to the message; says whether that completes it.
     fn take(&mut self, header: Header) -> Result<bool, Fault> {
         match self.unfinished {
-            Some((_, id)) if header.kind == Kind::Abort && header.id == id => {
+            Some((_, id)) if header.kind() == Kind::Abort && header.id() == id => {
                 self.unfinished = None;
                 return Ok(false);
             }
-            _ if header.kind == Kind::Abort => return Err(Fault::StrayAbort(header.id)),
-            Some(begun) if begun != (header.kind, header.id) => {
-                return Err(Fault::Interleaved { found: header.id, within: begun.1 });
+            _ if header.kind() == Kind::Abort => return Err(Fault::StrayAbort(header.id())),
+            Some(begun) if begun != (header.kind(), header.id()) => {
+                return Err(Fault::Interleaved { found: header.id(), within: begun.1 });
             }
             Some(_) => {}
             None => self.message.clear(),
         }
         let full = max_payload(self.consumer.capacity());
-        if header.more && header.length != full {
-            return Err(Fault::ShortFragment { length: header.length, full });
+        if header.more() && header.length() != full {
+            return Err(Fault::ShortFragment { length: header.length(), full });
         }
-        if header.length as usize > self.max_message - self.message.len() {
+        if header.length() as usize > self.max_message - self.message.len() {
             return Err(Fault::TooLong { limit: self.max_message });
         }
         self.consumer.copy(header, &mut self.message);
-        self.unfinished = header.more.then_some((header.kind, header.id));
-        Ok(!header.more)
+        self.unfinished = header.more().then_some((header.kind(), header.id()));
+        Ok(!header.more())
     }
 
     /// Wakes the peer if it sleeps for space, but looks only when it can.

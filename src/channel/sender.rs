@@ -101,7 +101,7 @@ impl<M: Sleep> Sender<M> {
             let rest = &waiting.payload[waiting.sent..];
             let part = &rest[..rest.len().min(full)];
             let more = part.len() < rest.len();
-            let header = Header { length: part.len() as u32, kind: waiting.kind, more, id: waiting.id };
+            let header = Header::new(waiting.kind, waiting.id, part.len() as u32, more);
             if !self.producer.push(header, part)? {
                 self.stuck_at = self.producer.consumed();
                 return Ok(false);

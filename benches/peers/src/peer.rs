@@ -56,6 +56,8 @@ pub struct About {
 pub enum Reads {
     /// Each field of a typed value that the peer has checked or parsed.
     Fields,
+    /// A string of JSON, which it does not parse.
+    Json,
     /// Bytes as they came: nothing has looked at them before.
     Bytes,
     /// One word, whatever is asked: the least that can be told.
@@ -81,6 +83,7 @@ impl Reads {
             (Reads::Word, _) => 0,
             (_, Ask::Echo(bytes)) => Sum::of(bytes),
             (Reads::Fields, _) => stock.sum_of_fields(work),
+            (Reads::Json, _) => Sum::of(stock.json(work).as_bytes()),
             (Reads::Bytes, _) => Sum::of(&stock.bytes(work)),
         }
     }

@@ -13,7 +13,7 @@ use crate::machine;
 use crate::measure::{Pace, measure};
 use crate::peer::{Failure, Peer, Seat, Side};
 use crate::peers;
-use crate::results::{Cell, Described, Figures, Outcome, Results};
+use crate::results::{Cell, Described, Figures, LeftOut, Outcome, Results};
 use crate::work::Work;
 
 /// For how long a child may take beyond its measurement.
@@ -48,7 +48,7 @@ pub struct Plan {
 /// The results cannot be read or written, or were made on another machine or of another source. A peer that
 /// fails is an entry in the results.
 pub fn run(plan: &Plan) -> Result<(), Failure> {
-    let peers = chosen(&plan.only)?;
+    let (peers, left_out) = chosen(&plan.only)?;
     let mut results = if plan.out.exists() { Results::read(&plan.out)? } else { Results::default() };
     let mut machine = machine::look();
     if !results.cells.is_empty() {
@@ -60,7 +60,7 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
         }
     }
     results.machine = machine;
-    results.left_out = peers::left_out();
+    results.left_out = left_out;
     results.commands.push(plan.command.clone());
     for peer in &peers {
         let about = peer.about();
@@ -102,16 +102,15 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-fn chosen(only: &[String]) -> Result<Vec<Box<dyn Peer>>, Failure> {
-    let peers = peers::all();
+/// The peers of these names, or all; and who is not there.
+fn chosen(only: &[String]) -> Result<(Vec<Box<dyn Peer>>, Vec<LeftOut>), Failure> {
+    let (mut peers, left_out) = peers::all();
     if let Some(unknown) = only.iter().find(|name| !peers.iter().any(|peer| peer.about().name == **name)) {
         let names: Vec<_> = peers.iter().map(|peer| peer.about().name).collect();
         return Err(format!("there is no peer {unknown:?}, only {}", names.join(", ")).into());
     }
-    Ok(peers
-        .into_iter()
-        .filter(|peer| only.is_empty() || only.iter().any(|name| name == peer.about().name))
-        .collect())
+    peers.retain(|peer| only.is_empty() || only.iter().any(|name| name == peer.about().name));
+    Ok((peers, left_out))
 }
 
 /// Each question with each pace, hot ones first.
@@ -176,7 +175,7 @@ fn converse(
 
 /// The server's process.
 pub fn serve(peer: &str, work: Work, folder: &Path) -> Result<(), Failure> {
-    let peers = chosen(&[peer.to_owned()])?;
+    let (peers, _) = chosen(&[peer.to_owned()])?;
     peers[0].server(&Seat::new(folder, work), &mut || println!("ready"))
 }
 
@@ -189,7 +188,7 @@ pub fn ask(
     pace: Pace,
     time: Duration,
 ) -> Result<(), Failure> {
-    let peers = chosen(&[peer.to_owned()])?;
+    let (peers, _) = chosen(&[peer.to_owned()])?;
     let server = i32::try_from(server).ok().and_then(Pid::from_raw).ok_or("a process id out of range")?;
     let figures = measure(peers[0].as_ref(), &Seat::new(folder, work), server, pace, time)?;
     println!("{}", serde_json::to_string(&figures)?);

@@ -192,6 +192,16 @@ impl Stock {
         rkyv::to_bytes::<rancor::Error>(&answer).expect("the stock can be archived").to_vec()
     }
 
+    /// The answer to `work` as JSON.
+    pub fn json(&self, work: Work) -> String {
+        let json = match work {
+            Work::Echo(_) => Ok(String::new()),
+            Work::Show => serde_json::to_string(&self.issue),
+            Work::List => serde_json::to_string(&self.list),
+        };
+        json.expect("the stock can be written as JSON")
+    }
+
     /// What a client that reads every field of the answer must come to.
     pub fn sum_of_fields(&self, work: Work) -> u64 {
         let mut sum = Sum::default();

@@ -2,11 +2,13 @@
 //! its own id, and does not outlive who started it.
 
 use std::io::Read;
-use std::path::Path;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::peer::Failure;
@@ -14,6 +16,11 @@ use crate::peer::Failure;
 /// Called first in each child: should the parent be killed, so is the child.
 pub fn end_with_parent() -> Result<(), Failure> {
     Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Where a child's complaints go.
+pub fn complaints(folder: &Path, role: &str) -> PathBuf {
+    folder.join(format!("{role}.stderr"))
 }
 
 /// A child of ours, ended and waited for when this is dropped.
@@ -24,11 +31,15 @@ pub struct Owned {
 }
 
 impl Owned {
-    /// Starts this program with `args`; what it complains about goes to the file `complaints`.
-    pub fn start(args: &[String], complaints: &Path) -> Result<Self, Failure> {
-        let complaints = std::fs::File::create(complaints)?;
+    /// Starts this program with `args`, out of reach of what is typed at our terminal: we end it ourselves. Its
+    /// temporary files go to `folder`, and what it complains about to a file there.
+    pub fn start(role: &str, args: &[String], folder: &Path) -> Result<Self, Failure> {
+        let complaints = std::fs::File::create(complaints(folder, role))?;
         let mut child = Command::new(std::env::current_exe()?)
+            .arg(role)
             .args(args)
+            .env("TMPDIR", folder)
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(complaints)
@@ -42,9 +53,9 @@ impl Owned {
         self.child.id()
     }
 
-    /// The next line of its standard output, which has to come within `patience`. Waits without a look, so
-    /// that what is measured meanwhile is left alone.
-    pub fn line(&mut self, patience: Duration) -> Result<String, Failure> {
+    /// The next line of its standard output, which has to come within `patience` and before `other`, if there
+    /// is one, ends. Sleeps until then, so that what is measured meanwhile is left alone.
+    pub fn line(&mut self, patience: Duration, other: Option<&Owned>) -> Result<String, Failure> {
         let end = Instant::now() + patience;
         loop {
             if let Some(length) = self.said.iter().position(|byte| *byte == b'\n') {
@@ -55,14 +66,20 @@ impl Owned {
             if left.is_zero() {
                 return Err(format!("nothing came within {patience:?}").into());
             }
-            poll(&mut [PollFd::new(&self.stdout, PollFlags::IN)], Some(&Timespec::try_from(left)?))?;
-            let mut part = [0; 4096];
-            // Only after poll has said that something, or the end, is there; or time is up.
-            if end > Instant::now() {
+            let mut waits = vec![PollFd::new(&self.stdout, PollFlags::IN)];
+            waits.extend(other.map(|other| PollFd::new(&other.stdout, PollFlags::empty())));
+            match poll(&mut waits, Some(&Timespec::try_from(left)?)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if !waits[0].revents().is_empty() {
+                let mut part = [0; 4096];
                 match self.stdout.read(&mut part)? {
                     0 => return Err("it ended".into()),
                     come => self.said.extend_from_slice(&part[..come]),
                 }
+            } else if waits.get(1).is_some_and(|other| !other.revents().is_empty()) {
+                return Err("the other side ended".into());
             }
         }
     }

@@ -4,11 +4,14 @@
 //! Client and server of every peer are two processes: this program again, with a hidden command.
 
 mod child;
+mod claims;
 mod cpu;
 mod machine;
 mod measure;
 mod peer;
 mod peers;
+mod plot;
+mod report;
 mod results;
 mod run;
 mod touch;
@@ -47,13 +50,24 @@ enum Command {
         /// These peers alone
         #[arg(long, value_delimiter = ',', value_name = "PEER,…")]
         only: Vec<String>,
-        /// These questions alone: echo-64, echo-4096, echo-65536, echo-1048576, show, list
+        /// These questions alone: show, list, or echo-N, where N is a number of bytes
         #[arg(long, value_delimiter = ',', value_name = "WORK,…")]
         work: Vec<Work>,
         /// These paces alone: `hot`, or questions a second
         #[arg(long, value_delimiter = ',', value_name = "PACE,…", value_parser = pace)]
         pace: Vec<Pace>,
+        /// Keep each CPU busy with a loop meanwhile
+        #[arg(long)]
+        busy: bool,
     },
+    /// Write the tables and plots of a file beside it
+    Report {
+        /// The file that `run` wrote
+        results: PathBuf,
+    },
+    /// The loop of one CPU
+    #[command(hide = true)]
+    Busy { cpu: usize },
     /// One side of a cell
     #[command(hide = true)]
     Server { peer: String, work: Work, folder: PathBuf },
@@ -74,15 +88,21 @@ fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Run { out, rounds, seconds_per_cell, only, work, pace } => run::run(&run::Plan {
+        Command::Run { out, rounds, seconds_per_cell, only, work, pace, busy } => run::run(&run::Plan {
             out,
             rounds,
             time: Duration::try_from_secs_f64(seconds_per_cell)?,
             only,
             works: work,
             paces: pace,
+            busy,
             command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         }),
+        Command::Report { results } => Ok(report::say(&report::report(&results)?)?),
+        Command::Busy { cpu } => {
+            child::end_with_parent()?;
+            run::be_busy(cpu)
+        }
         Command::Server { peer, work, folder } => {
             child::end_with_parent()?;
             run::serve(&peer, work, &folder)

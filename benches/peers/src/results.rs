@@ -12,6 +12,8 @@ use crate::peer::{Failure, Reads, Side};
 pub struct Results {
     /// Where it was measured.
     pub machine: Machine,
+    /// Whether a loop kept each CPU busy meanwhile.
+    pub busy: bool,
     /// How: each command that added rounds.
     pub commands: Vec<String>,
     /// Who was measured.
@@ -98,8 +100,9 @@ impl Results {
     pub fn write(&self, path: &Path) -> Result<(), Failure> {
         let lines = |items: Vec<String>| format!("[\n    {}\n  ]", items.join(",\n    "));
         let text = format!(
-            "{{\n  \"machine\": {},\n  \"commands\": {},\n  \"peers\": {},\n  \"left_out\": {},\n  \"cells\": {}\n}}\n",
+            "{{\n  \"machine\": {},\n  \"busy\": {},\n  \"commands\": {},\n  \"peers\": {},\n  \"left_out\": {},\n  \"cells\": {}\n}}\n",
             serde_json::to_string(&self.machine)?,
+            self.busy,
             serde_json::to_string(&self.commands)?,
             lines(self.peers.iter().map(serde_json::to_string).collect::<Result<_, _>>()?),
             serde_json::to_string(&self.left_out)?,
@@ -112,14 +115,7 @@ impl Results {
 
     /// The medians over all rounds of one peer, question and pace; nothing if no round has seen any.
     pub fn median(&self, peer: &str, work: &str, pace: Option<u32>) -> Option<Figures> {
-        let seen =
-            self.cells.iter().filter(|cell| cell.peer == peer && cell.work == work && cell.pace == pace);
-        let seen: Vec<Figures> = seen
-            .filter_map(|cell| match &cell.outcome {
-                Outcome::Seen(figures) => Some(*figures),
-                Outcome::Failed { .. } => None,
-            })
-            .collect();
+        let seen: Vec<Figures> = self.rounds(peer, work, pace).map(|(_, figures)| figures).collect();
         let whole = |pick: fn(&Figures) -> u64| median(seen.iter().map(|figures| pick(figures) as f64));
         let part = |pick: fn(&Figures) -> f64| median(seen.iter().map(pick));
         Some(Figures {
@@ -131,6 +127,16 @@ impl Results {
             rate_per_s: part(|figures| figures.rate_per_s)?,
             client_cpu: part(|figures| figures.client_cpu)?,
             server_cpu: part(|figures| figures.server_cpu)?,
+        })
+    }
+
+    /// What each round has seen of one peer, question and pace, by the round's number.
+    pub fn rounds(&self, peer: &str, work: &str, pace: Option<u32>) -> impl Iterator<Item = (u32, Figures)> {
+        let cells = self.cells.iter();
+        let cells = cells.filter(move |cell| cell.peer == peer && cell.work == work && cell.pace == pace);
+        cells.filter_map(|cell| match &cell.outcome {
+            Outcome::Seen(figures) => Some((cell.round, *figures)),
+            Outcome::Failed { .. } => None,
         })
     }
 }

@@ -4,17 +4,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::child::Owned;
+use crate::child::{Owned, complaints};
 use crate::machine;
 use crate::measure::{Pace, measure};
 use crate::peer::{Failure, Peer, Seat, Side};
-use crate::peers;
-use crate::results::{Cell, Described, Figures, LeftOut, Outcome, Results};
-use crate::work::Work;
+use crate::peers::{self, Table};
+use crate::results::{Cell, Described, Figures, Outcome, Results};
+use crate::work::{Stock, Work};
 
 /// For how long a child may take beyond its measurement.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,8 +40,11 @@ pub struct Plan {
     pub only: Vec<String>,
     /// Questions; all where empty.
     pub works: Vec<Work>,
-    /// Paces; where empty, hot for all and [`PACES`] for this library and the limits.
+    /// Paces; hot where empty. Where nothing at all is chosen, this library and the limits are also asked at
+    /// [`PACES`].
     pub paces: Vec<Pace>,
+    /// Whether a loop keeps each CPU busy meanwhile.
+    pub busy: bool,
     /// What was typed, for the results.
     pub command: String,
 }
@@ -48,7 +55,7 @@ pub struct Plan {
 /// The results cannot be read or written, or were made on another machine or of another source. A peer that
 /// fails is an entry in the results.
 pub fn run(plan: &Plan) -> Result<(), Failure> {
-    let (peers, left_out) = chosen(&plan.only)?;
+    let Table { peers, left_out } = chosen(&plan.only)?;
     let mut results = if plan.out.exists() { Results::read(&plan.out)? } else { Results::default() };
     let mut machine = machine::look();
     if !results.cells.is_empty() {
@@ -60,6 +67,7 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
         }
     }
     results.machine = machine;
+    results.busy = plan.busy;
     results.left_out = left_out;
     results.commands.push(plan.command.clone());
     for peer in &peers {
@@ -71,15 +79,23 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
     }
     let done = results.cells.iter().map(|cell| cell.round).max().unwrap_or(0);
     let scratch = Scratch::new()?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    let _loops: Vec<Owned> = if plan.busy { loops(scratch.folder()?.as_path())? } else { Vec::new() };
     for round in done + 1..=done + plan.rounds {
         let start = Instant::now();
-        for (work, pace) in questions(plan) {
-            let takes = |peer: &&Box<dyn Peer>| peer.carries(work) && wants(plan, peer.about().side, pace);
-            let mut turn: Vec<_> = peers.iter().filter(takes).collect();
+        for Question { work, pace, is_for } in questions(plan) {
+            let mut turn: Vec<&dyn Peer> = peers.iter().map(Box::as_ref).collect();
+            turn.retain(|peer| peer.carries(work) && is_for(peer.about().side));
             let first = round as usize % turn.len().max(1);
             turn.rotate_left(first);
             for peer in turn {
-                let outcome = match cell(peer.as_ref(), work, pace, plan.time, &scratch) {
+                if interrupted.load(Ordering::Relaxed) {
+                    return Err(format!("interrupted; round {round} is dropped").into());
+                }
+                let outcome = match cell(peer, work, pace, plan.time, &scratch) {
                     Ok(figures) => Outcome::Seen(figures),
                     Err(error) => Outcome::Failed { error: error.to_string() },
                 };
@@ -102,30 +118,44 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The peers of these names, or all; and who is not there.
-fn chosen(only: &[String]) -> Result<(Vec<Box<dyn Peer>>, Vec<LeftOut>), Failure> {
-    let (mut peers, left_out) = peers::all();
-    if let Some(unknown) = only.iter().find(|name| !peers.iter().any(|peer| peer.about().name == **name)) {
-        let names: Vec<_> = peers.iter().map(|peer| peer.about().name).collect();
+/// The peers of these names, or all.
+fn chosen(only: &[String]) -> Result<Table, Failure> {
+    let mut table = peers::all();
+    let names: Vec<_> = table.peers.iter().map(|peer| peer.about().name).collect();
+    if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
         return Err(format!("there is no peer {unknown:?}, only {}", names.join(", ")).into());
     }
-    peers.retain(|peer| only.is_empty() || only.iter().any(|name| name == peer.about().name));
-    Ok((peers, left_out))
+    table.peers.retain(|peer| only.is_empty() || only.iter().any(|name| name == peer.about().name));
+    Ok(table)
+}
+
+/// What is asked at which pace, of whom.
+struct Question {
+    work: Work,
+    pace: Pace,
+    is_for: fn(Side) -> bool,
 }
 
 /// Each question with each pace, hot ones first.
-fn questions(plan: &Plan) -> Vec<(Work, Pace)> {
-    let works = if plan.works.is_empty() { Work::ALL.to_vec() } else { plan.works.clone() };
-    let hot = works.iter().map(|work| (*work, Pace::Hot));
-    if !plan.paces.is_empty() {
-        return works.iter().flat_map(|work| plan.paces.iter().map(|pace| (*work, *pace))).collect();
+fn questions(plan: &Plan) -> Vec<Question> {
+    if !plan.only.is_empty() || !plan.works.is_empty() || !plan.paces.is_empty() {
+        let works = if plan.works.is_empty() { Work::ALL.to_vec() } else { plan.works.clone() };
+        let paces = if plan.paces.is_empty() { vec![Pace::Hot] } else { plan.paces.clone() };
+        let at = |work| paces.iter().map(move |pace| Question { work, pace: *pace, is_for: |_| true });
+        return works.into_iter().flat_map(at).collect();
     }
-    let paced = PACES.iter().map(|rate| (Work::Echo(64), Pace::PerSecond(*rate)));
-    hot.chain(paced.filter(|(work, _)| works.contains(work))).collect()
-}
-
-fn wants(plan: &Plan, side: Side, pace: Pace) -> bool {
-    !plan.paces.is_empty() || !plan.only.is_empty() || pace == Pace::Hot || side != Side::Peer
+    let hot = Work::ALL.map(|work| Question { work, pace: Pace::Hot, is_for: |_| true });
+    // What an answer of the same size costs that nobody has to validate field by field.
+    let stock = Stock::new();
+    let twins = [Work::Show, Work::List].map(|work| {
+        let work = Work::Echo(stock.bytes(work).len());
+        Question { work, pace: Pace::Hot, is_for: |side| side == Side::Ours }
+    });
+    let paced = PACES.map(|rate| {
+        let (work, pace) = (Work::Echo(64), Pace::PerSecond(rate));
+        Question { work, pace, is_for: |side| side != Side::Peer }
+    });
+    hot.into_iter().chain(twins).chain(paced).collect()
 }
 
 /// Starts both processes, has the client measure, and ends both.
@@ -154,28 +184,44 @@ fn converse(
     folder: &Path,
 ) -> Result<Figures, Failure> {
     let seat = [peer.about().name.to_owned(), work.to_string(), folder.display().to_string()];
-    let args = |role: &str, more: &[String]| [&[role.to_owned()], &seat[..], more].concat();
-    let complaints = |role: &str| folder.join(format!("{role}.stderr"));
-    let explain = |role: &str, error: Failure| {
-        let said = fs::read_to_string(complaints(role)).unwrap_or_default();
-        let last = said.trim().lines().last().unwrap_or_default().replace(&seat[2], "");
-        Failure::from(format!("the {role}: {error}: {last}"))
+    let explain = |error: Failure| {
+        let said =
+            ["server", "client"].map(|role| fs::read_to_string(complaints(folder, role)).unwrap_or_default());
+        let last = said.iter().filter_map(|said| said.trim().lines().last()).next().unwrap_or_default();
+        Failure::from(format!("{error}: {}", last.replace(&seat[2], "")))
     };
-    let mut server = Owned::start(&args("server", &[]), &complaints("server"))?;
-    server.line(PATIENCE).map_err(|error| explain("server", error))?;
+    let mut server = Owned::start("server", &seat, folder)?;
+    server.line(PATIENCE, None).map_err(explain)?;
     let rate = match pace {
         Pace::Hot => 0,
         Pace::PerSecond(rate) => rate,
     };
     let more = [server.id().to_string(), rate.to_string(), time.as_secs_f64().to_string()];
-    let mut client = Owned::start(&args("client", &more), &complaints("client"))?;
-    let line = client.line(3 * time + PATIENCE).map_err(|error| explain("client", error))?;
+    let mut client = Owned::start("client", &[&seat[..], &more].concat(), folder)?;
+    let line = client.line(3 * time + PATIENCE, Some(&server)).map_err(explain)?;
     Ok(serde_json::from_str(&line)?)
+}
+
+/// A loop for each CPU that we may use.
+fn loops(folder: &Path) -> Result<Vec<Owned>, Failure> {
+    let ours = sched_getaffinity(None)?;
+    let cpus = (0..CpuSet::MAX_CPU).filter(|cpu| ours.is_set(*cpu));
+    cpus.map(|cpu| Owned::start("busy", &[cpu.to_string()], folder)).collect()
+}
+
+/// The process of such a loop.
+pub fn be_busy(cpu: usize) -> Result<(), Failure> {
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    sched_setaffinity(None, &only)?;
+    loop {
+        std::hint::spin_loop();
+    }
 }
 
 /// The server's process.
 pub fn serve(peer: &str, work: Work, folder: &Path) -> Result<(), Failure> {
-    let (peers, _) = chosen(&[peer.to_owned()])?;
+    let peers = chosen(&[peer.to_owned()])?.peers;
     peers[0].server(&Seat::new(folder, work), &mut || println!("ready"))
 }
 
@@ -188,7 +234,7 @@ pub fn ask(
     pace: Pace,
     time: Duration,
 ) -> Result<(), Failure> {
-    let (peers, _) = chosen(&[peer.to_owned()])?;
+    let peers = chosen(&[peer.to_owned()])?.peers;
     let server = i32::try_from(server).ok().and_then(Pid::from_raw).ok_or("a process id out of range")?;
     let figures = measure(peers[0].as_ref(), &Seat::new(folder, work), server, pace, time)?;
     println!("{}", serde_json::to_string(&figures)?);

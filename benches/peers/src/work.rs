@@ -27,8 +27,8 @@ wire! {
     pub enum Answer {
         /// To `Echo`.
         Echo(Vec<u8>),
-        /// To `Show`.
-        Show(Issue),
+        /// To `Show`. Boxed, so that an echo is not as large as an issue.
+        Show(Box<Issue>),
         /// To `List`.
         List(Vec<Summary>),
     }
@@ -116,10 +116,17 @@ impl FromStr for Work {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Work::ALL.into_iter().find(|work| work.to_string() == text);
-        found.ok_or_else(|| format!("there is no work {text:?}"))
+        match (text, text.strip_prefix("echo-").map(str::parse)) {
+            ("show", _) => Ok(Work::Show),
+            ("list", _) => Ok(Work::List),
+            (_, Some(Ok(size @ STAMP..=LONGEST))) => Ok(Work::Echo(size)),
+            _ => Err(format!("work is show, list, or echo-N with {STAMP} to {LONGEST} bytes, not {text:?}")),
+        }
     }
 }
+
+/// The most bytes that an echo may have: some peers take no longer messages.
+const LONGEST: usize = 1 << 20;
 
 /// How many digits [`stamp`] writes.
 pub const STAMP: usize = 8;
@@ -167,7 +174,7 @@ impl Stock {
         let summary = |number: usize| Summary {
             id: format!("{:020x}", (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             title: format!("Issue {number}: rings wrap late when a reader falls behind"),
-            open: number % 3 != 0,
+            open: !number.is_multiple_of(3),
             labels: vec![["bug", "feature", "question"][number % 3].to_owned()],
             assignees: vec![["ada", "grace", "edsger"][number % 3].to_owned()],
             created_at: format!("2026-03-{:02}T09:{:02}:00Z", 1 + number % 28, number % 60),
@@ -181,7 +188,7 @@ impl Stock {
     pub fn answer(&self, work: Work) -> Option<Answer> {
         match work {
             Work::Echo(_) => None,
-            Work::Show => Some(Answer::Show(self.issue.clone())),
+            Work::Show => Some(Answer::Show(Box::new(self.issue.clone()))),
             Work::List => Some(Answer::List(self.list.clone())),
         }
     }

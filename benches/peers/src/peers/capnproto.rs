@@ -115,7 +115,10 @@ impl peer::Client for Asking {
 }
 
 fn texts(sum: &mut Sum, list: text_list::Reader) -> Result<(), Failure> {
-    list.iter().try_for_each(|text| Ok(sum.text(text?.to_str()?)))
+    for text in list.iter() {
+        sum.text(text?.to_str()?);
+    }
+    Ok(())
 }
 
 fn sum_of_issue(issue: issue::Reader) -> Result<u64, Failure> {

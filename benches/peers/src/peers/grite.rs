@@ -100,7 +100,7 @@ pub fn touch(answer: &ArchivedAnswer) -> u64 {
     let mut sum = Sum::default();
     match answer {
         ArchivedAnswer::Echo(bytes) => sum.bytes(bytes),
-        ArchivedAnswer::Show(issue) => sum_of_issue!(sum, *issue),
+        ArchivedAnswer::Show(issue) => sum_of_issue!(sum, **issue),
         ArchivedAnswer::List(list) => list.iter().for_each(|summary| sum_of_summary!(sum, summary)),
     }
     sum.total()

@@ -1,8 +1,9 @@
-//! iceoryx2: bytes through two publish-subscribe services, one each way, which is quicker here than its
-//! request-response. The client reads the sample where it lies.
+//! iceoryx2 through two publish-subscribe services, one each way, which is quicker here than its
+//! request-response. What comes is read where it lies.
 //!
 //! Polling, both ends look for samples all the time; blocking, each sends an event behind its sample and
-//! sleeps until the other one's comes.
+//! sleeps until the other one's comes. Both carry bytes, untyped. The third way polls, too, and carries what
+//! this library carries: rkyv archives that both ends validate.
 
 use std::fs;
 use std::path::Path;
@@ -14,39 +15,67 @@ use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 use iceoryx2::sample::Sample;
+use rkyv::rancor;
+use rkyv::util::AlignedVec;
 
+use super::grite::touch;
 use crate::peer::{About, Client, Failure, Peer, Reads, Seat, Side, request_bytes};
 use crate::touch::Sum;
-use crate::work::{Ask, Work};
+use crate::work::{Answer, ArchivedAnswer, ArchivedAsk, Ask, Work};
 
-pub const ALL: [Iceoryx2; 2] = [Iceoryx2 { events: false }, Iceoryx2 { events: true }];
+pub const ALL: [Iceoryx2; 3] = [Iceoryx2::Polling, Iceoryx2::PollingArchives, Iceoryx2::Events];
 
-pub struct Iceoryx2 {
-    events: bool,
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Iceoryx2 {
+    Polling,
+    PollingArchives,
+    Events,
 }
 
 impl Peer for Iceoryx2 {
     fn about(&self) -> About {
-        let (name, title) = match self.events {
-            false => ("iceoryx2-polling", "iceoryx2 0.10, busy polling"),
-            true => ("iceoryx2-events", "iceoryx2 0.10, blocking on events"),
+        let (name, title, reads) = match self {
+            Iceoryx2::Polling => ("iceoryx2-polling", "iceoryx2 0.10, busy polling", Reads::Bytes),
+            Iceoryx2::PollingArchives => {
+                ("iceoryx2-rkyv", "iceoryx2 0.10, busy polling, with rkyv", Reads::Fields)
+            }
+            Iceoryx2::Events => ("iceoryx2-events", "iceoryx2 0.10, blocking on events", Reads::Bytes),
         };
-        About { name, title, reads: Reads::Bytes, side: Side::Peer }
+        About { name, title, reads, side: Side::Peer }
     }
 
     fn server(&self, seat: &Seat, ready: &mut dyn FnMut()) -> Result<(), Failure> {
-        let end = End::open(seat, self.events, ["ask", "answer"], seat.reply_len())?;
+        let end = End::open(seat, *self == Iceoryx2::Events, ["ask", "answer"], seat.reply_len())?;
         let warm = seat.stock.bytes(seat.work);
         ready();
+        let (mut kept, mut archive) = (Answer::Echo(Vec::new()), AlignedVec::<16>::new());
         loop {
             let request = end.take()?;
-            let reply: &[u8] = if matches!(seat.work, Work::Echo(_)) { request.payload() } else { &warm };
-            end.send(reply)?;
+            if *self != Iceoryx2::PollingArchives {
+                end.send(if matches!(seat.work, Work::Echo(_)) { request.payload() } else { &warm })?;
+                continue;
+            }
+            match rkyv::access::<ArchivedAsk, rancor::Error>(request.payload())? {
+                ArchivedAsk::Echo(bytes) => {
+                    if let Answer::Echo(kept) = &mut kept {
+                        kept.clear();
+                        kept.extend_from_slice(bytes);
+                    }
+                    archive.clear();
+                    archive = rkyv::api::high::to_bytes_in::<_, rancor::Error>(&kept, archive)?;
+                    end.send(&archive)?;
+                }
+                ArchivedAsk::Show | ArchivedAsk::List => end.send(&warm)?,
+            }
         }
     }
 
     fn client(&self, seat: &Seat) -> Result<Box<dyn Client>, Failure> {
-        Ok(Box::new(End::open(seat, self.events, ["answer", "ask"], seat.request_len())?))
+        let end = End::open(seat, *self == Iceoryx2::Events, ["answer", "ask"], seat.request_len())?;
+        match self {
+            Iceoryx2::PollingArchives => Ok(Box::new(Archives { end, archive: AlignedVec::new() })),
+            Iceoryx2::Polling | Iceoryx2::Events => Ok(Box::new(end)),
+        }
     }
 
     /// The segments that the ends' samples lay in.
@@ -69,6 +98,22 @@ impl Client for End {
     }
 }
 
+/// An end whose samples are archives.
+struct Archives {
+    end: End,
+    archive: AlignedVec,
+}
+
+impl Client for Archives {
+    fn ask(&mut self, ask: &Ask) -> Result<u64, Failure> {
+        let mut archive = std::mem::take(&mut self.archive);
+        archive.clear();
+        self.archive = rkyv::api::high::to_bytes_in::<_, rancor::Error>(ask, archive)?;
+        self.end.send(&self.archive)?;
+        Ok(touch(rkyv::access::<ArchivedAnswer, rancor::Error>(self.end.take()?.payload())?))
+    }
+}
+
 /// One process's ends of the services.
 struct End {
     inbound: Subscriber<ipc::Service, [u8], ()>,
@@ -88,7 +133,8 @@ impl End {
         let node = NodeBuilder::new().config(&config(seat)?).create::<ipc::Service>()?;
         let samples = |name: &str| {
             let builder = node.service_builder(&name.try_into()?).publish_subscribe::<[u8]>();
-            // One client, one server, one sample under way.
+            // One client, one server, one sample under way, aligned for archives.
+            let builder = builder.payload_alignment(Alignment::new(16).ok_or("16 is a power of two")?);
             let builder = builder.max_publishers(1).max_subscribers(1).history_size(0);
             Ok::<_, Failure>(
                 builder.subscriber_max_buffer_size(2).enable_safe_overflow(false).open_or_create()?,
@@ -103,7 +149,10 @@ impl End {
         });
         Ok(End {
             inbound: samples(inbound)?.subscriber_builder().create()?,
-            outbound: samples(outbound)?.publisher_builder().initial_max_slice_len(longest).create()?,
+            outbound: samples(outbound)?
+                .publisher_builder()
+                .initial_max_slice_len(longest + ARCHIVE)
+                .create()?,
             events: events.transpose()?,
             _node: node,
         })
@@ -129,6 +178,9 @@ impl End {
         }
     }
 }
+
+/// How much longer than its payload an archive is at most, in bytes.
+const ARCHIVE: usize = 128;
 
 /// What the names of this seat's segments begin with.
 fn prefix(seat: &Seat) -> String {

@@ -27,7 +27,7 @@ use crate::peer::Peer;
 use crate::results::LeftOut;
 
 /// All that this program was built with, as they are reported, and those that it was built without.
-pub fn all() -> (Vec<Box<dyn Peer>>, Vec<LeftOut>) {
+pub fn all() -> Table {
     let mut table = Table::default();
     table.peers.extend(grite::ALL.map(|peer| Box::new(peer) as Box<dyn Peer>));
     table.peers.extend(futex::ALL.map(|peer| Box::new(peer) as Box<dyn Peer>));
@@ -76,13 +76,14 @@ pub fn all() -> (Vec<Box<dyn Peer>>, Vec<LeftOut>) {
     #[cfg(not(feature = "capnproto"))]
     table.without("capnproto");
 
-    (table.peers, table.left_out)
+    table
 }
 
+/// Who is there and who is not.
 #[derive(Default)]
-struct Table {
-    peers: Vec<Box<dyn Peer>>,
-    left_out: Vec<LeftOut>,
+pub struct Table {
+    pub peers: Vec<Box<dyn Peer>>,
+    pub left_out: Vec<LeftOut>,
 }
 
 #[allow(dead_code, reason = "with all features nobody is left out")]

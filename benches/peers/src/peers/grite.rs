@@ -1,7 +1,8 @@
 //! This library: rings that wait in three ways, and the socket.
 //!
 //! Typed and validated on both sides. A show and a list are served from an archive that was made before, as
-//! `grite` does it; an echo is archived anew each time, from a buffer that the server keeps.
+//! `grite` does it; an echo is archived anew each time, from a buffer that the server keeps. For large messages
+//! the rings have 2 MiB, and the default 64 KiB are measured beside them.
 
 use std::cell::RefCell;
 
@@ -11,16 +12,43 @@ use crate::peer::{self, About, Failure, Peer, Reads, Seat, Side};
 use crate::touch::{Sum, sum_of_issue, sum_of_summary};
 use crate::work::{Answer, ArchivedAnswer, ArchivedAsk, Ask, Work};
 
-pub const ALL: [Grite; 4] = [
-    Grite { transport: Transport::Ring, wait: WaitStrategy::Adaptive },
-    Grite { transport: Transport::Ring, wait: WaitStrategy::Spin },
-    Grite { transport: Transport::Ring, wait: WaitStrategy::Park },
-    Grite { transport: Transport::Socket, wait: WaitStrategy::Adaptive },
+pub const ALL: [Grite; 5] = [
+    Grite { transport: Transport::Ring, wait: WaitStrategy::Adaptive, rings: Rings::Wide },
+    Grite { transport: Transport::Ring, wait: WaitStrategy::Adaptive, rings: Rings::Default },
+    Grite { transport: Transport::Ring, wait: WaitStrategy::Spin, rings: Rings::Wide },
+    Grite { transport: Transport::Ring, wait: WaitStrategy::Park, rings: Rings::Wide },
+    Grite { transport: Transport::Socket, wait: WaitStrategy::Adaptive, rings: Rings::Default },
 ];
 
 pub struct Grite {
     transport: Transport,
     wait: WaitStrategy,
+    rings: Rings,
+}
+
+/// How large the rings are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rings {
+    /// As nobody has asked for more: 64 KiB.
+    Default,
+    /// As one asks for who sends large messages: [`WIDE`].
+    Wide,
+}
+
+/// Wide rings, in bytes.
+const WIDE: u32 = 2 << 20;
+
+/// The longest message for which wide rings would be a waste, in bytes.
+const SMALL: usize = 16 << 10;
+
+impl Rings {
+    fn bytes(self, seat: &Seat) -> u32 {
+        if self == Rings::Wide && is_large(seat) { WIDE } else { 64 << 10 }
+    }
+}
+
+fn is_large(seat: &Seat) -> bool {
+    seat.request_len().max(seat.reply_len()) > SMALL
 }
 
 enum Bench {}
@@ -32,25 +60,29 @@ impl Protocol for Bench {
     const VERSION: u16 = 1;
 }
 
-/// Rings hold four of the largest message, so that it lies in one piece; smaller ones keep the default.
-fn ring(seat: &Seat) -> u32 {
-    let longest = seat.request_len().max(seat.reply_len()) as u32;
-    (4 * (longest + 64)).next_power_of_two().max(64 << 10)
-}
-
 impl Peer for Grite {
     fn about(&self) -> About {
-        let (name, title) = match (self.transport, self.wait) {
-            (Transport::Socket, _) => ("grite-socket", "libgrite-ipc, socket"),
-            (_, WaitStrategy::Adaptive) => ("grite-ring", "libgrite-ipc, ring, adaptive"),
-            (_, WaitStrategy::Spin) => ("grite-ring-spin", "libgrite-ipc, ring, spinning"),
-            (_, WaitStrategy::Park) => ("grite-ring-park", "libgrite-ipc, ring, parked at once"),
+        let (name, title) = match (self.transport, self.wait, self.rings) {
+            (Transport::Socket, ..) => ("grite-socket", "libgrite-ipc, socket"),
+            (_, WaitStrategy::Spin, _) => ("grite-ring-spin", "libgrite-ipc, ring, spinning"),
+            (_, WaitStrategy::Park, _) => ("grite-ring-park", "libgrite-ipc, ring, parked at once"),
+            (_, _, Rings::Wide) => ("grite-ring", "libgrite-ipc, ring, adaptive"),
+            (_, _, Rings::Default) => ("grite-ring-64k", "libgrite-ipc, ring of 64 KiB, adaptive"),
         };
         About { name, title, reads: Reads::Fields, side: Side::Ours }
     }
 
+    /// Small messages have the default rings anyway.
+    fn carries(&self, work: Work) -> bool {
+        let large = matches!(work, Work::List) || matches!(work, Work::Echo(size) if size > SMALL);
+        large || self.transport == Transport::Socket || self.rings == Rings::Wide
+    }
+
     fn server(&self, seat: &Seat, ready: &mut dyn FnMut()) -> Result<(), Failure> {
-        let server = Server::<Bench>::builder().wait(self.wait).max_ring(ring(seat)).bind(seat.socket())?;
+        let server = Server::<Bench>::builder()
+            .wait(self.wait)
+            .max_ring(self.rings.bytes(seat))
+            .bind(seat.socket())?;
         let warm = |work| seat.stock.answer(work).map(|answer| Encoded::new(&answer)).transpose();
         let (show, list) = (warm(Work::Show)?, warm(Work::List)?);
         ready();
@@ -69,8 +101,8 @@ impl Peer for Grite {
         let client = Client::<Bench>::builder()
             .transport(self.transport)
             .wait(self.wait)
-            .request_ring(ring(seat))
-            .reply_ring(ring(seat))
+            .request_ring(self.rings.bytes(seat))
+            .reply_ring(self.rings.bytes(seat))
             .connect(seat.socket())?;
         Ok(Box::new(Asking(client)))
     }

@@ -13,6 +13,9 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::peer::Failure;
 
+/// For how long a child may go on whose other side has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Called first in each child: should the parent be killed, so is the child.
 pub fn end_with_parent() -> Result<(), Failure> {
     Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
@@ -53,10 +56,11 @@ impl Owned {
         self.child.id()
     }
 
-    /// The next line of its standard output, which has to come within `patience` and before `other`, if there
-    /// is one, ends. Sleeps until then, so that what is measured meanwhile is left alone.
-    pub fn line(&mut self, patience: Duration, other: Option<&Owned>) -> Result<String, Failure> {
-        let end = Instant::now() + patience;
+    /// The next line of its standard output, which has to come within `patience`, and soon after `other`, if
+    /// there is one, has ended. Sleeps until then, so that what is measured meanwhile is left alone.
+    pub fn line(&mut self, patience: Duration, mut other: Option<&Owned>) -> Result<String, Failure> {
+        let mut end = Instant::now() + patience;
+        let mut lonely = false;
         loop {
             if let Some(length) = self.said.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.said.drain(..=length).collect();
@@ -64,7 +68,7 @@ impl Owned {
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(format!("nothing came within {patience:?}").into());
+                return Err(if lonely { "the other side ended" } else { "it said nothing in time" }.into());
             }
             let mut waits = vec![PollFd::new(&self.stdout, PollFlags::IN)];
             waits.extend(other.map(|other| PollFd::new(&other.stdout, PollFlags::empty())));
@@ -79,7 +83,9 @@ impl Owned {
                     come => self.said.extend_from_slice(&part[..come]),
                 }
             } else if waits.get(1).is_some_and(|other| !other.revents().is_empty()) {
-                return Err("the other side ended".into());
+                // A server ends when its client is done, which then has yet to say what it saw.
+                (other, lonely) = (None, true);
+                end = end.min(Instant::now() + LAST_WORDS);
             }
         }
     }

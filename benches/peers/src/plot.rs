@@ -18,16 +18,15 @@ pub struct Panel {
 pub struct Bar {
     pub label: String,
     pub side: Side,
-    pub p50_ns: u64,
-    pub p99_ns: u64,
-    pub p999_ns: u64,
+    /// Its p50, p99 and p99.9 in nanoseconds; nothing if it could not keep up.
+    pub latencies: Option<[u64; 3]>,
 }
 
 /// Panels stand so many abreast.
 const ABREAST: usize = 2;
 /// Sizes, in user units.
-const PANEL: usize = 620;
-const LABELS: usize = 220;
+const PANEL: usize = 660;
+const LABELS: usize = 264;
 const VALUES: usize = 70;
 const ROW: usize = 18;
 const HEAD: usize = 56;
@@ -54,7 +53,7 @@ pub fn draw(title: &str, panels: &[Panel]) -> String {
          <style>{STYLE}</style>\n"
     );
     text(&mut svg, (12, 28), "title", title);
-    legend(&mut svg);
+    legend(&mut svg, panels);
     let mut top = TITLE;
     for line in lines {
         for (place, panel) in line.iter().enumerate() {
@@ -65,9 +64,17 @@ pub fn draw(title: &str, panels: &[Panel]) -> String {
     svg + "</svg>\n"
 }
 
-fn legend(svg: &mut String) {
+/// What a bar's colour says, and how that is called in the style.
+const SIDES: [(Side, &str, &str); 3] = [
+    (Side::Ours, "ours", "libgrite-ipc"),
+    (Side::Peer, "peer", "peers"),
+    (Side::Limit, "limit", "the machine's limits"),
+];
+
+fn legend(svg: &mut String, panels: &[Panel]) {
     let mut left = 12;
-    for (class, says) in [("ours", "libgrite-ipc"), ("peer", "peers"), ("limit", "the machine's limits")] {
+    let is_there = |side| panels.iter().any(|panel| panel.bars.iter().any(|bar| bar.side == side));
+    for (_, class, says) in SIDES.into_iter().filter(|(side, ..)| is_there(*side)) {
         rectangle(svg, (left, 44), (12, 12), class);
         text(svg, (left + 18, 54), "faint", says);
         left += 40 + 7 * says.len();
@@ -90,12 +97,6 @@ fn draw_panel(svg: &mut String, panel: &Panel, axis: &Axis, (left, top): (usize,
     }
     for (row, bar) in panel.bars.iter().enumerate() {
         let y = top + HEAD + ROW * row;
-        let class = match bar.side {
-            Side::Ours => "ours",
-            Side::Peer => "peer",
-            Side::Limit => "limit",
-        };
-        let end = |nanoseconds| start + axis.place(nanoseconds);
         let _ = writeln!(
             svg,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
@@ -103,11 +104,17 @@ fn draw_panel(svg: &mut String, panel: &Panel, axis: &Axis, (left, top): (usize,
             y + 13,
             escape(&bar.label)
         );
-        rectangle(svg, (start, y + 3), (end(bar.p50_ns) - start, ROW - 6), class);
+        let Some(latencies) = bar.latencies else {
+            text(svg, (start + 6, y + 13), "faint", "cannot keep up");
+            continue;
+        };
+        let class = SIDES.iter().find(|(side, ..)| *side == bar.side).map_or("limit", |(_, class, _)| class);
+        let [p50, p99, p999] = latencies.map(|nanoseconds| start + axis.place(nanoseconds));
         let middle = y + ROW / 2;
-        line(svg, (end(bar.p50_ns), middle), (end(bar.p99_ns), middle), "mark");
-        line(svg, (end(bar.p999_ns), middle - 4), (end(bar.p999_ns), middle + 4), "mark");
-        text(svg, (end(bar.p999_ns.max(bar.p99_ns)) + 6, y + 13), "faint", &time(bar.p50_ns));
+        rectangle(svg, (start, y + 3), (p50 - start, ROW - 6), class);
+        line(svg, (p50, middle), (p99, middle), "mark");
+        line(svg, (p999, middle - 4), (p999, middle + 4), "mark");
+        text(svg, (p999.max(p99) + 6, y + 13), "faint", &time(latencies[0]));
     }
 }
 
@@ -119,9 +126,10 @@ struct Axis {
 
 impl Axis {
     fn around(panels: &[Panel]) -> Self {
-        let bars = || panels.iter().flat_map(|panel| &panel.bars);
-        let least = bars().map(|bar| bar.p50_ns).min().unwrap_or(1).max(1);
-        let most = bars().map(|bar| bar.p999_ns.max(bar.p99_ns)).max().unwrap_or(10).max(2);
+        let bars = panels.iter().flat_map(|panel| &panel.bars);
+        let all: Vec<u64> = bars.filter_map(|bar| bar.latencies).flatten().collect();
+        let least = all.iter().min().map_or(1, |least| *least).max(1);
+        let most = all.iter().max().map_or(10, |most| *most).max(2);
         Axis { first: least.ilog10(), last: (most - 1).ilog10() + 1 }
     }
 
@@ -158,7 +166,7 @@ mod tests {
     #[test]
     fn the_axis_takes_in_every_bar() {
         let bar =
-            |p50_ns, p999_ns| Bar { label: String::new(), side: Side::Ours, p50_ns, p99_ns: p50_ns, p999_ns };
+            |p50, p999| Bar { label: String::new(), side: Side::Ours, latencies: Some([p50, p50, p999]) };
         let panel = Panel { title: String::new(), bars: vec![bar(150, 2_000), bar(1_000, 10_000)] };
         let axis = Axis::around(&[panel]);
         assert_eq!((axis.first, axis.last), (2, 4));

@@ -230,7 +230,8 @@ fn write_losses(text: &mut String, results: &Results) -> Result<(), Failure> {
             .into_iter()
             .filter(|(peer, figures)| peer.side != Side::Ours && figures.p50_ns < ours.p50_ns)
             .map(|(peer, figures)| {
-                format!("{} ({:.2} of ours)", peer.title, figures.p50_ns as f64 / ours.p50_ns as f64)
+                let share = figures.p50_ns as f64 / ours.p50_ns as f64;
+                format!("{} ({share:.2} of ours; reads {})", peer.title, reads(peer.reads))
             })
             .collect();
         let quicker = if quicker.is_empty() { "nobody is quicker".to_owned() } else { quicker.join("; ") };
@@ -278,7 +279,6 @@ fn write_table(text: &mut String, rows: &[(&Described, Figures)], pace: Option<u
     writeln!(text, "|---|--:|--:|--:|--:|--:|--:|")?;
     for (peer, figures) in rows {
         let title = if peer.side == Side::Ours { format!("**{}**", peer.title) } else { peer.title.clone() };
-        let behind = pace.is_some_and(|rate| figures.rate_per_s < 0.98 * f64::from(rate));
         writeln!(
             text,
             "| {title} | {} | {} | {} | {}{} | {:.0} % | {:.0} % |",
@@ -286,7 +286,7 @@ fn write_table(text: &mut String, rows: &[(&Described, Figures)], pace: Option<u
             time(figures.p99_ns),
             time(figures.p999_ns),
             thousands(figures.rate_per_s as u64),
-            if behind { ", behind" } else { "" },
+            if is_behind(figures, pace) { ", behind" } else { "" },
             100.0 * figures.client_cpu,
             100.0 * figures.server_cpu
         )?;
@@ -295,24 +295,27 @@ fn write_table(text: &mut String, rows: &[(&Described, Figures)], pace: Option<u
     Ok(())
 }
 
-fn bars(rows: Vec<(&Described, Figures)>) -> Vec<Bar> {
+fn bars(rows: Vec<(&Described, Figures)>, pace: Option<u32>) -> Vec<Bar> {
     let bar = |(peer, figures): (&Described, Figures)| Bar {
         label: peer.title.clone(),
         side: peer.side,
-        p50_ns: figures.p50_ns,
-        p99_ns: figures.p99_ns,
-        p999_ns: figures.p999_ns,
+        latencies: (!is_behind(&figures, pace)).then_some([figures.p50_ns, figures.p99_ns, figures.p999_ns]),
     };
     rows.into_iter().map(bar).collect()
 }
 
+/// Whether a paced client did not come to ask as often as it was to.
+fn is_behind(figures: &Figures, pace: Option<u32>) -> bool {
+    pace.is_some_and(|rate| figures.rate_per_s < 0.98 * f64::from(rate))
+}
+
 fn hot_panels(results: &Results) -> Vec<Panel> {
-    let panel = |work| Panel { title: heading(work), bars: bars(seen(results, work, None)) };
+    let panel = |work| Panel { title: heading(work), bars: bars(seen(results, work, None), None) };
     Work::ALL.into_iter().map(panel).filter(|panel| !panel.bars.is_empty()).collect()
 }
 
 fn paced_panels(results: &Results) -> Vec<Panel> {
-    let panel = |pace| Panel { title: pace_heading(pace), bars: bars(paced(results, pace)) };
+    let panel = |pace| Panel { title: pace_heading(pace), bars: bars(paced(results, pace), pace) };
     let paces = std::iter::once(None).chain(paces(results));
     paces.map(panel).filter(|panel| !panel.bars.is_empty()).collect()
 }

@@ -27,21 +27,31 @@ pub fn report(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let [tables, hot, paced] = ["", "-hot", "-paced"].map(beside);
     let (tables, hot, paced) =
         (tables.with_extension("md"), hot.with_extension("svg"), paced.with_extension("svg"));
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
 
-    fs::write(&hot, draw("Hot: the next question follows the answer", &hot_panels(&results)))?;
-    fs::write(&paced, draw("64 bytes at four paces", &paced_panels(&results)))?;
     let mut text = String::new();
+    let mut written = vec![tables.clone()];
+    let mut plot = |text: &mut String, path: PathBuf, title: &str, panels: Vec<Panel>| {
+        if panels.is_empty() {
+            return Ok(());
+        }
+        fs::write(&path, draw(title, &panels))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        writeln!(text, "![{title}]({name})\n")?;
+        written.push(path);
+        Ok::<_, Failure>(())
+    };
     write_head(&mut text, &results)?;
     write_overview(&mut text, &results)?;
-    writeln!(text, "![Latencies of hot questions]({})\n", name(&hot))?;
+    plot(&mut text, hot, "Hot: the next question follows the answer", hot_panels(&results))?;
     write_claims(&mut text, &results)?;
     write_losses(&mut text, &results)?;
-    write_paced(&mut text, &results)?;
-    writeln!(text, "![Latencies of paced questions]({})\n", name(&paced))?;
+    if !paces(&results).is_empty() {
+        write_paced(&mut text, &results)?;
+        plot(&mut text, paced, "64 bytes at four paces", paced_panels(&results))?;
+    }
     write_details(&mut text, &results)?;
     fs::write(&tables, text)?;
-    Ok(vec![tables, hot, paced])
+    Ok(written)
 }
 
 /// A latency with three digits and the unit that fits.
@@ -150,16 +160,18 @@ fn write_head(text: &mut String, results: &Results) -> Result<(), Failure> {
 
 fn write_overview(text: &mut String, results: &Results) -> Result<(), Failure> {
     writeln!(text, "## Hot: p50 (p99)\n")?;
-    let works = Work::ALL;
+    let mut works = Work::ALL.to_vec();
+    works.retain(|work| !seen(results, *work, None).is_empty());
     let headings: Vec<_> = works.iter().map(|work| heading(*work)).collect();
     writeln!(text, "| | {} | reads |\n|---|{}---|", headings.join(" | "), "---|".repeat(works.len()))?;
     for peer in &results.peers {
-        let cells = works.map(|work| {
+        let cells = works.iter().map(|work| {
             let figures = results.median(&peer.name, &work.to_string(), None);
             figures.map_or("—".to_owned(), |figures| {
                 format!("{} ({})", time(figures.p50_ns), time(figures.p99_ns))
             })
         });
+        let cells: Vec<String> = cells.collect();
         if cells.iter().all(|cell| cell == "—") {
             continue;
         }
@@ -243,9 +255,6 @@ fn write_losses(text: &mut String, results: &Results) -> Result<(), Failure> {
 
 fn write_paced(text: &mut String, results: &Results) -> Result<(), Failure> {
     let paces = paces(results);
-    if paces.is_empty() {
-        return Ok(());
-    }
     writeln!(text, "## 64 bytes at four paces\n")?;
     writeln!(
         text,

@@ -17,6 +17,9 @@ impl RequestId {
     /// The place of a request that is claimed as soon as it is sent.
     pub(super) const NO_PLACE: u16 = u16::MAX;
 
+    /// No request: sequence numbers start at 1.
+    const NONE: Self = RequestId(0);
+
     pub(super) fn new(sequence: u64, place: u16) -> Self {
         RequestId(sequence << 16 | u64::from(place))
     }
@@ -48,6 +51,7 @@ pub(super) struct Answer {
 
 #[derive(Debug)]
 struct Slot {
+    /// [`RequestId::NONE`] while the place is free: then nothing else is here.
     id: RequestId,
     expiry: Expiry,
     answer: Option<Answer>,
@@ -58,7 +62,7 @@ struct Slot {
 /// The table: a place for each request that may be unclaimed.
 #[derive(Debug)]
 pub(super) struct Open {
-    slots: Vec<Option<Slot>>,
+    slots: Vec<Slot>,
     free: Vec<u16>,
     limit: u16,
     /// Of those whose answers have come since they were last taken.
@@ -87,13 +91,17 @@ impl Open {
     }
 
     /// Takes the place that [`place`](Self::place) has just told.
+    ///
+    /// A free place is filled where it is: moved there as a whole, a slot would be loaded from where it was just
+    /// put together, and that load waits until the request, stored before it, has reached the ring.
     #[inline]
     pub(super) fn occupy(&mut self, id: RequestId, expiry: Expiry) {
-        let slot = Some(Slot { id, expiry, answer: None, waker: None });
         if self.free.pop().is_some() {
-            self.slots[id.place()] = slot;
+            let slot = &mut self.slots[id.place()];
+            slot.id = id;
+            slot.expiry = expiry;
         } else {
-            self.slots.push(slot);
+            self.slots.push(Slot { id, expiry, answer: None, waker: None });
         }
     }
 
@@ -105,9 +113,7 @@ impl Open {
 
     /// Keeps an answer that is waited for.
     pub(super) fn keep(&mut self, id: RequestId, answer: Answer) {
-        if let Some(Some(slot)) = self.slots.get_mut(id.place())
-            && slot.id == id
-        {
+        if let Some(slot) = self.slots.get_mut(id.place()).filter(|slot| slot.id == id) {
             slot.answer = Some(answer);
             self.due.extend(slot.waker.take());
         }
@@ -132,10 +138,11 @@ impl Open {
     /// Frees the place of a request; its answer, if it has come.
     #[inline]
     pub(super) fn close(&mut self, id: RequestId) -> Option<Answer> {
-        self.slot(id)?;
-        let slot = self.slots[id.place()].take()?;
+        let slot = self.slots.get_mut(id.place()).filter(|slot| slot.id == id)?;
+        slot.id = RequestId::NONE;
+        slot.waker = None;
         self.free.push(id.place() as u16);
-        slot.answer
+        slot.answer.take()
     }
 
     /// How many requests are unclaimed.
@@ -147,9 +154,7 @@ impl Open {
     /// Has `waker` told when the answer comes.
     #[cfg(feature = "tokio")]
     pub(super) fn tell(&mut self, id: RequestId, waker: &Waker) {
-        if let Some(Some(slot)) = self.slots.get_mut(id.place())
-            && slot.id == id
-        {
+        if let Some(slot) = self.slots.get_mut(id.place()).filter(|slot| slot.id == id) {
             match &mut slot.waker {
                 Some(told) => told.clone_from(waker),
                 None => slot.waker = Some(waker.clone()),
@@ -160,7 +165,7 @@ impl Open {
     /// Those who are to be told now that the connection is lost: all.
     #[cfg(feature = "tokio")]
     pub(super) fn tell_all(&mut self) {
-        self.due.extend(self.slots.iter_mut().flatten().filter_map(|slot| slot.waker.take()));
+        self.due.extend(self.slots.iter_mut().filter_map(|slot| slot.waker.take()));
     }
 
     /// Takes those who are to be told that their answers have come.
@@ -171,7 +176,7 @@ impl Open {
 
     #[inline]
     fn slot(&self, id: RequestId) -> Option<&Slot> {
-        self.slots.get(id.place())?.as_ref().filter(|slot| slot.id == id)
+        self.slots.get(id.place()).filter(|slot| slot.id == id)
     }
 }
 

@@ -253,3 +253,40 @@ fn what_was_on_its_way_to_an_earlier_subscription_is_not_taken_for_news() {
         });
     }
 }
+
+#[test]
+fn subscribers_hear_what_was_left_for_the_end_whatever_stops_the_server() {
+    type Stop = fn(&libgrite_ipc::ServerHandle, &Path);
+    let by_a_handle: Stop = |stop, _| stop.stop();
+    let by_a_newer_release: Stop = |_, path| {
+        // It starts no daemon of its own: the old one's end is all that is wanted of it.
+        let folder = path.parent().unwrap().to_owned();
+        let builder = Client::<News>::builder().release(2).spawn_timeout(Duration::from_millis(300));
+        let _ = builder.connect_or_spawn(&folder, || std::process::Command::new("false"));
+    };
+    for way in ways() {
+        for stops in [by_a_handle, by_a_newer_release] {
+            let folder = tempfile::tempdir().unwrap();
+            let lock = libgrite_ipc::DaemonLock::acquire(folder.path().join("run")).unwrap();
+            let server = Server::<News>::builder().release(1).bind(lock.socket_path()).unwrap();
+            let (stop, publisher) = (server.handle(), server.publisher());
+            publisher.publish_at_end(&Event { number: 1, bytes: Vec::new() }).unwrap();
+            publisher.publish_at_end(&Event { number: 2, bytes: vec![7; 500] }).unwrap();
+            std::thread::scope(|scope| {
+                let serving = scope.spawn(|| server.serve(|_, _| Published { last: 0 }));
+                let mut client = connect(way, server.path());
+                let mut events = client.subscribe(Since::Now).unwrap();
+                assert!(matches!(events.next(SOON).unwrap(), Notice::Gap { lost: Some(0), .. }));
+                let stopping = scope.spawn(|| stops(&stop, server.path()));
+                let heard = match events.next(SOON).unwrap() {
+                    Notice::Event { event, .. } => event.number.to_native(),
+                    other => panic!("{way:?}: {other:?}"),
+                };
+                assert_eq!(heard, 2, "{way:?}");
+                assert_eq!(events.next(SOON).unwrap_err().kind(), ErrorKind::PeerDied, "{way:?}");
+                serving.join().unwrap().unwrap();
+                stopping.join().unwrap();
+            });
+        }
+    }
+}

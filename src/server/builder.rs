@@ -114,7 +114,8 @@ impl<P: Protocol> ServerBuilder<P> {
         self
     }
 
-    /// How many bytes the rings of all clients may have together, and the requests that wait for a thread.
+    /// How many bytes the rings of all clients may have together; as many more may the requests have that wait
+    /// for a thread.
     ///
     /// A client for whose rings there is no room gets the socket, or is refused if it wants nothing but
     /// rings; a request for which there is none is refused, and can be asked again.

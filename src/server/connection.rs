@@ -415,9 +415,9 @@ impl Connection {
         }
     }
 
-    /// Whether every request that was taken is answered and every answer on its way.
+    /// Whether every request that was taken is answered, and every answer and notification on its way.
     pub(super) fn is_settled(&self) -> bool {
-        self.unanswered() == 0 && !self.is_backlogged()
+        self.unanswered() == 0 && !self.is_backlogged() && !self.has_notices()
     }
 
     /// Counts a request that was taken from this client; its responder settles it.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::shared::Shared;
 use crate::payload::TooLong;
@@ -55,6 +55,17 @@ impl<P: Notifies> Publisher<P> {
             self.shared.rouse();
         }
         Ok(sequence)
+    }
+
+    /// Tells all subscribers of `event` when the server begins to stop, whatever stops it: a handle, its idle
+    /// time, or a client of a newer release. What was left here before is forgotten.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn publish_at_end(&self, event: &P::Notification) -> Result<(), TooLong> {
+        let archive = Encoded::new(event)?.into_bytes();
+        *self.shared.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(archive);
+        Ok(())
     }
 
     /// Sleeps until somebody subscribes, if nobody does yet, and says `true`: for those who learn of changes

@@ -143,14 +143,15 @@ impl<'a> Reactor<'a> {
             }
             self.expire()?;
         }
-        self.say_farewell();
+        self.shared.bid_farewell();
+        self.turn_to_others();
         // The pollers come to their end at the same time.
         self.pollers.iter().for_each(|(control, _)| control.tell(Note::Stop));
         self.drain()
     }
 
     /// Tells all who are not served any more that they may go elsewhere: nothing of theirs was done.
-    fn say_farewell(&mut self) {
+    fn turn_to_others(&mut self) {
         // Whoever connects from now on finds nobody, and looks for another daemon.
         self.listener.withdraw();
         self.events.remove(self.listener, LISTENER);

@@ -10,6 +10,7 @@ use super::control::{Control, Note, Owner};
 use super::history::History;
 use crate::handshake::Sizes;
 use crate::identity::Party;
+use crate::payload::Bytes;
 use crate::wait::WaitStrategy;
 
 /// What a server allows.
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(super) controls: Vec<Arc<Control>>,
     pub(super) waker: Arc<Waker>,
     pub(super) history: Arc<History>,
+    /// What subscribers are told when the server begins to stop.
+    pub(super) farewell: Mutex<Option<Bytes>>,
     stopping: AtomicBool,
 }
 
@@ -58,6 +61,7 @@ impl Shared {
             controls: (0..limits.pollers).map(|_| Arc::default()).collect(),
             waker: Arc::new(Waker::new()?),
             history: Arc::default(),
+            farewell: Mutex::default(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -66,6 +70,14 @@ impl Shared {
     pub(super) fn rouse(&self) {
         self.controls.iter().for_each(|control| control.nudge());
         self.waker.wake();
+    }
+
+    /// Publishes what was left for the end.
+    pub(super) fn bid_farewell(&self) {
+        if let Some(archive) = self.farewell.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.history.publish(archive);
+            self.rouse();
+        }
     }
 
     /// Makes all pollers answer what has come, and end.

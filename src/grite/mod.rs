@@ -19,7 +19,7 @@ impl Protocol for Grite {
     type Request = IpcCommand;
     type Response = IpcResponse;
     const NAME: &'static str = "grite";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 
     fn may_repeat(request: &IpcCommand) -> bool {
         // Reads change nothing, and writes carry a key. A stop may meet the next daemon.

@@ -49,6 +49,8 @@ pub enum Code {
     NotRunning,
     /// The daemon went away or does not answer.
     DaemonGone,
+    /// Git or a remote did not do what was asked of it.
+    Git,
     /// The store is damaged.
     Integrity,
     /// The store cannot be used just now.
@@ -74,6 +76,7 @@ impl Code {
             Code::Timeout => "timeout",
             Code::NotRunning => "not_running",
             Code::DaemonGone => "daemon_gone",
+            Code::Git => "git",
             Code::Integrity => "integrity",
             Code::Storage => "storage",
             Code::Unsupported => "unsupported",
@@ -92,6 +95,7 @@ impl Code {
             Code::Ambiguous | Code::Conflict => 4,
             Code::Environment => 5,
             Code::Timeout | Code::NotRunning | Code::DaemonGone => 6,
+            Code::Git => 7,
             Code::Integrity => 8,
         }
     }
@@ -147,6 +151,8 @@ impl From<Refusal> for CliError {
             RefusalCode::Integrity => Code::Integrity,
             RefusalCode::Storage => Code::Storage,
             RefusalCode::Unsupported => Code::Unsupported,
+            RefusalCode::Git => Code::Git,
+            RefusalCode::Timeout => Code::Timeout,
         };
         CliError { code, message, hint, retryable }
     }

@@ -12,7 +12,9 @@ mod global;
 mod import;
 mod init;
 mod issue;
+mod lock;
 mod ping;
+mod sync;
 mod usage;
 mod writing;
 
@@ -40,10 +42,15 @@ struct Grite {
 enum Command {
     /// Make the state folder
     Init,
-    /// Take over issues from a file of JSON Lines; the same file again changes nothing
+    /// Take over issues from a file; the same file again changes nothing
     Import(import::Import),
-    /// Write all issues as JSON Lines, oldest first
-    Export,
+    /// Write all issues, oldest first
+    Export(export::Export),
+    /// Exchange issues with other clones, through git
+    Sync(sync::Sync),
+    /// Take, keep, give back or look at locks among clones
+    #[command(subcommand)]
+    Lock(lock::Lock),
     /// Create, find and change issues
     #[command(subcommand)]
     Issue(issue::Issue),
@@ -77,6 +84,7 @@ Exit codes:
   4  conflict: an id prefix fits several issues, or an idempotency key was used for another write
   5  the environment: no state folder, no permission, a sandbox, other versions
   6  the deadline passed, or the daemon is gone or may not be started
+  7  git or a remote did not do what was asked of it
   8  the store is damaged
 
 The state is in $GRITE_DIR, else in `grite` inside the repository's common git folder, else in the
@@ -103,7 +111,9 @@ fn carry_out(grite: Grite, output: &Output) -> Result<(), CliError> {
     match command {
         Command::Init => init::run(output),
         Command::Import(import) => import::run(&import, &global, output),
-        Command::Export => export::run(&global),
+        Command::Export(export) => export::run(&export, &global),
+        Command::Sync(sync) => sync::run(&sync, &global, output),
+        Command::Lock(lock) => lock::run(&lock, &global, output),
         Command::Issue(issue) => issue::run(&issue, &global, output),
         Command::Daemon(daemon) => daemon::run(&daemon, &global, output),
         Command::Ping => ping::run(&global, output),

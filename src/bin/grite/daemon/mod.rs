@@ -6,10 +6,13 @@
 //! answers; starting, finding and stopping daemons from outside is `tracker`'s and the command
 //! line's business.
 
+mod background;
 mod cache;
 mod desk;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -21,15 +24,25 @@ use crate::engine::Engine;
 use crate::error::{CliError, Code};
 use crate::release;
 use crate::runtime::Place;
+use background::Background;
 use desk::Desk;
 
-/// Is the daemon of `place` until it is told to stop, or nobody was connected for `idle`.
+/// How a daemon runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// It ends when nobody was connected for this long.
+    pub idle: Duration,
+    /// It syncs with the usual remote this often, if at all.
+    pub sync_every: Option<Duration>,
+}
+
+/// Is the daemon of `place` until it is told to stop, or nobody was connected for the idle time.
 ///
 /// # Errors
 /// A [`CliError`] that whoever started this process has been told, too.
-pub fn run(place: &Place, idle: Duration) -> Result<(), CliError> {
+pub fn run(place: &Place, manner: Manner) -> Result<(), CliError> {
     let readiness = Readiness::of_this_process();
-    match Open::new(place, idle) {
+    match Open::new(place, manner) {
         Ok(open) => {
             // A folder in which a process works cannot be unmounted.
             let _ = std::env::set_current_dir("/");
@@ -48,19 +61,30 @@ pub fn run(place: &Place, idle: Duration) -> Result<(), CliError> {
 struct Open {
     signals: Handle,
     server: IpcServer,
-    engine: Engine,
+    _background: Option<Background>,
+    engine: Arc<Engine>,
     _lock: DaemonLock,
 }
 
 impl Open {
-    fn new(place: &Place, idle: Duration) -> Result<Self, CliError> {
+    fn new(place: &Place, manner: Manner) -> Result<Self, CliError> {
         place.prepare()?;
         let lock = DaemonLock::acquire(&place.runtime).map_err(taken)?;
-        let engine = Engine::open(&place.state)?;
-        let server =
-            IpcServer::builder().idle_timeout(idle).release(release::own()).bind(lock.socket_path())?;
+        let engine = Arc::new(Engine::open(&place.state)?);
+        let receiving = Arc::clone(engine.receiving());
+        let server = IpcServer::builder()
+            .idle_timeout(manner.idle)
+            .release(release::own())
+            .may_block(move |request| desk::may_block(request, receiving.load(Ordering::Relaxed)))
+            .bind(lock.socket_path())?;
         let signals = watch_signals(server.handle())?;
-        Ok(Open { signals, server, engine, _lock: lock })
+        let start = |every| Background::start(Arc::clone(&engine), every);
+        let background = manner
+            .sync_every
+            .map(start)
+            .transpose()
+            .map_err(|error| CliError::io("start a thread of", Path::new("this process"), &error))?;
+        Ok(Open { signals, server, _background: background, engine, _lock: lock })
     }
 
     fn serve(self) -> Result<(), CliError> {

@@ -10,7 +10,7 @@ use libgrite_ipc::grite::Refusal;
 use super::memory::Memory;
 use super::refusal;
 use crate::model::{Event, Issue, IssueId, LogicalTime, Moment, Operation, Origin, Sealed};
-use crate::store::{Sequence, Session, StoreError};
+use crate::store::{Sequence, Session, StoreError, Way};
 
 /// The events of one command.
 pub struct Draft<'a> {
@@ -83,11 +83,12 @@ impl<'a> Draft<'a> {
     pub fn store(self, session: &Session<'_>) -> Result<Change, StoreError> {
         let mut change = Change { issues: self.issues, events: 0, end: self.memory.end() };
         for event in &self.events {
-            if let Some(place) = session.append(event)? {
+            if let Some(place) = session.append(event, Way::Made)? {
                 change.events += 1;
                 change.end = place;
             }
         }
+        session.count(change.events)?;
         for (id, issue) in &change.issues {
             session.project(*id, issue)?;
         }

@@ -54,7 +54,7 @@ fn shown(engine: &Engine, id: &str) -> IssueShowResult {
 }
 
 fn any() -> IssueFilter {
-    IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None }
+    IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None, ready: false }
 }
 
 fn list(engine: &Engine, filter: IssueFilter, limit: u32, cursor: Option<String>) -> IssueListResult {
@@ -79,6 +79,8 @@ fn nothing() -> IssueChanges {
         remove_labels: Vec::new(),
         add_assignees: Vec::new(),
         remove_assignees: Vec::new(),
+        add_dependencies: Vec::new(),
+        remove_dependencies: Vec::new(),
     }
 }
 
@@ -320,7 +322,7 @@ fn a_file_imported_in_two_places_makes_the_same_events() {
     import(&there, &[foreign("x-2")]);
     import(&there, &[foreign("x-1")]);
     let events = |engine: &Engine| {
-        let mut store = sync::lock(&engine.store);
+        let mut store = follow::lock(&engine.store);
         let session = store.begin().unwrap();
         let mut ids: Vec<_> = session.events_after(0).unwrap().iter().map(|(_, event)| event.id()).collect();
         ids.sort();

@@ -8,6 +8,7 @@
 //! The store does not decide what a command means: that is the engine's.
 
 mod error;
+mod exchange;
 mod rebuild;
 mod schema;
 mod search;
@@ -20,6 +21,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use crate::model::{EventId, Issue, IssueId, Sealed};
 
 pub use error::StoreError;
+pub use exchange::{Damaged, Unpublished};
 pub use search::Words;
 
 /// How long a command waits for another process that writes.
@@ -37,6 +39,15 @@ pub struct Store {
 
 /// The place of an event in this store's log; each is greater than all before it.
 pub type Sequence = i64;
+
+/// How an event came into this store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It was made here: this clone publishes it.
+    Made,
+    /// Another clone published it.
+    Received,
+}
 
 impl Store {
     /// The store's file in the folder `dir`.
@@ -136,17 +147,29 @@ impl Session<'_> {
     }
 
     /// Adds an event to the log. `None` when it is there already.
-    pub fn append(&self, event: &Sealed) -> Result<Option<Sequence>, StoreError> {
+    ///
+    /// [`count`](Session::count) must be told of all that were added.
+    pub fn append(&self, event: &Sealed, way: Way) -> Result<Option<Sequence>, StoreError> {
         let added = self
             .0
-            .prepare_cached("INSERT OR IGNORE INTO events (hash, issue, body) VALUES (?1, ?2, ?3)")?
-            .execute(params![event.id().as_bytes(), event.issue().to_string(), event.bytes()])?;
-        if added == 0 {
-            return Ok(None);
-        }
-        let place = self.0.last_insert_rowid();
-        self.0.prepare_cached("UPDATE meta SET value = value + 1 WHERE name = 'events'")?.execute([])?;
-        Ok(Some(place))
+            .prepare_cached(
+                "INSERT OR IGNORE INTO events (hash, issue, received, body) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![
+                event.id().as_bytes(),
+                event.issue().to_string(),
+                way == Way::Received,
+                event.bytes()
+            ])?;
+        Ok((added > 0).then(|| self.0.last_insert_rowid()))
+    }
+
+    /// Adds to the number of events.
+    pub fn count(&self, added: u64) -> Result<(), StoreError> {
+        self.0
+            .prepare_cached("UPDATE meta SET value = value + ?1 WHERE name = 'events'")?
+            .execute([i64::try_from(added).unwrap_or(i64::MAX)])?;
+        Ok(())
     }
 
     /// Keeps a folded issue, in place of the one before, and makes it searchable.
@@ -243,7 +266,8 @@ mod tests {
         let mut issue = Issue::default();
         issue.apply(event);
         let session = store.begin().unwrap();
-        session.append(event).unwrap().unwrap();
+        session.append(event, Way::Made).unwrap().unwrap();
+        session.count(1).unwrap();
         session.project(event.issue(), &issue).unwrap();
         session.commit().unwrap();
         issue
@@ -261,14 +285,14 @@ mod tests {
         let session = store.begin().unwrap();
         assert_eq!(session.events_after(0).unwrap(), [(1, event.clone())]);
         assert_eq!(session.events_of(event.issue()).unwrap(), std::slice::from_ref(&event));
-        assert_eq!(session.append(&event).unwrap(), None);
+        assert_eq!(session.append(&event, Way::Received).unwrap(), None);
     }
 
     #[test]
     fn what_was_not_committed_never_was() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::open(dir.path()).unwrap();
-        store.begin().unwrap().append(&event("lost")).unwrap().unwrap();
+        store.begin().unwrap().append(&event("lost"), Way::Made).unwrap().unwrap();
         assert_eq!(store.snapshot().unwrap().events, 0);
     }
 

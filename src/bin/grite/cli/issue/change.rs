@@ -16,12 +16,12 @@ use crate::tracker;
 
 /// Which issue, and how it is written.
 #[derive(Args)]
-struct Target {
+pub(super) struct Target {
     /// Its id, at least four digits of it, or the id that it was imported with
-    id: String,
+    pub(super) id: String,
 
     #[command(flatten)]
-    writing: Writing,
+    pub(super) writing: Writing,
 }
 
 /// Arguments of `grite issue update`.
@@ -82,6 +82,43 @@ pub struct Comment {
     body: Body,
 }
 
+/// Arguments of `grite issue label`.
+#[derive(Args)]
+pub struct Label {
+    #[command(flatten)]
+    target: Target,
+
+    /// Labels to add
+    #[arg(value_name = "LABEL", required_unless_present = "remove")]
+    add: Vec<String>,
+
+    /// A label to take away; may be given several times
+    #[arg(long, short, value_name = "LABEL")]
+    remove: Vec<String>,
+}
+
+/// Arguments of `grite issue assign`.
+#[derive(Args)]
+pub struct Assign {
+    #[command(flatten)]
+    target: Target,
+
+    /// People to assign it to
+    #[arg(value_name = "NAME", required_unless_present = "remove")]
+    add: Vec<String>,
+
+    /// Somebody to take it from; may be given several times
+    #[arg(long, short, value_name = "NAME")]
+    remove: Vec<String>,
+}
+
+/// Arguments of `grite issue claim`.
+#[derive(Args)]
+pub struct Claim {
+    #[command(flatten)]
+    target: Target,
+}
+
 #[derive(Serialize)]
 struct Updated {
     id: String,
@@ -109,10 +146,57 @@ pub fn update(update: &Update, global: &Global, output: &Output) -> Result<(), C
         remove_labels: update.remove_label.clone(),
         add_assignees: update.add_assignee.clone(),
         remove_assignees: update.remove_assignee.clone(),
+        ..nothing()
     };
-    let write = update.target.writing.context(global);
-    let command = IpcCommand::IssueUpdate { write, id: update.target.id.clone(), changes };
-    match tracker::ask(&mut *global.tracker()?, &command)? {
+    change(&update.target, changes, global, output)
+}
+
+pub fn label(label: &Label, global: &Global, output: &Output) -> Result<(), CliError> {
+    let changes =
+        IssueChanges { add_labels: label.add.clone(), remove_labels: label.remove.clone(), ..nothing() };
+    change(&label.target, changes, global, output)
+}
+
+pub fn assign(assign: &Assign, global: &Global, output: &Output) -> Result<(), CliError> {
+    let changes = IssueChanges {
+        add_assignees: assign.add.clone(),
+        remove_assignees: assign.remove.clone(),
+        ..nothing()
+    };
+    change(&assign.target, changes, global, output)
+}
+
+pub fn claim(claim: &Claim, global: &Global, output: &Output) -> Result<(), CliError> {
+    let write = claim.target.writing.context(global);
+    updated(&IpcCommand::IssueClaim { write, id: claim.target.id.clone() }, global, output)
+}
+
+/// No change at all.
+pub(super) fn nothing() -> IssueChanges {
+    IssueChanges {
+        title: None,
+        body: None,
+        add_labels: Vec::new(),
+        remove_labels: Vec::new(),
+        add_assignees: Vec::new(),
+        remove_assignees: Vec::new(),
+        add_dependencies: Vec::new(),
+        remove_dependencies: Vec::new(),
+    }
+}
+
+pub(super) fn change(
+    target: &Target,
+    changes: IssueChanges,
+    global: &Global,
+    output: &Output,
+) -> Result<(), CliError> {
+    let write = target.writing.context(global);
+    updated(&IpcCommand::IssueUpdate { write, id: target.id.clone(), changes }, global, output)
+}
+
+fn updated(command: &IpcCommand, global: &Global, output: &Output) -> Result<(), CliError> {
+    match tracker::ask(&mut *global.tracker()?, command)? {
         IpcResponse::IssueUpdate(result) => {
             let updated = Updated { id: result.id, changed: result.changed };
             output.report(&updated, |terminal| {

@@ -40,6 +40,27 @@ pub struct List {
     cursor: Option<String>,
 }
 
+/// Arguments of `grite issue ready`.
+#[derive(Args)]
+pub struct Ready {
+    /// With this label; with all of them where it is given several times
+    #[arg(long = "label", short, value_name = "LABEL")]
+    labels: Vec<String>,
+
+    /// Assigned to this person
+    #[arg(long, short, value_name = "NAME")]
+    assignee: Option<String>,
+
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LIMIT)))]
+    limit: u32,
+
+    /// Where the page before ended
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Which {
     Open,
@@ -69,9 +90,24 @@ pub fn run(list: &List, global: &Global, output: &Output) -> Result<(), CliError
         labels: list.labels.clone(),
         assignee: list.assignee.clone(),
         text: list.search.clone(),
+        ready: false,
     };
-    let command = IpcCommand::IssueList { filter, limit: list.limit, cursor: list.cursor.clone() };
-    match tracker::ask(&mut *global.tracker()?, &command)? {
+    show(&IpcCommand::IssueList { filter, limit: list.limit, cursor: list.cursor.clone() }, global, output)
+}
+
+pub fn ready(ready: &Ready, global: &Global, output: &Output) -> Result<(), CliError> {
+    let filter = IssueFilter {
+        state: None,
+        labels: ready.labels.clone(),
+        assignee: ready.assignee.clone(),
+        text: None,
+        ready: true,
+    };
+    show(&IpcCommand::IssueList { filter, limit: ready.limit, cursor: ready.cursor.clone() }, global, output)
+}
+
+fn show(command: &IpcCommand, global: &Global, output: &Output) -> Result<(), CliError> {
+    match tracker::ask(&mut *global.tracker()?, command)? {
         IpcResponse::IssueList(found) => {
             let items = found.items.iter().map(Item::from).collect();
             let page = Page::new(items, found.total, found.next.clone());

@@ -2,6 +2,7 @@
 
 mod change;
 mod create;
+mod dep;
 mod list;
 mod show;
 
@@ -28,6 +29,17 @@ pub enum Issue {
     Reopen(change::Reopen),
     /// Add a comment to an issue
     Comment(change::Comment),
+    /// Add labels to an issue, or take them away
+    Label(change::Label),
+    /// Assign an issue to people, or take it from them
+    Assign(change::Assign),
+    /// Take an open issue that nobody has
+    Claim(change::Claim),
+    /// List open issues that wait for nothing that is open
+    Ready(list::Ready),
+    /// Say what an issue waits for
+    #[command(subcommand)]
+    Dep(dep::Dep),
 }
 
 pub fn run(issue: &Issue, global: &Global, output: &Output) -> Result<(), CliError> {
@@ -39,5 +51,10 @@ pub fn run(issue: &Issue, global: &Global, output: &Output) -> Result<(), CliErr
         Issue::Close(close) => change::close(close, global, output),
         Issue::Reopen(reopen) => change::reopen(reopen, global, output),
         Issue::Comment(comment) => change::comment(comment, global, output),
+        Issue::Label(label) => change::label(label, global, output),
+        Issue::Assign(assign) => change::assign(assign, global, output),
+        Issue::Claim(claim) => change::claim(claim, global, output),
+        Issue::Ready(ready) => list::ready(ready, global, output),
+        Issue::Dep(dep) => dep::run(dep, global, output),
     }
 }

@@ -59,6 +59,8 @@ pub enum Code {
     Unsupported,
     /// Anything else.
     Failure,
+    /// A command that looks for faults has found some, and said so.
+    Reported,
     /// Whoever read our output has stopped reading: no failure of ours, and nobody to tell.
     ClosedPipe,
 }
@@ -81,6 +83,7 @@ impl Code {
             Code::Storage => "storage",
             Code::Unsupported => "unsupported",
             Code::Failure => "failure",
+            Code::Reported => "reported",
             Code::ClosedPipe => "closed_pipe",
         }
     }
@@ -89,7 +92,7 @@ impl Code {
     pub fn exit(self) -> u8 {
         match self {
             Code::ClosedPipe => 0,
-            Code::Failure | Code::Storage | Code::Unsupported => 1,
+            Code::Failure | Code::Storage | Code::Unsupported | Code::Reported => 1,
             Code::Usage | Code::Invalid => 2,
             Code::NotFound => 3,
             Code::Ambiguous | Code::Conflict => 4,

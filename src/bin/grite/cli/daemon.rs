@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use libgrite_ipc::grite::StatusResult;
 use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcCommand, IpcResponse, Transport};
+use rustix::process::Signal;
 use serde::Serialize;
 
 use super::Global;
@@ -19,8 +20,6 @@ use crate::output::{Output, line};
 use crate::release;
 use crate::runtime::Place;
 use crate::tracker::{self, builder};
-
-mod terminate;
 
 /// What to do with the daemon.
 #[derive(Subcommand)]
@@ -236,7 +235,7 @@ fn stop(place: &Place, global: &Global, output: &Output) -> Result<(), CliError>
             false
         }
         Err(error) if error.kind() == ErrorKind::VersionMismatch => {
-            terminate::terminate(&place.runtime)?;
+            daemon::terminate(&place.runtime, Signal::TERM)?;
             true
         }
         Err(error) => return Err(error.into()),

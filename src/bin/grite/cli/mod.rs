@@ -7,6 +7,7 @@ mod bench;
 mod completions;
 mod daemon;
 mod demo;
+mod doctor;
 mod export;
 mod global;
 mod import;
@@ -54,6 +55,10 @@ enum Command {
     /// Create, find and change issues
     #[command(subcommand)]
     Issue(issue::Issue),
+    /// Look for what is broken
+    Doctor(doctor::Doctor),
+    /// Make the store anew from its events and from those in git
+    Rebuild,
     /// Run, start, look at or stop the daemon
     #[command(subcommand)]
     Daemon(daemon::Daemon),
@@ -114,6 +119,8 @@ fn carry_out(grite: Grite, output: &Output) -> Result<(), CliError> {
         Command::Export(export) => export::run(&export, &global),
         Command::Sync(sync) => sync::run(&sync, &global, output),
         Command::Lock(lock) => lock::run(&lock, &global, output),
+        Command::Doctor(doctor) => doctor::run(&doctor, output),
+        Command::Rebuild => doctor::rebuild(output),
         Command::Issue(issue) => issue::run(&issue, &global, output),
         Command::Daemon(daemon) => daemon::run(&daemon, &global, output),
         Command::Ping => ping::run(&global, output),

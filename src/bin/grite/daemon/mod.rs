@@ -9,6 +9,7 @@
 mod background;
 mod cache;
 mod desk;
+mod terminate;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use crate::release;
 use crate::runtime::Place;
 use background::Background;
 use desk::Desk;
+
+pub use terminate::terminate;
 
 /// How a daemon runs.
 #[derive(Clone, Copy, Debug)]

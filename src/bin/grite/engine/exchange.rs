@@ -122,6 +122,35 @@ impl Engine {
         }
     }
 
+    /// Publishes all that was made here once more.
+    ///
+    /// # Errors
+    /// A refusal that says why it did not work.
+    pub fn publish_again(&self, git: &Git) -> Result<(), Refusal> {
+        {
+            let mut store = lock(&self.store);
+            let session = store.begin()?;
+            session.publish_again()?;
+            session.commit()?;
+        }
+        self.publish(git)
+    }
+
+    /// Reads all of `refs` once more, and says how many events were new.
+    ///
+    /// # Errors
+    /// A refusal that says why it did not work.
+    pub fn read_again(&self, git: &Git, refs: Vec<Ref>) -> Result<u64, Refusal> {
+        let own = self.actor()?.events();
+        let (own, others): (Vec<Ref>, Vec<Ref>) = refs.into_iter().partition(|found| found.name == own);
+        let (others, _) = list(git, others, &[])?;
+        let (mut own, _) = list(git, own, &[])?;
+        // This clone's own ref is no tracking ref.
+        own.read.clear();
+        let received = self.receive(git, others, &mut |_| {})?.events;
+        Ok(received + self.receive(git, Intake { own: true, ..own }, &mut |_| {})?.events)
+    }
+
     /// Who this clone is to the others.
     pub(super) fn actor(&self) -> Result<Actor, GitError> {
         Actor::of(&self.dir).map_err(|error| unreadable_actor(&error))
@@ -170,13 +199,7 @@ impl Engine {
             return Ok(false);
         }
         let renewed = Actor::renew(&self.dir).map_err(|error| unreadable_actor(&error))?;
-        {
-            let mut store = lock(&self.store);
-            let session = store.begin()?;
-            session.publish_again()?;
-            session.commit()?;
-        }
-        self.publish(git)?;
+        self.publish_again(git)?;
         if !self.push_as(git, remote, &renewed)? {
             let said = "the remote already has the ref of a name that was made just now".to_owned();
             return Err(GitError::Failed { what: "push".to_owned(), said }.into());

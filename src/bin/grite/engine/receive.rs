@@ -31,7 +31,7 @@ pub struct Intake {
     pub read: Vec<Ref>,
     /// Refs that are gone.
     pub gone: Vec<String>,
-    /// Whether the events are this clone's own, and published already.
+    /// Whether the events are this clone's own.
     pub own: bool,
 }
 
@@ -92,9 +92,6 @@ impl Engine {
             }
             for gone in &intake.gone {
                 session.forget_ref(gone)?;
-            }
-            if intake.own {
-                session.mark_published(change.end)?;
             }
             let events = change.events;
             self.commit(session, change)?;

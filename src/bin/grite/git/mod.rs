@@ -10,7 +10,7 @@ mod objects;
 mod refs;
 mod remote;
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ use crate::folder;
 pub use error::GitError;
 pub use objects::{Object, ObjectId};
 pub use refs::Ref;
-pub use remote::{Fetched, Pushed, Remote};
+pub use remote::{Pushed, Remote};
 
 /// `git`, on one repository, until a deadline.
 #[derive(Clone, Debug)]

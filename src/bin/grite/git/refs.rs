@@ -26,6 +26,16 @@ impl Git {
         Ok(text.lines().filter_map(parse).collect())
     }
 
+    /// What lies among the refs of the folder `prefix` and is none, by name.
+    ///
+    /// # Errors
+    /// [`GitError`] when git could not be run.
+    pub fn broken_refs(&self, prefix: &str) -> Result<Vec<String>, GitError> {
+        let (_, finished) = self.try_run(&["for-each-ref", "--format=%(refname)", prefix], b"")?;
+        let broken = finished.said.lines().filter_map(|line| line.split_once("ignoring broken ref "));
+        Ok(broken.map(|(_, name)| name.trim().to_owned()).filter(|name| name.starts_with(prefix)).collect())
+    }
+
     /// What the ref `name` names.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! A remote: fetching and pushing refs by exactly one run of git each.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Write};
 
 use super::{Finished, Git, GitError, ObjectId, Ref, child, name};
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension, params};
 
 use super::{Sequence, Session, Store, StoreError};
+use crate::model::EventId;
 
 /// Events that were made here and are in no ref yet.
 pub struct Unpublished {
@@ -50,6 +51,19 @@ impl Store {
             size += event.len();
             found.end = row.get(0)?;
             found.events.push(event);
+        }
+        Ok(found)
+    }
+
+    /// The names of the events that were made here and are published.
+    pub fn published_events(&self) -> Result<Vec<EventId>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT hash, body FROM events WHERE seq <= ?1 AND received = 0 ORDER BY seq")?;
+        let mut rows = statement.query([self.published()?])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(super::read_event(row.get(0)?, row.get(1)?)?.id());
         }
         Ok(found)
     }

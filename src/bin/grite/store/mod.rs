@@ -8,8 +8,10 @@
 //! The store does not decide what a command means: that is the engine's.
 
 mod error;
+mod examine;
 mod exchange;
 mod rebuild;
+mod renew;
 mod schema;
 mod search;
 
@@ -21,7 +23,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use crate::model::{EventId, Issue, IssueId, Sealed};
 
 pub use error::StoreError;
-pub use exchange::{Damaged, Unpublished};
+pub use examine::{Examined, Sound, examine};
+pub use exchange::Damaged;
+pub use renew::{REPLACED, replace, salvage};
 pub use search::Words;
 
 /// How long a command waits for another process that writes.

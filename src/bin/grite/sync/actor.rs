@@ -67,10 +67,6 @@ impl Actor {
     pub fn events(&self) -> String {
         format!("{EVENTS}{}", self.0)
     }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl fmt::Display for Actor {

@@ -1,6 +1,6 @@
 //! Appending to this clone's own ref: [`publish`].
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Write};
 
 use super::Actor;
 use super::chunk::Chunk;

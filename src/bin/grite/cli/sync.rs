@@ -51,7 +51,12 @@ pub fn run(sync: &Sync, global: &Global, output: &Output) -> Result<(), CliError
         Direction::Push => IpcCommand::SyncPush { exchange },
         Direction::Both => IpcCommand::Sync { exchange },
     };
-    let answer = tracker.ask_in_parts(&command, &mut show);
+    let mut part = |progress: &Progress| {
+        if shown {
+            show(progress);
+        }
+    };
+    let answer = tracker.ask_in_parts(&command, &mut part);
     if shown {
         // The line that said how far it is goes away.
         let _ = write!(stderr(), "\r\u{1b}[K");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::checkup::Checkup;
 use crate::engine::Engine;
 use crate::git::{Git, GitError, Object, Ref, Remote};
+use crate::measure::Scratch;
 use crate::model::{EventId, Sealed};
 use crate::store::Sound;
 use crate::sync::{ALL, Actor, EVENTS, EVENTS_PATTERN, TRACKING, history};
@@ -157,8 +158,8 @@ fn chunks(checkup: &mut Checkup<'_>, git: &Git, contents: Contents) -> Contents 
         let remotes = git.remotes().map_err(|error| error.to_string())?;
         let patient = Git::around(&checkup.place.state, TIMEOUT).map_err(|error| error.to_string())?;
         for remote in &remotes {
-            match patient.fetch(remote, EVENTS_PATTERN, true) {
-                Ok(_) => done.push(format!("fetched all of {} anew", remote.name())),
+            match mend_from(&patient, remote) {
+                Ok(count) => done.push(format!("fetched {count} objects from {} anew", remote.name())),
                 Err(error) => done.push(format!("could not fetch from {}: {error}", remote.name())),
             }
         }
@@ -185,6 +186,17 @@ fn chunks(checkup: &mut Checkup<'_>, git: &Git, contents: Contents) -> Contents 
         result
     });
     after.unwrap_or(contents)
+}
+
+/// Puts what `remote` has in the place of what is damaged here.
+fn mend_from(git: &Git, remote: &Remote) -> Result<usize, String> {
+    let scratch = Scratch::new().map_err(|error| error.message)?;
+    let mend = || {
+        let aside = git.aside(&scratch.path().join("git"))?;
+        let refs = aside.fetch(remote, EVENTS_PATTERN)?.refs;
+        git.mend_from(&aside, &refs)
+    };
+    mend().map_err(|error: GitError| error.to_string())
 }
 
 /// Whether the store has what the refs hold, and this clone's ref what the store says it holds.

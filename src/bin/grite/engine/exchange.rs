@@ -66,7 +66,7 @@ impl Engine {
         }
         if direction != Direction::Push {
             stage(SyncStage::Fetching);
-            let fetched = git.fetch(&remote, EVENTS_PATTERN, false)?;
+            let fetched = git.fetch(&remote, EVENTS_PATTERN)?;
             stage(SyncStage::Importing);
             let (received, unreadable) = self.take_in(&git, &remote, fetched.refs, part)?;
             result.received = received.events;

@@ -6,6 +6,7 @@
 
 mod child;
 mod error;
+mod mend;
 mod objects;
 mod refs;
 mod remote;
@@ -27,6 +28,10 @@ pub use remote::{Pushed, Remote};
 #[derive(Clone, Debug)]
 pub struct Git {
     dir: PathBuf,
+    /// Where it runs: remotes may have paths that start at the top of the user's files.
+    top: PathBuf,
+    /// Where it keeps objects, if that is elsewhere.
+    objects: Option<PathBuf>,
     timeout: Duration,
     end: Instant,
 }
@@ -46,7 +51,8 @@ impl Git {
     /// [`GitError::NoRepository`] when it lies in none.
     pub fn around(state: &Path, timeout: Duration) -> Result<Self, GitError> {
         let dir = folder::repository(state).ok_or_else(|| GitError::NoRepository(state.to_owned()))?;
-        Ok(Git { dir, timeout, end: Instant::now() + timeout })
+        let top = dir.parent().filter(|_| dir.ends_with(".git")).unwrap_or(&dir).to_owned();
+        Ok(Git { dir, top, objects: None, timeout, end: Instant::now() + timeout })
     }
 
     /// The repository's git folder.
@@ -137,10 +143,13 @@ impl Git {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("git");
-        command.arg("--git-dir").arg(&self.dir).args(arguments).current_dir(&self.dir);
+        command.arg("--git-dir").arg(&self.dir).args(arguments).current_dir(&self.top);
         // What a hook or another git command has set is about another repository or command.
         for name in LOCAL {
             command.env_remove(name);
+        }
+        if let Some(objects) = &self.objects {
+            command.env("GIT_OBJECT_DIRECTORY", objects);
         }
         // Its words are read where a push is refused.
         command.env("LC_ALL", "C").env_remove("LANGUAGE");

@@ -99,21 +99,13 @@ impl Git {
     }
 
     /// Fetches what `pattern` fits on the remote, such as `events/*`, into our tracking refs, and drops
-    /// those of them that are gone there. With `again`, also objects that should be here already.
+    /// those of them that are gone there.
     ///
     /// # Errors
     /// [`GitError`] with git's own words.
-    pub fn fetch(&self, remote: &Remote, pattern: &str, again: bool) -> Result<Fetched, GitError> {
+    pub fn fetch(&self, remote: &Remote, pattern: &str) -> Result<Fetched, GitError> {
         let spec = format!("+refs/grite/{pattern}:{}{pattern}", remote.tracking());
-        let mut arguments = Vec::new();
-        if again {
-            // Few objects would be stored one by one, and not where a damaged one lies already.
-            arguments.extend(["-c", "fetch.unpackLimit=1"]);
-        }
-        arguments.extend(FETCH);
-        if again {
-            arguments.push("--refetch");
-        }
+        let mut arguments = FETCH.to_vec();
         arguments.extend(["--", remote.name(), &spec]);
         let (text, finished) = self.talk(&arguments)?;
         if !finished.status.success() {

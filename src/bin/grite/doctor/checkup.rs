@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libgrite_ipc::grite::Finding;
-use libgrite_ipc::{DaemonLock, IpcCommand, Transport};
+use libgrite_ipc::{DaemonLock, Error, IpcCommand, Transport};
 use rustix::process::Signal;
 
 use crate::daemon::terminate;
@@ -13,7 +13,7 @@ use crate::runtime::Place;
 use crate::tracker::builder;
 
 /// For how long a daemon may take to answer, or to end.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long to wait before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -79,43 +79,48 @@ impl<'a> Checkup<'a> {
             return Ok(());
         }
         self.place.prepare().map_err(|error| error.message)?;
-        self.stop_daemon()?;
+        if self.ask_to_stop().is_err() || !self.is_gone()? {
+            self.end_by_signal()?;
+        }
         self.lock = Some(DaemonLock::acquire(&self.place.runtime).map_err(|error| error.to_string())?);
         Ok(())
     }
 
-    /// Ends the daemon if one lives: by asking it, by a signal, and by force.
+    /// Ends the daemon, if one lives, by a signal that asks it, and if it does not listen by force.
     ///
     /// # Errors
     /// Why it lives on, in words.
-    pub fn stop_daemon(&self) -> Result<(), String> {
-        let runtime = &self.place.runtime;
-        let lives =
-            || DaemonLock::read(runtime).map(|daemon| daemon.is_some()).map_err(|error| error.to_string());
-        if !lives()? {
-            return Ok(());
-        }
-        let asked = DaemonLock::socket_path_in(runtime).and_then(|socket| {
-            let mut client = builder().transport(Transport::Socket).timeout(PATIENCE).connect(socket)?;
-            client.send(&IpcCommand::Stop).map(drop)
-        });
-        let mut steps: Vec<Option<Signal>> = vec![Some(Signal::TERM), Some(Signal::KILL)];
-        if asked.is_ok() {
-            steps.insert(0, None);
-        }
-        for step in steps {
-            if let Some(signal) = step {
-                terminate(runtime, signal).map_err(|error| error.message)?;
-            }
-            let end = Instant::now() + PATIENCE;
-            while Instant::now() < end {
-                if !lives()? {
-                    return Ok(());
-                }
-                thread::sleep(LOOK_AGAIN);
+    pub fn end_by_signal(&self) -> Result<(), String> {
+        for signal in [Signal::TERM, Signal::KILL] {
+            terminate(&self.place.runtime, signal).map_err(|error| error.message)?;
+            if self.is_gone()? {
+                return Ok(());
             }
         }
         Err("the daemon does not end".to_owned())
+    }
+
+    fn ask_to_stop(&self) -> Result<(), Error> {
+        let socket = DaemonLock::socket_path_in(&self.place.runtime)?;
+        let mut client = builder()
+            .transport(Transport::Socket)
+            .timeout(PATIENCE)
+            .handshake_timeout(PATIENCE)
+            .connect(socket)?;
+        client.send(&IpcCommand::Stop).map(drop)
+    }
+
+    /// Waits a while for the daemon's end, and says whether it came.
+    fn is_gone(&self) -> Result<bool, String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match DaemonLock::read(&self.place.runtime) {
+                Ok(None) => return Ok(true),
+                Ok(Some(_)) if Instant::now() > end => return Ok(false),
+                Ok(Some(_)) => thread::sleep(LOOK_AGAIN),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
     }
 
     fn find(&mut self, check: &str, ok: bool, detail: String, fix: Option<&str>, fixed: bool) {

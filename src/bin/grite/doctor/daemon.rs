@@ -1,6 +1,7 @@
 //! The daemon: whether it lives and answers, its socket, its lock, and which release it is.
 
 use std::fs;
+use std::path::Path;
 
 use libgrite_ipc::grite::StatusResult;
 use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcCommand, IpcResponse, Transport};
@@ -24,11 +25,7 @@ pub fn check(checkup: &mut Checkup<'_>) {
             if socket.exists() {
                 let detail = format!("{} is left of a daemon that is gone", socket.display());
                 checkup.mend("socket", detail, &format!("rm {}", socket.display()), |checkup| {
-                    checkup.quiesce()?;
-                    match fs::remove_file(&socket) {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
-                        _ => Ok("removed it".to_owned()),
-                    }
+                    remove(checkup, &socket).map(|()| "removed it".to_owned())
                 });
             } else {
                 checkup.good("socket", "none, since no daemon runs");
@@ -39,7 +36,7 @@ pub fn check(checkup: &mut Checkup<'_>) {
             checkup.good("lock", format!("held by {process}"));
             match ask(checkup.place) {
                 Ok((status, other)) => answers(checkup, &status, other),
-                Err(error) => silent(checkup, &process, &error),
+                Err(error) => silent(checkup, &process, &socket, &error),
             }
         }
     }
@@ -62,7 +59,7 @@ fn answers(checkup: &mut Checkup<'_>, status: &StatusResult, other: u32) {
     }
 }
 
-fn silent(checkup: &mut Checkup<'_>, process: &str, error: &Error) {
+fn silent(checkup: &mut Checkup<'_>, process: &str, socket: &Path, error: &Error) {
     if error.kind() == ErrorKind::VersionMismatch {
         let detail = format!("the daemon speaks another version: {error}");
         return checkup.bad(
@@ -73,8 +70,19 @@ fn silent(checkup: &mut Checkup<'_>, process: &str, error: &Error) {
     }
     let detail = format!("{process} holds the lock and does not answer: {error}");
     checkup.mend("socket", detail, "end the process", |checkup| {
-        checkup.stop_daemon().map(|()| "ended it; the next command starts another".to_owned())
+        checkup.end_by_signal()?;
+        remove(checkup, socket)?;
+        Ok::<_, String>("ended it; the next command starts another".to_owned())
     });
+}
+
+/// Removes the socket of a daemon that is gone, while no other one can start.
+fn remove(checkup: &mut Checkup<'_>, socket: &Path) -> Result<(), String> {
+    checkup.quiesce()?;
+    match fs::remove_file(socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
+        _ => Ok(()),
+    }
 }
 
 /// The daemon's status, and its release.

@@ -72,7 +72,7 @@ pub fn events(git: &Git, refs: &[Ref]) -> Result<Vec<Sealed>, GitError> {
     Ok(found)
 }
 
-/// Refs that name what is not there. One such ref makes every fetch fail.
+/// Refs that name what is not there, which git stumbles over.
 fn dangling(checkup: &mut Checkup<'_>, git: &Git) -> Result<(), GitError> {
     let refs = git.refs(ALL)?;
     let ids: Vec<_> = refs.iter().map(|found| found.id.clone()).collect();

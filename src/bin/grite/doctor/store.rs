@@ -1,14 +1,16 @@
 //! The store: its pages, its events, and what is derived from them. [`rebuild`] makes it anew.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::checkup::Checkup;
 use super::refs;
-use crate::git::Git;
+use crate::git::{Git, GitError};
 use crate::model::{EventId, IssueId, Sealed, State};
 use crate::runtime::Place;
-use crate::store::{Examined, Sound, Store, Way, examine, replace, salvage};
-use crate::sync::Actor;
+use crate::store::{Examined, Marks, Sound, Store, Way, examine, replace, salvage};
+use crate::sync::{Actor, TRACKING};
 
 /// How many issues a finding names.
 const NAMED: usize = 5;
@@ -70,18 +72,21 @@ fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<String, String> 
         new
     };
     let mut from_git = Vec::new();
-    let mut published = 0;
+    let mut marks = Marks::default();
     if let Some(git) = git {
-        // What this clone's own ref holds comes first: it is published.
-        let own = Actor::read(state).ok().flatten().map(|actor| actor.events());
-        let (own, others): (Vec<_>, Vec<_>) = refs::event_refs(git)
-            .map_err(|error| error.to_string())?
-            .into_iter()
-            .partition(|found| own.as_ref() == Some(&found.name));
-        for event in refs::events(git, &own).map_err(|error| error.to_string())? {
-            published += usize::from(add(event, Way::Made));
+        let contents = contents(git, state).map_err(|error| error.to_string())?;
+        // What this clone's own ref holds comes first, and of that what remotes have.
+        let have = |event: &Sealed| contents.pushed.values().filter(|ids| ids.contains(&event.id())).count();
+        let mut own = contents.own;
+        own.sort_by_key(|event| Reverse(have(event)));
+        for (remote, ids) in contents.pushed {
+            let count = own.iter().take_while(|event| ids.contains(&event.id())).count();
+            marks.pushed.push((remote, count));
         }
-        from_git = refs::events(git, &others).map_err(|error| error.to_string())?;
+        for event in own {
+            marks.published += usize::from(add(event, Way::Made));
+        }
+        from_git = contents.others;
     }
     for (event, way) in found.events {
         add(event, way);
@@ -90,12 +95,46 @@ fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<String, String> 
         add(event, Way::Received);
     }
     let from_git = events.len().saturating_sub(read);
-    let kept = replace(state, &events, published).map_err(|error| error.to_string())?;
+    let kept = replace(state, &events, &marks).map_err(|error| error.to_string())?;
     let kept = kept.map_or_else(String::new, |kept| format!("; the old one is {}", kept.display()));
     Ok(format!(
         "made it anew of {} events: {read} from the old store, {from_git} more from git{kept}",
         events.len()
     ))
+}
+
+/// What git holds.
+#[derive(Default)]
+struct Contents {
+    /// In this clone's own ref, each event once.
+    own: Vec<Sealed>,
+    /// Which of these each remote has.
+    pushed: BTreeMap<String, BTreeSet<EventId>>,
+    /// In the refs of others.
+    others: Vec<Sealed>,
+}
+
+fn contents(git: &Git, state: &Path) -> Result<Contents, GitError> {
+    let mut found = Contents::default();
+    let own = Actor::read(state).ok().flatten().map(|actor| actor.events());
+    for each in refs::event_refs(git)? {
+        let events = refs::events(git, std::slice::from_ref(&each))?;
+        // `refs/grite/remotes/<remote>/events/<actor>`, which ends as our own does.
+        let tracked = each.name.strip_prefix(TRACKING).and_then(|rest| rest.split_once('/'));
+        let ends_as_own = own.as_ref().is_some_and(|own| own.ends_with(tracked.map_or("?", |(_, end)| end)));
+        match tracked {
+            None if own.as_ref() == Some(&each.name) => {
+                let mut seen = BTreeSet::new();
+                found.own = events.into_iter().filter(|event| seen.insert(event.id())).collect();
+            }
+            Some((remote, _)) if ends_as_own => {
+                found.pushed.insert(remote.to_owned(), events.iter().map(Sealed::id).collect());
+                found.others.extend(events);
+            }
+            _ => found.others.extend(events),
+        }
+    }
+    Ok(found)
 }
 
 fn projection(checkup: &mut Checkup<'_>, sound: &Sound) {

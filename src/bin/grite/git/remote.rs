@@ -128,8 +128,11 @@ impl Git {
         let target = spec.rsplit(':').next().unwrap_or_default();
         let lease = expected
             .map(|expected| format!("--force-with-lease={target}:{}", expected.map_or("", ObjectId::as_str)));
-        let mut arguments =
-            vec!["push", "--porcelain", "--no-verify", "--no-signed", "--recurse-submodules=no"];
+        // So that our tracking ref follows, as those of branches do.
+        let tracking =
+            format!("remote.{}.fetch=+refs/grite/events/*:{}events/*", remote.name(), remote.tracking());
+        let mut arguments = vec!["-c", tracking.as_str(), "push", "--porcelain"];
+        arguments.extend(["--no-verify", "--no-signed", "--recurse-submodules=no"]);
         arguments.extend(lease.as_deref());
         arguments.extend(["--", remote.name(), spec]);
         let (text, finished) = self.talk(&arguments)?;

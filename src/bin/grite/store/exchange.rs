@@ -122,6 +122,13 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Remembers that `remote` has what is published up to `place`.
+    pub fn mark_pushed_up_to(&self, remote: &str, place: Sequence) -> Result<(), StoreError> {
+        self.0
+            .execute("INSERT OR REPLACE INTO pushed (remote, seq) VALUES (?1, ?2)", params![remote, place])?;
+        Ok(())
+    }
+
     /// Forgets what `remote` has.
     pub fn forget_pushed(&self, remote: &str) -> Result<(), StoreError> {
         self.0.execute("DELETE FROM pushed WHERE remote = ?1", [remote])?;

@@ -25,7 +25,7 @@ use crate::model::{EventId, Issue, IssueId, Sealed};
 pub use error::StoreError;
 pub use examine::{Examined, Sound, examine};
 pub use exchange::Damaged;
-pub use renew::{REPLACED, replace, salvage};
+pub use renew::{Marks, REPLACED, replace, salvage};
 pub use search::Words;
 
 /// How long a command waits for another process that writes.

@@ -89,25 +89,30 @@ fn end(connection: &Connection) -> i64 {
     last.unwrap_or(PATIENCE)
 }
 
-/// Makes a new store in the folder `dir`, of `events`, of which the first `published` are in this clone's
-/// ref. Where an old one was, it is kept beside it, under the name that is given back.
+/// How far the events of a new store have come.
+#[derive(Default)]
+pub struct Marks {
+    /// How many, from the first one on, are in this clone's ref.
+    pub published: usize,
+    /// How many each remote has of these.
+    pub pushed: Vec<(String, usize)>,
+}
+
+/// Makes a new store in the folder `dir`, of `events`, which have come as far as `marks` says. Where an old
+/// one was, it is kept beside it, under the name that is given back.
 ///
 /// No other process may use the store meanwhile.
 ///
 /// # Errors
 /// [`StoreError`]; the old store is in its place then.
-pub fn replace(
-    dir: &Path,
-    events: &[(Sealed, Way)],
-    published: usize,
-) -> Result<Option<PathBuf>, StoreError> {
+pub fn replace(dir: &Path, events: &[(Sealed, Way)], marks: &Marks) -> Result<Option<PathBuf>, StoreError> {
     let workshop = dir.join("issues.db.new");
     let failed = |error: std::io::Error| StoreError::Damaged(format!("a new one cannot be made: {error}"));
     if workshop.exists() {
         fs::remove_dir_all(&workshop).map_err(failed)?;
     }
     fs::create_dir(&workshop).map_err(failed)?;
-    write(&workshop, dir, events, published)?;
+    write(&workshop, dir, events, marks)?;
     let kept = set_aside(dir).map_err(failed)?;
     fs::rename(Store::path(&workshop), Store::path(dir)).map_err(failed)?;
     fs::remove_dir_all(&workshop).map_err(failed)?;
@@ -115,16 +120,19 @@ pub fn replace(
     Ok(kept)
 }
 
-fn write(workshop: &Path, old: &Path, events: &[(Sealed, Way)], published: usize) -> Result<(), StoreError> {
+fn write(workshop: &Path, old: &Path, events: &[(Sealed, Way)], marks: &Marks) -> Result<(), StoreError> {
     let mut store = Store::open(workshop)?;
     let session = store.begin()?;
-    let mut end = 0;
-    for (index, (event, way)) in events.iter().enumerate() {
-        if let Some(place) = session.append(event, *way)? {
-            end = if index < published { place } else { end };
-        }
+    let mut places = vec![0];
+    for (event, way) in events {
+        let last = places.last().copied().unwrap_or(0);
+        places.push(session.append(event, *way)?.unwrap_or(last));
     }
-    session.mark_published(end)?;
+    let place = |count: usize| places.get(count).or(places.last()).copied().unwrap_or(0);
+    session.mark_published(place(marks.published))?;
+    for (remote, count) in &marks.pushed {
+        session.mark_pushed_up_to(remote, place(*count))?;
+    }
     session.rebuild()?;
     if let Ok(old) = open_existing(&Store::path(old)) {
         for (from, into) in KEPT {
@@ -206,7 +214,7 @@ mod tests {
 
         let found = salvage(dir.path());
         assert!(found.events.len() > 300, "{} read, {} lost", found.events.len(), found.lost);
-        let kept = replace(dir.path(), &found.events, 0).unwrap().unwrap();
+        let kept = replace(dir.path(), &found.events, &Marks::default()).unwrap().unwrap();
         assert!(kept.exists());
         assert_eq!(sound(dir.path()).len(), found.events.len());
     }
@@ -217,10 +225,12 @@ mod tests {
         assert!(matches!(examine(dir.path()), Ok(Examined::Missing)));
         assert!(salvage(dir.path()).events.is_empty());
         let events = [(event("one"), Way::Made), (event("two"), Way::Made)];
-        assert_eq!(replace(dir.path(), &events, 1).unwrap(), None);
+        let marks = Marks { published: 1, pushed: vec![("origin".to_owned(), 1)] };
+        assert_eq!(replace(dir.path(), &events, &marks).unwrap(), None);
         assert_eq!(sound(dir.path()).len(), 2);
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(store.unpublished(usize::MAX).unwrap().events, [events[1].0.bytes().to_vec()]);
+        assert_eq!((store.unpushed("origin").unwrap(), store.unpushed("other").unwrap()), (0, 1));
         assert_eq!(
             fs::read_dir(dir.path())
                 .unwrap()

@@ -14,10 +14,8 @@ use super::draft::Change;
 use super::follow::lock;
 use super::{Engine, refusal};
 use crate::git::{Git, Ref};
-use crate::model::Sealed;
 use crate::store::{Damaged, Session, StoreError, Way};
-use crate::sync::chunk::BadChunk;
-use crate::sync::history::{self, Listed};
+use crate::sync::history::{self, Chunk, Listed};
 
 /// How many chunks may wait to be stored.
 const WAITING: usize = 4;
@@ -44,7 +42,7 @@ pub struct Received {
     pub damaged: Vec<Damaged>,
 }
 
-type Read = (Listed, Result<Vec<Sealed>, BadChunk>);
+type Read = (Listed, Chunk);
 
 impl Engine {
     /// Takes in what `intake` names. Chunks that cannot be read are remembered, and tried again by the next

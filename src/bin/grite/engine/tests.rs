@@ -482,9 +482,9 @@ fn an_issue_is_ready_when_nothing_open_is_before_it_and_no_cycle_is_made() {
         let page = list(&engine, IssueFilter { ready: true, ..any() }, 0, None);
         page.items.into_iter().map(|item| item.id).collect::<Vec<_>>()
     };
-    assert_eq!(ready(), [first.clone()]);
+    assert_eq!(ready(), std::slice::from_ref(&first));
     engine.execute(&IpcCommand::IssueClose { write: write(), id: first.clone() });
-    assert_eq!(ready(), [second.clone()]);
+    assert_eq!(ready(), std::slice::from_ref(&second));
 
     let ask = |id: &String| engine.execute(&IpcCommand::IssueDependencies { id: id.clone() });
     let IpcResponse::Dependencies(found) = ask(&second) else { panic!() };

@@ -4,6 +4,9 @@ use super::chunk::{self, BadChunk};
 use crate::git::{Git, GitError, Object, ObjectId};
 use crate::model::Sealed;
 
+/// What a chunk holds, or what is wrong with it.
+pub type Chunk = Result<Vec<Sealed>, BadChunk>;
+
 /// A chunk that lies in the repository.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listed {
@@ -40,15 +43,11 @@ fn listed(line: &str) -> Option<Listed> {
     Some(Listed { blob: ObjectId::parse(blob)?, name: Some(name) })
 }
 
-/// Reads `chunks` in their order, and gives each to `take`, with what it holds or what is wrong with it.
+/// Reads `chunks` in their order, and gives each to `take`.
 ///
 /// # Errors
 /// [`GitError`] when git could not be run.
-pub fn read(
-    git: &Git,
-    chunks: &[Listed],
-    take: &mut dyn FnMut(&Listed, Result<Vec<Sealed>, BadChunk>),
-) -> Result<(), GitError> {
+pub fn read(git: &Git, chunks: &[Listed], take: &mut dyn FnMut(&Listed, Chunk)) -> Result<(), GitError> {
     let blobs: Vec<ObjectId> = chunks.iter().map(|chunk| chunk.blob.clone()).collect();
     git.objects(&blobs, chunk::MAX_READ, &mut |index, object| {
         let chunk = &chunks[index];

@@ -9,6 +9,8 @@
 
 mod actor;
 pub mod chunk;
+#[cfg(test)]
+mod convergence;
 pub mod history;
 mod publish;
 mod turn;

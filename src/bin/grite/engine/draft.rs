@@ -89,9 +89,7 @@ impl<'a> Draft<'a> {
             }
         }
         session.count(change.events)?;
-        for (id, issue) in &change.issues {
-            session.project(*id, issue)?;
-        }
+        session.project(&change.issues)?;
         Ok(change)
     }
 }

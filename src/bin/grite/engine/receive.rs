@@ -72,6 +72,7 @@ impl Engine {
                 history::read(git, chunks, &mut |chunk, events| drop(sender.send((chunk.clone(), events))))
             });
             let mut store = lock(&self.store);
+            store.widen()?;
             let session = store.begin()?;
             self.absorb(&session)?;
             let (change, damaged) = self.store_events(&session, &read, intake.own, part)?;
@@ -93,6 +94,7 @@ impl Engine {
             }
             let events = change.events;
             self.commit(session, change)?;
+            store.narrow()?;
             Ok(Received { events, damaged })
         })
     }
@@ -131,9 +133,7 @@ impl Engine {
             part(Progress { stage: SyncStage::Importing, done: change.events });
         }
         session.count(change.events)?;
-        for (id, issue) in &change.issues {
-            session.project(*id, issue)?;
-        }
+        session.project(&change.issues)?;
         Ok((change, damaged))
     }
 }

@@ -10,6 +10,7 @@
 mod error;
 mod examine;
 mod exchange;
+mod project;
 mod rebuild;
 mod renew;
 mod schema;
@@ -35,6 +36,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// A client repeats within minutes; the bound keeps the table from growing for ever.
 const ANSWERS_KEPT: i64 = 30 * 24 * 60 * 60 * 1000;
+
+/// How much memory pages take at most, in KiB; what SQLite itself takes by default.
+const NARROW: i64 = 2000;
+
+/// The same during a long transaction.
+const WIDE: i64 = 128 << 10;
 
 /// One connection to the store of a folder.
 pub struct Store {
@@ -70,6 +77,19 @@ impl Store {
         let mut store = Store { connection };
         store.rebuild_outdated()?;
         Ok(store)
+    }
+
+    /// Lets transactions keep more pages in memory, until [`narrow`](Store::narrow): a long one would write
+    /// them out and read them back again and again.
+    pub fn widen(&self) -> Result<(), StoreError> {
+        Ok(self.connection.pragma_update(None, "cache_size", -WIDE)?)
+    }
+
+    /// As it was before [`widen`](Store::widen).
+    pub fn narrow(&self) -> Result<(), StoreError> {
+        self.connection.pragma_update(None, "cache_size", -NARROW)?;
+        self.connection.execute_batch("PRAGMA shrink_memory")?;
+        Ok(())
     }
 
     /// Starts a transaction that can write; waits for the one of another process.
@@ -176,27 +196,6 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Keeps a folded issue, in place of the one before, and makes it searchable.
-    pub fn project(&self, id: IssueId, issue: &Issue) -> Result<(), StoreError> {
-        let folded = issue
-            .to_folded()
-            .map_err(|error| StoreError::Damaged(format!("issue {id} cannot be written: {error}")))?;
-        let number: i64 = self
-            .0
-            .prepare_cached(
-                "INSERT INTO issues (id, folded) VALUES (?1, ?2)
-                 ON CONFLICT (id) DO UPDATE SET folded = excluded.folded RETURNING number",
-            )?
-            .query_row(params![id.to_string(), folded.as_slice()], |row| row.get(0))?;
-        let said: Vec<&str> = issue.remarks().iter().map(|remark| remark.body.as_str()).collect();
-        self.0
-            .prepare_cached(
-                "INSERT OR REPLACE INTO search (rowid, title, body, comments) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![number, issue.title(), issue.body(), said.join("\n")])?;
-        Ok(())
-    }
-
     /// The answer that a write with this key got before.
     pub fn answer(&self, key: &str) -> Result<Option<Answer>, StoreError> {
         let mut statement = self.0.prepare_cached("SELECT command, answer FROM answers WHERE key = ?1")?;
@@ -249,6 +248,8 @@ fn read_event(hash: Vec<u8>, bytes: Vec<u8>) -> Result<Sealed, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::model::{Event, LogicalTime, Moment, Operation, Origin};
 
@@ -272,7 +273,7 @@ mod tests {
         let session = store.begin().unwrap();
         session.append(event, Way::Made).unwrap().unwrap();
         session.count(1).unwrap();
-        session.project(event.issue(), &issue).unwrap();
+        session.project(&BTreeMap::from([(event.issue(), issue.clone())])).unwrap();
         session.commit().unwrap();
         issue
     }

@@ -7,6 +7,16 @@ use crate::frame::ALIGN;
 /// Bytes in private memory, aligned as payloads are in rings.
 pub(crate) type Bytes = AlignedVec<ALIGN>;
 
+/// What a buffer keeps while its connection is quiet, in bytes.
+const KEPT: usize = 16 << 10;
+
+/// Gives a buffer's memory back where it is more than messages mostly need.
+pub(crate) fn trim(bytes: &mut Bytes) {
+    if bytes.capacity() > KEPT {
+        *bytes = Bytes::new();
+    }
+}
+
 /// Takes the bytes of one message, front to back.
 pub(crate) trait Sink {
     /// Appends `bytes`, or says that the message is larger than it may be.

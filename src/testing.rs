@@ -38,13 +38,15 @@ use crate::client::{self, Client, ClientBuilder};
 use crate::protocol::Protocol;
 use crate::ring::Regions;
 use crate::server::{
-    self, Attendant, Connection, Context, Control, MAX_IN_FLIGHT, Note, Poller, Pool, Port, Responder,
-    Service,
+    self, Attendant, Connection, Context, Control, History, Note, Poller, Pool, Port, Responder, Service,
 };
 use crate::shm::Region;
 use crate::stream::{Peer, own_uid};
 use crate::transport::{Incoming, LocalLine, Outgoing};
 use crate::wait::WaitStrategy;
+
+/// How many requests a pair takes before the first of them is answered.
+const MAX_IN_FLIGHT: u32 = 256;
 
 /// A client whose requests `handler` answers on a thread of its own, until the client is dropped.
 pub fn pair<P: Protocol>(
@@ -84,6 +86,7 @@ pub fn pair_serving<P: Protocol>(
     let far = Regions { ours: replies, theirs: requests };
 
     let control = Arc::<Control>::default();
+    let history = Arc::<History>::default();
     let line = {
         let control = Arc::clone(&control);
         Arc::new(LocalLine::new(move || control.tell(Note::Stop)))
@@ -92,13 +95,14 @@ pub fn pair_serving<P: Protocol>(
         Context { session: 1, peer: Peer { uid: own_uid(), pid: Some(std::process::id()) }, ring: true },
         server::Lifeline::Local(Arc::clone(&line)),
         Outgoing::Ring(Box::new(Sender::new(far.clone(), 0, limit))),
-        Arc::default(),
+        MAX_IN_FLIGHT,
+        Arc::clone(&history),
         Attendant::Poller(Arc::clone(&control)),
     );
-    control.tell(Note::Arrived(Port::new(connection, far, limit)));
+    control.tell(Note::Arrived(Box::new(Port::new(connection, far, limit))));
     let serve = move || {
-        let service = Service { handler, may_block: None, pool: Pool::new(1, 1) };
-        let mut poller = Poller::new(control, WaitStrategy::Adaptive);
+        let service = Service { handler, may_block: None, pool: Pool::new(1, 1, 0) };
+        let mut poller = Poller::new(control, history, WaitStrategy::Adaptive);
         std::thread::scope(|scope| {
             while let Some(arrival) = poller.next() {
                 service.answer(scope, poller.connection(&arrival), arrival.id, poller.message(&arrival));

@@ -112,6 +112,13 @@ fn wait<W: Waits>(
         return Ok(found?);
     }
     let start = Instant::now();
+    // The peer can go on where it is then: it may have others to answer there.
+    if spin.should_move(start, Duration::ZERO) {
+        wait::change_cpu();
+        if let Some(found) = spin.until(half, look, in_vain) {
+            return Ok(found?);
+        }
+    }
     loop {
         if half.look()? {
             return Ok(());

@@ -227,6 +227,54 @@ fn a_sender_without_space_is_woken_for_it() {
 }
 
 #[test]
+fn what_was_only_hinted_at_is_seen_once_it_is_announced() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
+        let memory = Handle::new(0);
+        let sending = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                let mut sender = Sender::new(memory, 0, 0);
+                for id in 1..=2 {
+                    sender.send(Kind::Reply, id, |_| Ok::<(), ()>(())).unwrap().unwrap();
+                    sender.hint();
+                }
+                sender.announce();
+            })
+        };
+        receive(memory, 0, 2);
+        sending.join().unwrap();
+    });
+}
+
+/// As a poller hands a quiet client over to a watch: one thread marks and looks, another one sleeps.
+#[test]
+fn a_client_that_moves_while_it_is_handed_over_wakes_the_watch() {
+    loom::model(|| {
+        let memory = Handle::new(0);
+        let sending = {
+            let memory = memory.clone();
+            thread::spawn(move || send(memory, 0, 1))
+        };
+        let mut receiver = Receiver::new(memory.clone(), 0, 0);
+        receiver.mark_asleep();
+        if !receiver.look().unwrap() {
+            let (word, seen) = receiver.awaited();
+            let watching = thread::spawn(move || {
+                while memory.peer_published() as u32 == seen as u32 {
+                    memory.sleep(word, seen, None);
+                }
+            });
+            watching.join().unwrap();
+        }
+        receiver.mark_awake();
+        assert_eq!(receiver.poll(), Ok(Some((Kind::Request, 1))));
+        sending.join().unwrap();
+    });
+}
+
+#[test]
 #[should_panic(expected = "deadlock")]
 fn without_the_fence_a_wake_is_lost() {
     without_fence::turn_on();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{AWAKE, Fault, LIFELINE_SLICE, Sleep, Stop, Waits, Woken, asleep_at};
 use crate::frame::{Header, Kind};
-use crate::payload::Bytes;
+use crate::payload::{Bytes, trim};
 use crate::ring::{Await, Consumer, Word, max_payload};
 use crate::sync::fence_before_look;
 use crate::wait::{Deadline, Spin};
@@ -59,6 +59,18 @@ impl<M: Sleep> Receiver<M> {
     /// How far this side has read.
     pub(crate) fn position(&self) -> u64 {
         self.consumer.consumed()
+    }
+
+    /// Whether frames have come that were not read yet, as far as the last look has told.
+    pub(crate) fn knows_of_more(&self) -> bool {
+        self.consumer.published() != self.consumer.consumed()
+    }
+
+    /// Gives memory back that only a longer message needed.
+    pub(crate) fn trim(&mut self) {
+        if self.unfinished.is_none() {
+            trim(&mut self.message);
+        }
     }
 
     /// The payload that [`poll`](Self::poll) received last.

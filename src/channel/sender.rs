@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{AWAKE, Fault, Sleep, Stop, Waits, Woken, asleep_at};
 use crate::frame::{Header, Kind};
-use crate::payload::{Bytes, Sink, TooLong};
+use crate::payload::{Bytes, Sink, TooLong, trim};
 use crate::ring::{Await, Producer, Slot, Word};
 use crate::sync::fence_before_look;
 use crate::wait::{Deadline, Spin};
@@ -27,6 +27,8 @@ pub(crate) struct Sender<M> {
     /// Memory of an earlier message, for the next one that does not fit in place.
     spare: Bytes,
     woken: Woken,
+    /// The peer was told of something, but it is not certain that it is awake.
+    hinted: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,7 @@ impl<M: Sleep> Sender<M> {
             stuck_at: position,
             spare: Bytes::new(),
             woken: Woken::default(),
+            hinted: false,
         }
     }
 
@@ -126,14 +129,36 @@ impl<M: Sleep> Sender<M> {
     }
 
     /// Tells the peer of all that was sent, and wakes it if it sleeps.
+    #[inline]
     pub(crate) fn announce(&mut self) {
-        if self.producer.publish() {
+        if self.producer.publish() || self.hinted {
+            self.hinted = false;
             fence_before_look();
-            let memory = self.producer.memory();
-            if self.woken.is_due(memory.peer_await(Await::Data), self.producer.published()) {
-                memory.wake(Word::Published);
-            }
+            self.wake();
         }
+    }
+
+    /// Tells the peer of all that was sent; one that goes to sleep in this moment is woken only by the
+    /// [`announce`](Self::announce) that must follow. It spares the fence, which waits until the peer's
+    /// CPU has given its lines away.
+    #[inline]
+    pub(crate) fn hint(&mut self) {
+        if self.producer.publish() {
+            self.hinted = true;
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        let memory = self.producer.memory();
+        if self.woken.is_due(memory.peer_await(Await::Data), self.producer.published()) {
+            memory.wake(Word::Published);
+        }
+    }
+
+    /// Gives memory back that only a longer message needed.
+    pub(crate) fn trim(&mut self) {
+        trim(&mut self.spare);
     }
 
     /// Blocks until the backlog is in the ring.
@@ -198,6 +223,7 @@ struct InPlace<'a, M> {
 }
 
 impl<M: Sleep> Sink for InPlace<'_, M> {
+    #[inline]
     fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         if bytes.len() > self.limit - self.len() {
             return Err(TooLong { limit: self.limit });
@@ -213,6 +239,7 @@ impl<M: Sleep> Sink for InPlace<'_, M> {
         Ok(())
     }
 
+    #[inline]
     fn len(&self) -> usize {
         self.slot.as_ref().map_or(self.spilled.len(), Slot::len)
     }

@@ -351,15 +351,19 @@ impl Line {
 
     /// Claims the answer to a request that [`open`](Self::open) has sent.
     pub(super) fn claim(&mut self, id: RequestId) -> Result<Bytes, Error> {
-        if !self.open.has_answer(id) {
-            self.check_usable(RECEIVE)?;
-            let mut deadline = Deadline::at(self.open.expiry(id).0.saturating_sub(GRACE.as_nanos() as u64));
-            let (kind, _) = self.receive(Awaited::Answer(id), &mut deadline)?;
-            let mut payload = Bytes::new();
-            self.incoming.swap_message(&mut payload);
-            self.open.keep(id, Answer { kind, payload });
-        }
-        let answer = self.open.close(id).expect("an answer was kept under this id");
+        let answer = match self.open.take_answer(id) {
+            Some(answer) => answer,
+            None => {
+                self.check_usable(RECEIVE)?;
+                let mut deadline =
+                    Deadline::at(self.open.expiry(id).0.saturating_sub(GRACE.as_nanos() as u64));
+                let (kind, _) = self.receive(Awaited::Answer(id), &mut deadline)?;
+                self.open.close(id);
+                let mut payload = Bytes::new();
+                self.incoming.swap_message(&mut payload);
+                Answer { kind, payload }
+            }
+        };
         match answer.kind {
             Kind::Reply => Ok(answer.payload),
             Kind::Part => Err(self.refuse_parts(id)),

@@ -71,6 +71,7 @@ impl Open {
     }
 
     /// A place for one more request, if there is one.
+    #[inline]
     pub(super) fn place(&mut self) -> Option<u16> {
         self.free.last().copied().or_else(|| {
             let next = self.slots.len() as u16;
@@ -79,6 +80,7 @@ impl Open {
     }
 
     /// Takes the place that [`place`](Self::place) has just told.
+    #[inline]
     pub(super) fn occupy(&mut self, id: RequestId, expiry: Expiry) {
         let slot = Some(Slot { id, expiry, answer: None });
         if self.free.pop().is_some() {
@@ -89,6 +91,7 @@ impl Open {
     }
 
     /// Whether an answer to this request is waited for.
+    #[inline]
     pub(super) fn awaits(&self, id: RequestId) -> bool {
         self.slot(id).is_some_and(|slot| slot.answer.is_none())
     }
@@ -103,8 +106,14 @@ impl Open {
     }
 
     /// Whether the answer has come.
+    #[inline]
     pub(super) fn has_answer(&self, id: RequestId) -> bool {
         self.slot(id).is_some_and(|slot| slot.answer.is_some())
+    }
+
+    /// Claims the answer, if it has come.
+    pub(super) fn take_answer(&mut self, id: RequestId) -> Option<Answer> {
+        if self.has_answer(id) { self.close(id) } else { None }
     }
 
     /// When nobody waits for the answer any more.
@@ -113,6 +122,7 @@ impl Open {
     }
 
     /// Frees the place of a request; its answer, if it has come.
+    #[inline]
     pub(super) fn close(&mut self, id: RequestId) -> Option<Answer> {
         self.slot(id)?;
         let slot = self.slots[id.place()].take()?;
@@ -120,6 +130,7 @@ impl Open {
         slot.answer
     }
 
+    #[inline]
     fn slot(&self, id: RequestId) -> Option<&Slot> {
         self.slots.get(id.place())?.as_ref().filter(|slot| slot.id == id)
     }

@@ -56,6 +56,7 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// The header of the next frame, if one is published. Passes over skips.
+    #[inline]
     pub(crate) fn peek(&mut self) -> Result<Option<Header>, Violation> {
         while self.has_news()? {
             let words = self.memory.read_header(offset(self.consumed, self.capacity));
@@ -70,12 +71,14 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Appends the payload of the frame that [`peek`](Self::peek) found to `into`: the one copy.
+    #[inline]
     pub(crate) fn copy(&self, header: Header, into: &mut Bytes) {
         let payload = offset(self.consumed, self.capacity) + HEADER as u64;
         self.memory.read(payload, header.length as usize, into);
     }
 
     /// Gives the space of the frame that [`peek`](Self::peek) found back to the peer.
+    #[inline]
     pub(crate) fn release(&mut self, header: Header) {
         self.consumed = self.consumed.wrapping_add(header.extent());
         self.memory.consume(self.consumed);

@@ -125,6 +125,7 @@ impl Regions {
         unsafe { AtomicU32::from_ptr(half.cast()) }
     }
 
+    #[inline]
     fn word64(region: &Region, word: Word) -> &AtomicU64 {
         // SAFETY: in bounds, since each `Word` lies below `shm::DATA`.
         let word = unsafe { region.base().add(word as usize) };
@@ -138,6 +139,7 @@ impl Regions {
     ///
     /// A relaxed load and a fence, since only relaxed loads are promised to work on memory that is
     /// mapped read-only.
+    #[inline]
     fn load_acquire(region: &Region, word: Word) -> u64 {
         let value = Self::word64(region, word).load(Ordering::Relaxed);
         fence(Ordering::Acquire);
@@ -145,6 +147,7 @@ impl Regions {
     }
 
     /// A pointer into a region's ring from which `length` bytes are mapped.
+    #[inline]
     fn data(region: &Region, offset: u64, length: usize) -> *mut u8 {
         let end = offset.checked_add(length as u64);
         assert!(end.is_some_and(|end| end <= region.capacity()), "the ring asks for its own bytes only");
@@ -157,6 +160,7 @@ impl Regions {
     /// # Safety
     /// `source` is aligned to 8 and `length` bytes are mapped behind it, up to a multiple of 8. They
     /// may change at any time.
+    #[inline]
     unsafe fn append(source: *const u8, length: usize, into: &mut Bytes) {
         into.reserve(length.next_multiple_of(8));
         let start = into.len();
@@ -218,10 +222,12 @@ impl Memory for Regions {
         self.theirs.capacity()
     }
 
+    #[inline]
     fn publish(&self, position: u64) {
         Self::word64(&self.ours, Word::Published).store(position, Ordering::Release);
     }
 
+    #[inline]
     fn consume(&self, position: u64) {
         Self::word64(&self.ours, Word::Consumed).store(position, Ordering::Release);
     }
@@ -234,14 +240,17 @@ impl Memory for Regions {
         Self::word64(&self.ours, Word::Cpu).store(cpu, Ordering::Relaxed);
     }
 
+    #[inline]
     fn peer_published(&self) -> u64 {
         Self::load_acquire(&self.theirs, Word::Published)
     }
 
+    #[inline]
     fn peer_consumed(&self) -> u64 {
         Self::load_acquire(&self.theirs, Word::Consumed)
     }
 
+    #[inline]
     fn peer_await(&self, what: Await) -> u64 {
         Self::word64(&self.theirs, what.word()).load(Ordering::Relaxed)
     }
@@ -250,13 +259,21 @@ impl Memory for Regions {
         Self::word64(&self.theirs, Word::Cpu).load(Ordering::Relaxed)
     }
 
+    /// A word at a time, each from a register: copied as a whole, the header would be loaded from where its
+    /// words were just stored, and that load waits until all stores before it have reached the ring.
+    #[inline]
     fn write_header(&self, offset: u64, header: HeaderWords) {
-        let target = Self::data(&self.ours, offset, size_of::<HeaderWords>()).cast::<HeaderWords>();
-        // SAFETY: in bounds of our own region, aligned since offsets of headers are multiples of
-        // 16; the peer may read these bytes meanwhile, which harms nobody but itself.
-        unsafe { target.write(header) };
+        let target = Self::data(&self.ours, offset, size_of::<HeaderWords>()).cast::<u64>();
+        // SAFETY: in bounds, as `data` checked both words.
+        let second = unsafe { target.add(1) };
+        // SAFETY: in bounds of our own region, aligned to 8; the peer's reads race only with this atomic
+        // store.
+        unsafe { AtomicU64::from_ptr(target) }.store(header[0], Ordering::Relaxed);
+        // SAFETY: as for the first word.
+        unsafe { AtomicU64::from_ptr(second) }.store(header[1], Ordering::Relaxed);
     }
 
+    #[inline]
     fn write(&self, offset: u64, bytes: &[u8]) {
         let target = Self::data(&self.ours, offset, bytes.len());
         // SAFETY: in bounds of our own region, which `bytes` cannot overlap since no slice over a
@@ -285,6 +302,7 @@ impl Memory for Regions {
         let _ = offset;
     }
 
+    #[inline]
     fn read_header(&self, offset: u64) -> HeaderWords {
         let source = Self::data(&self.theirs, offset, size_of::<HeaderWords>()).cast::<u64>();
         // SAFETY: the second word of a header is in bounds, as `data` checked both.
@@ -297,6 +315,7 @@ impl Memory for Regions {
         [first, second]
     }
 
+    #[inline]
     fn read(&self, offset: u64, length: usize, into: &mut Bytes) {
         let source = Self::data(&self.theirs, offset, length);
         // SAFETY: in bounds and aligned, as frames start at multiples of 16; capacities are

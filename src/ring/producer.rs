@@ -47,6 +47,7 @@ impl<M: Memory> Producer<M> {
     /// Opens a frame whose length is not known yet, with as much room as lies free in one piece.
     ///
     /// The room may be zero. Nothing is written until the slot is committed.
+    #[inline]
     pub(crate) fn slot(&mut self) -> Result<Slot<'_, M>, Violation> {
         if self.free() < self.capacity / 2 {
             self.look()?;
@@ -87,6 +88,7 @@ impl<M: Memory> Producer<M> {
     }
 
     /// Tells the peer of all committed frames; says whether there were any.
+    #[inline]
     pub(crate) fn publish(&mut self) -> bool {
         let news = self.published != self.written;
         if news {
@@ -107,6 +109,7 @@ impl<M: Memory> Producer<M> {
     }
 
     /// Completes the frame whose payload lies in place: padding, header, position.
+    #[inline]
     fn commit(&mut self, header: Header) {
         let start = offset(self.written, self.capacity);
         let length = header.length as usize;
@@ -129,11 +132,13 @@ pub(crate) struct Slot<'a, M> {
 }
 
 impl<M: Memory> Slot<'_, M> {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.length
     }
 
     /// Appends to the payload if it fits; says whether it did.
+    #[inline]
     pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
         if bytes.len() > self.room - self.length {
             return false;
@@ -151,6 +156,7 @@ impl<M: Memory> Slot<'_, M> {
     }
 
     /// Completes the frame. Says whether there was space at all; if not, nothing was written.
+    #[inline]
     pub(crate) fn commit(self, kind: Kind, id: u64) -> bool {
         if self.producer.free() < HEADER as u64 {
             return false;

@@ -28,6 +28,9 @@ use crate::wait::WaitStrategy;
 /// | [`max_unauthenticated`](Self::max_unauthenticated) | 64 |
 /// | [`max_ring`](Self::max_ring) | 1 MiB |
 /// | [`max_message`](Self::max_message) | 16 MiB |
+/// | [`max_memory`](Self::max_memory) | 1 GiB |
+/// | [`max_in_flight`](Self::max_in_flight) | 256 |
+/// | [`pollers`](Self::pollers) | 1 |
 /// | [`max_workers`](Self::max_workers) | 8 |
 /// | [`max_waiting`](Self::max_waiting) | 1,024 |
 /// | [`handshake_timeout`](Self::handshake_timeout) | 5 s |
@@ -54,6 +57,9 @@ impl<P: Protocol> ServerBuilder<P> {
             connections: 1024,
             unauthenticated: 64,
             sizes: Sizes { request: 1 << 20, reply: 1 << 20, max_message: 16 << 20 },
+            memory: 1 << 30,
+            in_flight: 256,
+            pollers: 1,
             workers: 8,
             waiting: 1024,
             handshake: Duration::from_secs(5),
@@ -74,7 +80,10 @@ impl<P: Protocol> ServerBuilder<P> {
         self
     }
 
-    /// How many clients may be connected at once; one more is refused.
+    /// How many clients may be connected at once; one more is refused. All are of one user: a daemon serves
+    /// nobody else.
+    ///
+    /// Each takes two descriptors; a process that serves many may have to raise its own limit.
     pub fn max_connections(mut self, count: usize) -> Self {
         self.limits.connections = count;
         self
@@ -102,6 +111,32 @@ impl<P: Protocol> ServerBuilder<P> {
     /// The longest request or response, in bytes, 4 KiB at least.
     pub fn max_message(mut self, bytes: u32) -> Self {
         self.limits.sizes.max_message = bytes.max(MIN_MAX_MESSAGE);
+        self
+    }
+
+    /// How many bytes the rings of all clients may have together, and the requests that wait for a thread.
+    ///
+    /// A client for whose rings there is no room gets the socket, or is refused if it wants nothing but
+    /// rings; a request for which there is none is refused, and can be asked again.
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.limits.memory = bytes;
+        self
+    }
+
+    /// How many requests of one client may be unanswered at once, from 1 to 65,535; its client knows, and
+    /// what comes all the same stays in its ring or socket.
+    pub fn max_in_flight(mut self, count: u16) -> Self {
+        self.limits.in_flight = u32::from(count.max(1));
+        self
+    }
+
+    /// How many threads answer clients over rings, 1 at least: each client has one of them.
+    ///
+    /// One thread serves any number of clients, and answers some millions of short requests a second. More
+    /// of them pay where handlers take long and the machine has CPUs for them and for the clients.
+    /// Of [`Server::serve`] and [`Server::serve_with`]; [`Server::incoming`] has one.
+    pub fn pollers(mut self, count: usize) -> Self {
+        self.limits.pollers = count.max(1);
         self
     }
 

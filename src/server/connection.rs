@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rkyv::ser::allocator::Arena;
 
+use super::control::{Control, Note};
 use super::history::{Found, History};
-use super::poller::{Control, STOPPING};
+use super::poller::STOPPING;
 use super::responder::Context;
 use super::shared::Waker;
 use crate::channel::Waits;
@@ -16,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::{Failure, FailureCode, Gap, Kind};
 use crate::payload::{Sink, TooLong};
 use crate::stream::Stream;
+use crate::sync::fence_before_look;
 use crate::transport::{Broken, LocalLine, Outgoing};
 
 /// A client that has shaken hands.
@@ -29,8 +31,17 @@ pub(crate) struct Connection {
     /// They are gone.
     space: Condvar,
     closed: AtomicBool,
-    /// Requests that were handed to the handler and not answered yet.
-    unanswered: AtomicU32,
+    /// How many requests were handed to the handler, how many of these were answered on the attendant's own
+    /// thread, and how many on others: modulo 2^32. The first two are the attendant's to write, which spares
+    /// it what waits until all that it has written is on its way.
+    begun: AtomicU32,
+    answered_here: AtomicU32,
+    answered_elsewhere: AtomicU32,
+    /// How many requests may be unanswered at once.
+    max_unanswered: u32,
+    /// The attendant is about to answer more requests in this turn, and says itself when it has: until then
+    /// nobody makes sure that the client is awake.
+    amid_turn: AtomicBool,
     /// Those of them that the client has given up, and how many they are.
     cancelled: Mutex<Vec<u64>>,
     cancellations: AtomicU32,
@@ -52,9 +63,6 @@ const TRIES: u32 = 200;
 /// How long it sleeps before it looks whether the answer is still wanted.
 const SPACE_SLICE: Duration = Duration::from_millis(1);
 
-/// How many requests of one client may be unanswered at once; more stay in its ring or socket.
-pub(crate) const MAX_IN_FLIGHT: u32 = 256;
-
 /// Who is told when replies wait for space.
 #[derive(Debug)]
 pub(crate) enum Attendant {
@@ -70,6 +78,21 @@ pub(crate) enum Lifeline {
     Socket(Arc<Stream>),
     /// The client is in this process.
     Local(Arc<LocalLine>),
+}
+
+impl Attendant {
+    /// Whether this is its thread.
+    fn is_here(&self) -> bool {
+        match self {
+            Attendant::Poller(control) => control.owner.is_here(),
+            Attendant::Reactor(waker) => waker.owner.is_here(),
+        }
+    }
+}
+
+/// Counts in a number that one thread writes.
+fn add_one(count: &AtomicU32) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
 }
 
 struct Outbound {
@@ -88,6 +111,7 @@ impl Connection {
         context: Context,
         lifeline: Lifeline,
         outgoing: Outgoing,
+        max_unanswered: u32,
         history: Arc<History>,
         attendant: Attendant,
     ) -> Arc<Self> {
@@ -98,7 +122,11 @@ impl Connection {
             backlogged: AtomicBool::new(false),
             space: Condvar::new(),
             closed: AtomicBool::new(false),
-            unanswered: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
+            answered_here: AtomicU32::new(0),
+            answered_elsewhere: AtomicU32::new(0),
+            max_unanswered,
+            amid_turn: AtomicBool::new(false),
             cancelled: Mutex::default(),
             cancellations: AtomicU32::new(0),
             history,
@@ -125,11 +153,13 @@ impl Connection {
         }
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
     /// Whether replies wait for space.
+    #[inline]
     pub(crate) fn is_backlogged(&self) -> bool {
         self.backlogged.load(Ordering::Acquire)
     }
@@ -214,12 +244,12 @@ impl Connection {
 
     /// Notes that nobody waits for this answer. A request that is answered already needs no note.
     fn cancel(&self, id: u64) {
-        if self.unanswered.load(Ordering::Acquire) == 0 {
+        if self.unanswered() == 0 {
             return;
         }
         let mut cancelled = self.cancelled();
         // Not all need to be under way: the oldest note is the one most likely not to matter.
-        if cancelled.len() >= MAX_IN_FLIGHT as usize {
+        if cancelled.len() >= self.max_unanswered as usize {
             cancelled.remove(0);
         }
         cancelled.push(id);
@@ -263,6 +293,7 @@ impl Connection {
     }
 
     /// Whether there are notifications that this client has not got and could get.
+    #[inline]
     pub(super) fn has_notices(&self) -> bool {
         let place = self.place.load(Ordering::Relaxed);
         place != 0 && place != self.history.next() && !self.is_backlogged()
@@ -325,7 +356,11 @@ impl Connection {
                 return Err(broken);
             }
         };
-        outgoing.announce();
+        if self.amid_turn.load(Ordering::Relaxed) {
+            outgoing.hint();
+        } else {
+            outgoing.announce();
+        }
         let backlogged = outgoing.has_backlog();
         // Under the lock, so nobody else writes it meanwhile.
         if self.backlogged.load(Ordering::Relaxed) != backlogged {
@@ -338,27 +373,60 @@ impl Connection {
         Ok(done)
     }
 
-    /// Makes the attendant look at this connection again: what it waits for has changed.
+    /// Makes the attendant look at this connection again, unless that is the calling thread, which does so
+    /// anyway: what it waits for has changed.
     fn nudge(&self) {
         match &self.attendant {
-            Attendant::Poller(control) => control.nudge(),
+            _ if self.attendant.is_here() => {}
+            Attendant::Poller(control) => control.tell(Note::Stirred(self.session())),
             Attendant::Reactor(waker) => waker.watch(self.session()),
         }
     }
 
+    /// Makes sure that the client is awake for all that was sent in this turn.
+    pub(super) fn end_turn(&self) {
+        self.amid_turn.store(false, Ordering::Relaxed);
+        // A connection that breaks here is closed, which its attendant notices.
+        let _ = self.with_outgoing(|_, _| Ok(()));
+    }
+
+    /// Gives memory back that only longer messages needed.
+    pub(super) fn trim(&self) {
+        let mut outbound = self.lock();
+        outbound.outgoing.trim();
+        outbound.arena.shrink();
+    }
+
     /// Whether one more request may be taken from this client before others are answered.
+    #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.unanswered.load(Ordering::Acquire) < MAX_IN_FLIGHT
+        self.unanswered() < self.max_unanswered || {
+            // Whoever answers one from now on sees that there was no room, and nudges.
+            fence_before_look();
+            self.unanswered() < self.max_unanswered
+        }
     }
 
     /// Whether every request that was taken is answered and every answer on its way.
     pub(super) fn is_settled(&self) -> bool {
-        self.unanswered.load(Ordering::Acquire) == 0 && !self.is_backlogged()
+        self.unanswered() == 0 && !self.is_backlogged()
     }
 
     /// Counts a request that was taken from this client; its responder settles it.
-    pub(super) fn begin(&self) {
-        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    ///
+    /// When `more` follow in this turn, [`end_turn`](Self::end_turn) must end it.
+    #[inline]
+    pub(super) fn begin(&self, more: bool) {
+        self.amid_turn.store(more, Ordering::Relaxed);
+        add_one(&self.begun);
+    }
+
+    /// How many requests were handed to the handler and not answered yet.
+    fn unanswered(&self) -> u32 {
+        // The answers first: a request that is answered meanwhile counts as one that is not.
+        let elsewhere = self.answered_elsewhere.load(Ordering::Acquire);
+        let here = self.answered_here.load(Ordering::Acquire);
+        self.begun.load(Ordering::Relaxed).wrapping_sub(here).wrapping_sub(elsewhere)
     }
 
     /// Counts a request that was answered, and makes room for another.
@@ -368,8 +436,17 @@ impl Connection {
             cancelled.retain(|&other| other != id);
             self.cancellations.store(cancelled.len() as u32, Ordering::Release);
         }
-        if self.unanswered.fetch_sub(1, Ordering::AcqRel) == MAX_IN_FLIGHT {
-            self.nudge();
+        if self.attendant.is_here() {
+            add_one(&self.answered_here);
+        } else {
+            let before = self.answered_elsewhere.fetch_add(1, Ordering::AcqRel);
+            fence_before_look();
+            // While there is no room, these two stand still: one of those who make some notices.
+            let here = self.answered_here.load(Ordering::Relaxed);
+            let begun = self.begun.load(Ordering::Relaxed);
+            if begun.wrapping_sub(here).wrapping_sub(before) == self.max_unanswered {
+                self.nudge();
+            }
         }
     }
 

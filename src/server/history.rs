@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::frame::{FROM_NOW, Gap};
@@ -20,6 +20,10 @@ pub(crate) struct History {
     next: AtomicU64,
     kept: Mutex<Kept>,
     subscribers: AtomicUsize,
+    /// Whether nobody is to wait for subscribers any more.
+    closed: Mutex<bool>,
+    /// There is a first subscriber, or nobody is to wait for one.
+    arrival: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +64,8 @@ impl History {
             next: AtomicU64::new(first),
             kept: Mutex::default(),
             subscribers: AtomicUsize::new(0),
+            closed: Mutex::new(false),
+            arrival: Condvar::new(),
         }
     }
 
@@ -71,7 +77,11 @@ impl History {
     /// Counts a subscriber, or one less.
     pub(super) fn count_subscriber(&self, more: bool) {
         if more {
-            self.subscribers.fetch_add(1, Ordering::SeqCst);
+            if self.subscribers.fetch_add(1, Ordering::SeqCst) == 0 {
+                // Whoever looked before the count has the lock until it sleeps.
+                drop(self.closed());
+                self.arrival.notify_all();
+            }
         } else {
             self.subscribers.fetch_sub(1, Ordering::SeqCst);
         }
@@ -79,6 +89,23 @@ impl History {
 
     pub(super) fn has_subscribers(&self) -> bool {
         self.subscribers.load(Ordering::SeqCst) > 0
+    }
+
+    /// Sleeps until there is a subscriber, and says `true`, or until [`close`](Self::close), and says `false`.
+    pub(super) fn wait_for_subscribers(&self) -> bool {
+        let waits = |closed: &mut bool| !*closed && !self.has_subscribers();
+        let closed = self.arrival.wait_while(self.closed(), waits).unwrap_or_else(PoisonError::into_inner);
+        !*closed
+    }
+
+    /// Ends all waits for subscribers, those to come included.
+    pub(super) fn close(&self) {
+        *self.closed() = true;
+        self.arrival.notify_all();
+    }
+
+    fn closed(&self) -> MutexGuard<'_, bool> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a notification; says which sequence number it has.
@@ -133,6 +160,27 @@ mod tests {
         let mut bytes = Bytes::new();
         bytes.resize(length, 7);
         bytes
+    }
+
+    #[test]
+    fn a_wait_for_subscribers_ends_with_the_first_one_or_with_the_history() {
+        let history = History::starting_at(1);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| history.wait_for_subscribers());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(!waiting.is_finished());
+            history.count_subscriber(true);
+            assert!(waiting.join().unwrap());
+            history.count_subscriber(false);
+
+            let waiting = scope.spawn(|| history.wait_for_subscribers());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(!waiting.is_finished());
+            history.close();
+            assert!(!waiting.join().unwrap());
+        });
+        history.count_subscriber(true);
+        assert!(!history.wait_for_subscribers());
     }
 
     fn lengths(found: Found) -> Vec<usize> {

@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 
 use rkyv::Archived;
 
-use super::poller::{Control, Note, Poller};
+use super::control::{Control, Note};
+use super::poller::Poller;
 use super::reactor::Reactor;
 use super::responder::{Context, Responder};
 use super::service::admit;
@@ -35,20 +36,22 @@ impl<'a, P: Protocol> Incoming<'a, P> {
     pub(super) fn start(server: &'a Server<P>) -> Self {
         let shared = Arc::clone(&server.shared);
         let listener = Arc::clone(&server.listener);
+        let control = Arc::clone(&shared.controls[0]);
         let run = move || {
-            let control = Arc::clone(&shared.control);
+            let control = Arc::clone(&shared.controls[0]);
             let enqueue = |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
                 control.tell(Note::Request { connection: Arc::clone(connection), id, bytes: bytes.clone() });
             };
             let _stop = StopAtEnd(&control);
-            Reactor::new(&shared, &listener).and_then(|reactor| reactor.run(&enqueue))
+            let reactor = Reactor::new(&shared, &shared.controls[..1], &listener);
+            reactor.and_then(|reactor| reactor.run(&enqueue))
         };
         let reactor = std::thread::Builder::new().name("ipc-reactor".to_owned()).spawn(run);
         if reactor.is_err() {
-            server.shared.control.tell(Note::Stop);
+            control.tell(Note::Stop);
         }
         Incoming {
-            poller: Poller::new(Arc::clone(&server.shared.control), server.shared.wait),
+            poller: Poller::new(control, Arc::clone(&server.shared.history), server.shared.wait),
             reactor: Some(reactor),
             server,
             stop: server.handle(),

@@ -1,23 +1,28 @@
 //! Answering: [`Server`] serves any number of clients, over rings and over the socket.
 //!
 //! Two threads share the work. The **poller** sweeps all rings in turn and answers what it finds;
-//! when they stay empty it sleeps on all of them at once. The **reactor** accepts, shakes hands,
-//! serves the connections over the socket, and watches the lifelines of those over rings. Each calls
-//! the handler itself, so no request changes threads on its way.
+//! when they stay empty it sleeps on all of them at once, with a **watch** for each hundred more than fit
+//! into one sleep. The **reactor** accepts, shakes hands, serves the connections over the socket, and
+//! watches the lifelines of those over rings. Each calls the handler itself, so no request changes threads
+//! on its way, but for those that may block, which a **pool** answers.
 
 mod builder;
 mod connection;
+mod control;
 mod events;
 mod incoming;
 mod history;
 mod listener;
 mod poller;
 mod pool;
+mod port;
+mod ports;
 mod publisher;
 mod reactor;
 mod responder;
 mod service;
 mod shared;
+mod watch;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -36,9 +41,12 @@ pub use publisher::Publisher;
 pub use responder::{Context, Responder};
 pub use shared::ServerHandle;
 
-pub(crate) use connection::{Attendant, Connection, Lifeline, MAX_IN_FLIGHT};
-pub(crate) use poller::{Control, Note, Poller, Port};
+pub(crate) use connection::{Attendant, Connection, Lifeline};
+pub(crate) use control::{Control, Note};
+pub(crate) use history::History;
+pub(crate) use poller::Poller;
 pub(crate) use pool::Pool;
+pub(crate) use port::Port;
 pub(crate) use service::Service;
 
 use listener::Listener;
@@ -104,8 +112,8 @@ impl<P: Protocol> Server<P> {
     /// Answers requests with what `handler` returns, until a [`ServerHandle`] stops it or nobody
     /// was connected for the builder's idle time.
     ///
-    /// The handler runs on two threads, at once if requests come over rings and over sockets. While
-    /// it runs, other clients of the same thread wait: requests for which that takes too long are told
+    /// The handler runs on two threads or [more](ServerBuilder::pollers), at once if requests come over rings
+    /// and over sockets. While it runs, other clients of the same thread wait: requests for which that takes too long are told
     /// apart by [`may_block`](ServerBuilder::may_block), and run on threads of their own. A handler that
     /// panics answers its request with an error, and the daemon lives.
     ///
@@ -135,26 +143,36 @@ impl<P: Protocol> Server<P> {
         let service = Service {
             handler,
             may_block: self.may_block.as_deref(),
-            pool: Pool::new(limits.workers, limits.waiting),
+            pool: Pool::new(limits.workers, limits.waiting, limits.memory),
         };
         let service = &service;
+        let shared = &*self.shared;
         std::thread::scope(|scope| {
-            let shared = &self.shared;
             let answer = move |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
                 service.answer(scope, connection, id, bytes);
             };
-            let poller =
-                std::thread::Builder::new().name("ipc-poller".to_owned()).spawn_scoped(scope, move || {
-                    let mut poller = Poller::new(Arc::clone(&shared.control), shared.wait);
+            let poll = |control: &Arc<Control>| {
+                let mut poller = Poller::new(Arc::clone(control), Arc::clone(&shared.history), shared.wait);
+                move || {
                     while let Some(arrival) = poller.next() {
                         answer(poller.connection(&arrival), arrival.id, poller.message(&arrival));
                     }
-                    service.pool.close();
-                });
-            poller.map_err(|error| Error::io("start the poller's thread", error))?;
-            let served = Reactor::new(shared, &self.listener).and_then(|reactor| reactor.run(&answer));
-            shared.control.tell(Note::Stop);
-            served.map_err(|error| Error::io("wait for clients", error).at(self.path()))
+                }
+            };
+            let thread = || std::thread::Builder::new().name("ipc-poller".to_owned());
+            let started: Result<Vec<_>, _> =
+                shared.controls.iter().map(|control| thread().spawn_scoped(scope, poll(control))).collect();
+            let served = started.and_then(|pollers| {
+                let reactor = Reactor::new(shared, &shared.controls, &self.listener);
+                let served = reactor.and_then(|reactor| reactor.run(&answer));
+                shared.stop_pollers();
+                pollers.into_iter().for_each(|poller| drop(poller.join()));
+                served
+            });
+            // Also those that were started before one could not be.
+            shared.stop_pollers();
+            service.pool.close();
+            served.map_err(|error| Error::io("serve clients", error).at(self.path()))
         })
     }
 

@@ -1,7 +1,7 @@
 //! A bounded number of threads for requests that may block: [`Pool`].
 //!
 //! Threads start when there is work for them and end when there has been none for a while. Work that
-//! has no thread yet waits, as much of it as may; what is more is given back.
+//! has no thread yet waits, as many jobs and bytes of it as may; what is more is given back.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,7 @@ const IDLE: Duration = Duration::from_secs(10);
 pub(crate) struct Pool<J> {
     max_workers: usize,
     max_waiting: usize,
+    max_bytes: u64,
     state: Mutex<State<J>>,
     /// There is work, or the pool has closed.
     news: Condvar,
@@ -23,25 +24,29 @@ pub(crate) struct Pool<J> {
 
 #[derive(Debug)]
 struct State<J> {
-    jobs: VecDeque<J>,
+    jobs: VecDeque<(J, u64)>,
+    /// The bytes of these.
+    bytes: u64,
     workers: usize,
     idle: usize,
     closed: bool,
 }
 
 impl<J: Send> Pool<J> {
-    /// A pool of at most `max_workers` threads, 1 at least, before which `max_waiting` jobs may wait.
-    pub(crate) fn new(max_workers: usize, max_waiting: usize) -> Self {
-        let state = State { jobs: VecDeque::new(), workers: 0, idle: 0, closed: false };
+    /// A pool of at most `max_workers` threads, 1 at least, before which `max_waiting` jobs of `max_bytes`
+    /// together may wait.
+    pub(crate) fn new(max_workers: usize, max_waiting: usize, max_bytes: u64) -> Self {
+        let state = State { jobs: VecDeque::new(), bytes: 0, workers: 0, idle: 0, closed: false };
         Pool {
             max_workers: max_workers.max(1),
             max_waiting: max_waiting.max(1),
+            max_bytes,
             state: Mutex::new(state),
             news: Condvar::new(),
         }
     }
 
-    /// Has `job` done by `work` on a thread of the pool.
+    /// Has `job`, which takes so many `bytes`, done by `work` on a thread of the pool.
     ///
     /// # Errors
     /// Gives the job back when too many wait, or no thread can be started.
@@ -49,16 +54,19 @@ impl<J: Send> Pool<J> {
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         job: J,
+        bytes: u64,
         work: impl Fn(J) + Send + 'scope,
     ) -> Result<(), J>
     where
         J: 'scope,
     {
         let mut state = self.lock();
-        if state.closed || state.jobs.len() >= self.max_waiting {
+        let full = state.jobs.len() >= self.max_waiting || bytes > self.max_bytes.saturating_sub(state.bytes);
+        if state.closed || full {
             return Err(job);
         }
-        state.jobs.push_back(job);
+        state.jobs.push_back((job, bytes));
+        state.bytes += bytes;
         if state.idle >= state.jobs.len() {
             self.news.notify_one();
         } else if state.workers < self.max_workers {
@@ -69,7 +77,10 @@ impl<J: Send> Pool<J> {
             });
             match started {
                 Ok(_) => state.workers += 1,
-                Err(_) if state.workers == 0 => return Err(state.jobs.pop_back().expect("the job is there")),
+                Err(_) if state.workers == 0 => {
+                    state.bytes -= bytes;
+                    return Err(state.jobs.pop_back().expect("the job is there").0);
+                }
                 Err(_) => {}
             }
         }
@@ -87,7 +98,8 @@ impl<J: Send> Pool<J> {
         let mut state = self.lock();
         let mut in_vain = false;
         loop {
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some((job, bytes)) = state.jobs.pop_front() {
+                state.bytes -= bytes;
                 return Some(job);
             }
             if state.closed || in_vain {
@@ -117,7 +129,7 @@ mod tests {
 
     #[test]
     fn as_many_jobs_run_at_once_as_there_are_threads_and_as_many_wait_as_may() {
-        let pool = Pool::new(2, 3);
+        let pool = Pool::new(2, 3, 0);
         let (running, done) = (Barrier::new(3), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             let work = |blocks: bool| {
@@ -128,13 +140,13 @@ mod tests {
                 done.fetch_add(1, Ordering::SeqCst);
             };
             for _ in 0..2 {
-                assert!(pool.submit(scope, true, work).is_ok());
+                assert!(pool.submit(scope, true, 0, work).is_ok());
             }
             running.wait();
             for _ in 0..3 {
-                assert!(pool.submit(scope, false, work).is_ok());
+                assert!(pool.submit(scope, false, 0, work).is_ok());
             }
-            assert_eq!(pool.submit(scope, false, work), Err(false), "one more than may wait");
+            assert_eq!(pool.submit(scope, false, 0, work), Err(false), "one more than may wait");
             assert_eq!(done.load(Ordering::SeqCst), 0);
             running.wait();
             pool.close();
@@ -143,11 +155,33 @@ mod tests {
     }
 
     #[test]
+    fn as_many_bytes_wait_as_may() {
+        let pool = Pool::new(1, 9, 100);
+        let running = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let work = |blocks: bool| {
+                if blocks {
+                    running.wait();
+                    running.wait();
+                }
+            };
+            assert!(pool.submit(scope, true, 100, work).is_ok());
+            running.wait();
+            assert!(pool.submit(scope, false, 60, work).is_ok());
+            assert!(pool.submit(scope, false, 40, work).is_ok());
+            assert_eq!(pool.submit(scope, false, 1, work), Err(false), "one byte more than may wait");
+            running.wait();
+            pool.close();
+        });
+        assert_eq!(pool.lock().bytes, 0);
+    }
+
+    #[test]
     fn a_closed_pool_takes_nothing() {
-        let pool = Pool::new(1, 1);
+        let pool = Pool::new(1, 1, 0);
         std::thread::scope(|scope| {
             pool.close();
-            assert_eq!(pool.submit(scope, 7, |_| ()), Err(7));
+            assert_eq!(pool.submit(scope, 7, 0, |_| ()), Err(7));
         });
     }
 }

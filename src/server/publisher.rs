@@ -56,6 +56,18 @@ impl<P: Notifies> Publisher<P> {
         }
         Ok(sequence)
     }
+
+    /// Sleeps until somebody subscribes, if nobody does yet, and says `true`: for those who learn of changes
+    /// only by looking, and need not look for nobody. Says `false` once
+    /// [`end_waits`](Self::end_waits) was called.
+    pub fn wait_for_subscribers(&self) -> bool {
+        self.shared.history.wait_for_subscribers()
+    }
+
+    /// Ends all [`wait_for_subscribers`](Self::wait_for_subscribers) of this server, those to come included.
+    pub fn end_waits(&self) {
+        self.shared.history.close();
+    }
 }
 
 impl<P: Notifies> Clone for Publisher<P> {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::connection::{Attendant, Connection, Lifeline, MAX_IN_FLIGHT};
+use super::connection::{Attendant, Connection, Lifeline};
+use super::control::{Control, Note};
 use super::events::{Events, Interest};
 use super::listener::Listener;
-use super::poller::{DRAIN, Note, STOPPING};
+use super::poller::{DRAIN, STOPPING};
 use super::responder::Context;
 use super::shared::Shared;
 use crate::frame::{FailureCode, Kind};
@@ -47,8 +48,10 @@ pub(crate) struct Reactor<'a> {
     /// Unfinished handshakes by token, so by age.
     greeting: BTreeMap<u64, Instant>,
     next_token: u64,
-    /// Clients over rings.
-    ports: usize,
+    /// The pollers, and how many clients over rings each has.
+    pollers: Vec<(Arc<Control>, usize)>,
+    /// The bytes of all rings together.
+    ring_memory: u64,
     /// No connection is accepted before.
     accept_after: Option<Instant>,
     /// Sockets that may hold more requests than their turn allowed.
@@ -66,7 +69,14 @@ enum Entry {
         not(all(target_os = "linux", not(grite_portable))),
         expect(dead_code, reason = "no rings here")
     )]
-    Ring { connection: Arc<Connection>, stream: Arc<Stream>, process: Option<OwnedFd> },
+    Ring {
+        connection: Arc<Connection>,
+        stream: Arc<Stream>,
+        process: Option<OwnedFd>,
+        /// Which poller, and the bytes of its rings.
+        poller: usize,
+        memory: u64,
+    },
     /// Speaks over its socket, with this thread.
     Socket { connection: Arc<Connection>, stream: Arc<Stream>, inbox: Inbox, interest: Interest },
 }
@@ -92,7 +102,12 @@ impl Entry {
 }
 
 impl<'a> Reactor<'a> {
-    pub(crate) fn new(shared: &'a Shared, listener: &'a Listener) -> io::Result<Self> {
+    /// A reactor that hands clients over rings to pollers, one at least.
+    pub(crate) fn new(
+        shared: &'a Shared,
+        controls: &[Arc<Control>],
+        listener: &'a Listener,
+    ) -> io::Result<Self> {
         let mut events = Events::new()?;
         events.add(listener, LISTENER, Interest::Read)?;
         events.add(&shared.waker.far, WAKER, Interest::Read)?;
@@ -103,7 +118,8 @@ impl<'a> Reactor<'a> {
             entries: HashMap::new(),
             greeting: BTreeMap::new(),
             next_token: FIRST_CONNECTION,
-            ports: 0,
+            pollers: controls.iter().map(|control| (Arc::clone(control), 0)).collect(),
+            ring_memory: 0,
             accept_after: None,
             unfinished: Vec::new(),
             idle_since: Instant::now(),
@@ -112,6 +128,7 @@ impl<'a> Reactor<'a> {
 
     /// Serves until the server stops or has been idle for long enough.
     pub(crate) fn run(mut self, answer: &AnswerRequest<'_>) -> io::Result<()> {
+        self.shared.waker.owner.settle_here();
         while !self.is_over() {
             let until = self.next_deadline();
             for token in self.events.wait(until)? {
@@ -127,8 +144,8 @@ impl<'a> Reactor<'a> {
             self.expire()?;
         }
         self.say_farewell();
-        // The poller comes to its end at the same time.
-        self.shared.control.tell(Note::Stop);
+        // The pollers come to their end at the same time.
+        self.pollers.iter().for_each(|(control, _)| control.tell(Note::Stop));
         self.drain()
     }
 
@@ -270,13 +287,15 @@ impl<'a> Reactor<'a> {
         self.events.remove(entry.stream(), token);
         match entry {
             Entry::Greeting { .. } => {}
-            Entry::Ring { connection, process, .. } => {
+            Entry::Ring { connection, process, poller, memory, .. } => {
                 if let Some(process) = &process {
                     self.events.remove(process, token + 1);
                 }
                 connection.close();
-                self.ports -= 1;
-                self.shared.control.tell(Note::Left(connection.session()));
+                self.ring_memory -= memory;
+                let (control, ports) = &mut self.pollers[poller];
+                *ports -= 1;
+                control.tell(Note::Left(connection.session()));
             }
             Entry::Socket { connection, .. } => connection.close(),
         }
@@ -311,7 +330,7 @@ impl<'a> Reactor<'a> {
 
     /// Reads on in a hello, and judges it.
     fn listen_to(&mut self, token: u64, answer: &AnswerRequest<'_>) {
-        let limits = handshake::Limits { sizes: self.shared.limits.sizes, rings: self.has_rings() };
+        let limits = handshake::Limits { sizes: self.shared.limits.sizes, rings: has_rings() };
         let Some(Entry::Greeting { stream, bytes, .. }) = self.entries.get_mut(&token) else { return };
         let stream = Arc::clone(stream);
         let mut buffer = [0; handshake::MAX_LENGTH];
@@ -334,18 +353,6 @@ impl<'a> Reactor<'a> {
                 self.shared.stop();
             }
         }
-    }
-
-    /// Whether this system has rings, and the poller room for one more client.
-    #[cfg(all(target_os = "linux", not(grite_portable)))]
-    fn has_rings(&self) -> bool {
-        self.ports < super::poller::MAX_PORTS && crate::wait::can_sleep_on_many()
-    }
-
-    /// Whether this system has rings.
-    #[cfg(not(all(target_os = "linux", not(grite_portable))))]
-    fn has_rings(&self) -> bool {
-        false
     }
 
     /// Makes a connection of a handshake.
@@ -395,7 +402,8 @@ impl<'a> Reactor<'a> {
     }
 
     fn answer_with(&self, session: u64, grant: Grant) -> [u8; handshake::ANSWER_LENGTH] {
-        let welcome = Welcome { mode: grant.mode, session, sizes: grant.sizes, in_flight: MAX_IN_FLIGHT };
+        let in_flight = self.shared.limits.in_flight;
+        let welcome = Welcome { mode: grant.mode, session, sizes: grant.sizes, in_flight };
         Answer { daemon: self.shared.party, verdict: Ok(welcome) }.to_bytes()
     }
 
@@ -408,6 +416,7 @@ impl<'a> Reactor<'a> {
                 context,
                 Lifeline::Socket(Arc::clone(stream)),
                 Outgoing::Socket(outbox),
+                self.shared.limits.in_flight,
                 Arc::clone(&self.shared.history),
                 Attendant::Reactor(Arc::clone(&self.shared.waker)),
             ),
@@ -441,7 +450,7 @@ impl<'a> Reactor<'a> {
             }
             match inbox.poll() {
                 Ok(Some((Kind::Request, id))) => {
-                    connection.begin();
+                    connection.begin(false);
                     answer(connection, id, inbox.message());
                 }
                 Ok(None) => break true,
@@ -480,10 +489,15 @@ impl Reactor<'_> {
     fn over_rings(&mut self, context: Context, stream: &Arc<Stream>, grant: Grant) -> io::Result<Entry> {
         use std::os::fd::AsFd;
 
+        use super::port::Port;
         use crate::channel::Sender;
         use crate::ring::Regions;
         use crate::shm::{Role, create};
 
+        let memory = u64::from(grant.sizes.reply) + u64::from(grant.sizes.request);
+        if self.ring_memory + memory > self.shared.limits.memory {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let (daemon, ours) = create(Role::Daemon, grant.sizes.reply)?;
         let (client, theirs) = create(Role::Client, grant.sizes.request)?;
         let regions = Regions { ours, theirs };
@@ -494,28 +508,41 @@ impl Reactor<'_> {
             self.events.add(process, token + 1, Interest::Read)?;
         }
         let answer = self.answer_with(token, grant);
+        let ports = self.pollers.iter().map(|(_, ports)| ports);
+        let poller = ports.enumerate().min_by_key(|(_, ports)| **ports).map_or(0, |(poller, _)| poller);
+        let (control, ports) = &mut self.pollers[poller];
         let limit = grant.sizes.max_message as usize;
         let connection = Connection::new(
             context,
             Lifeline::Socket(Arc::clone(stream)),
             Outgoing::Ring(Box::new(Sender::new(regions.clone(), 0, limit))),
+            self.shared.limits.in_flight,
             Arc::clone(&self.shared.history),
-            Attendant::Poller(Arc::clone(&self.shared.control)),
+            Attendant::Poller(Arc::clone(control)),
         );
         // The poller knows the client before the client knows of its rings.
-        self.shared.control.tell(Note::Arrived(super::poller::Port::new(
-            Arc::clone(&connection),
-            regions,
-            limit,
-        )));
-        self.ports += 1;
-        let entry = Entry::Ring { connection, stream: Arc::clone(stream), process };
+        control.tell(Note::Arrived(Box::new(Port::new(Arc::clone(&connection), regions, limit))));
+        *ports += 1;
+        self.ring_memory += memory;
+        let entry = Entry::Ring { connection, stream: Arc::clone(stream), process, poller, memory };
         if stream.write_with(&answer, [daemon.as_fd(), client.as_fd()]).is_err() {
             // It has gone already: the reactor hears of that as of any other end.
             stream.shut_down();
         }
         Ok(entry)
     }
+}
+
+/// Whether this system has rings, and the means to sleep on many of them.
+#[cfg(all(target_os = "linux", not(grite_portable)))]
+fn has_rings() -> bool {
+    crate::wait::can_sleep_on_many()
+}
+
+/// Whether this system has rings.
+#[cfg(not(all(target_os = "linux", not(grite_portable))))]
+fn has_rings() -> bool {
+    false
 }
 
 #[cfg(all(target_os = "linux", not(grite_portable)))]

@@ -52,7 +52,7 @@ impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_,
         let mut bytes = Bytes::with_capacity(archive.len());
         bytes.extend_from_slice(archive);
         let job = Job { connection: Arc::clone(connection), id, expiry, archive: bytes };
-        if let Err(job) = self.pool.submit(scope, job, |job| self.work(job)) {
+        if let Err(job) = self.pool.submit(scope, job, archive.len() as u64, |job| self.work(job)) {
             job.connection.reject(id, FailureCode::Busy, "too many requests wait for a thread: try again");
         }
     }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::control::{Control, Note, Owner};
 use super::history::History;
-use super::poller::Control;
 use crate::handshake::Sizes;
 use crate::identity::Party;
 use crate::wait::WaitStrategy;
@@ -20,6 +20,12 @@ pub(crate) struct Limits {
     /// Connections that have not.
     pub(crate) unauthenticated: usize,
     pub(crate) sizes: Sizes,
+    /// The bytes of all rings together, and of the requests that wait for a thread.
+    pub(crate) memory: u64,
+    /// Requests of one client that are not answered yet.
+    pub(crate) in_flight: u32,
+    /// Threads that answer clients over rings.
+    pub(crate) pollers: usize,
     /// Threads for requests that may block.
     pub(crate) workers: usize,
     /// Requests that may block and wait for a thread.
@@ -36,7 +42,8 @@ pub(crate) struct Shared {
     pub(super) party: Party,
     pub(super) limits: Limits,
     pub(super) wait: WaitStrategy,
-    pub(super) control: Arc<Control>,
+    /// A way to each poller.
+    pub(super) controls: Vec<Arc<Control>>,
     pub(super) waker: Arc<Waker>,
     pub(super) history: Arc<History>,
     stopping: AtomicBool,
@@ -48,7 +55,7 @@ impl Shared {
             party,
             limits,
             wait,
-            control: Arc::default(),
+            controls: (0..limits.pollers).map(|_| Arc::default()).collect(),
             waker: Arc::new(Waker::new()?),
             history: Arc::default(),
             stopping: AtomicBool::new(false),
@@ -57,8 +64,13 @@ impl Shared {
 
     /// Makes all threads look for notifications to send.
     pub(super) fn rouse(&self) {
-        self.control.nudge();
+        self.controls.iter().for_each(|control| control.nudge());
         self.waker.wake();
+    }
+
+    /// Makes all pollers answer what has come, and end.
+    pub(super) fn stop_pollers(&self) {
+        self.controls.iter().for_each(|control| control.tell(Note::Stop));
     }
 
     /// Makes the reactor end at its next look.
@@ -95,6 +107,8 @@ pub(crate) struct Waker {
     /// Sessions to look at.
     watched: Mutex<Vec<u64>>,
     near: UnixStream,
+    /// The reactor's thread.
+    pub(super) owner: Owner,
     /// The reactor waits until this can be read.
     pub(super) far: UnixStream,
 }
@@ -104,7 +118,7 @@ impl Waker {
         let (near, far) = UnixStream::pair()?;
         near.set_nonblocking(true)?;
         far.set_nonblocking(true)?;
-        Ok(Waker { watched: Mutex::default(), near, far })
+        Ok(Waker { watched: Mutex::default(), near, owner: Owner::default(), far })
     }
 
     /// Makes the reactor look at the connection of this session.

@@ -134,6 +134,21 @@ impl Outgoing {
         }
     }
 
+    /// Lets the peer see what was sent; [`announce`](Self::announce) must follow, see [`Sender::hint`].
+    pub(crate) fn hint(&mut self) {
+        if let Outgoing::Ring(sender) = self {
+            sender.hint();
+        }
+    }
+
+    /// Gives memory back that only longer messages needed.
+    pub(crate) fn trim(&mut self) {
+        match self {
+            Outgoing::Ring(sender) => sender.trim(),
+            Outgoing::Socket(outbox) => outbox.trim(),
+        }
+    }
+
     pub(crate) fn has_backlog(&self) -> bool {
         match self {
             Outgoing::Ring(sender) => sender.has_backlog(),

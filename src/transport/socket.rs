@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{BadFrame, Broken, Interrupted};
 use crate::frame::{self, ALIGN, HEADER, Header, Kind};
-use crate::payload::{Bytes, Limited, Sink, TooLong};
+use crate::payload::{Bytes, Limited, Sink, TooLong, trim};
 use crate::stream::Stream;
 use crate::wait::Deadline;
 
@@ -74,6 +74,13 @@ impl Outbox {
 
     pub(super) fn has_backlog(&self) -> bool {
         !self.frames.is_empty()
+    }
+
+    /// Gives memory back that only longer messages needed.
+    pub(super) fn trim(&mut self) {
+        if self.frames.is_empty() {
+            trim(&mut self.frames);
+        }
     }
 
     pub(super) fn drain(

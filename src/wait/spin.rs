@@ -7,7 +7,9 @@
 //!
 //! Where both sides share a CPU, as they do when others keep the rest busy, a spin keeps the peer from
 //! running: each sleep looks short then, and each spin is in vain. So a spin that does not succeed at
-//! once asks whether that is so, and gives up if it is; and who can may move to another CPU.
+//! once asks whether that is so, and gives up if it is; and who can may move to another CPU. The
+//! kernel does not part such a pair by itself: it leaves two that are busy by turns on one CPU for tens
+//! of milliseconds, and puts one that is woken beside its waker.
 
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
@@ -48,8 +50,8 @@ const MOST: Duration = Duration::from_micros(200);
 pub(crate) struct Spin {
     strategy: WaitStrategy,
     budget: Duration,
-    /// Whether the last spin has found the peer on this side's CPU.
-    shared: bool,
+    /// Since when spins have found the peer on this side's CPU; nothing if the last one did not.
+    shared: Option<Instant>,
     /// When this side was last told to move.
     moved: Option<Instant>,
 }
@@ -61,7 +63,7 @@ impl Spin {
             WaitStrategy::Adaptive => FIRST,
             WaitStrategy::Spin | WaitStrategy::Park => Duration::ZERO,
         };
-        Spin { strategy, budget, shared: false, moved: None }
+        Spin { strategy, budget, shared: None, moved: None }
     }
 
     /// Whether this waiter never sleeps.
@@ -81,7 +83,7 @@ impl Spin {
         /// Looks between two looks at the clock: a microsecond or two.
         const ROUND: u32 = 64;
         if self.budget.is_zero() {
-            self.shared = false;
+            self.shared = None;
             if !self.is_endless() {
                 // The peer is to know where this side sleeps, even if this side does not care.
                 share_a_cpu(state);
@@ -97,11 +99,14 @@ impl Spin {
         if let Some(found) = round(state) {
             return Some(found);
         }
-        self.shared = share_a_cpu(state);
-        if self.shared {
+        let shared = share_a_cpu(state);
+        let now = Instant::now();
+        if shared {
+            self.shared.get_or_insert(now);
             return None;
         }
-        let end = Instant::now() + self.budget;
+        self.shared = None;
+        let end = now + self.budget;
         loop {
             if let Some(found) = round(state) {
                 return Some(found);
@@ -124,13 +129,17 @@ impl Spin {
         }
     }
 
-    /// Whether this side should move to another CPU, since the last spin has found the peer on its own.
-    pub(crate) fn should_move(&mut self, now: Instant) -> bool {
-        let due = self.moved.is_none_or(|moved| now.saturating_duration_since(moved) >= MOVE_AGAIN);
-        if self.shared && due {
+    /// Whether this side should move to another CPU, since spins have found the peer on its own for as
+    /// long as `patience`: two sides that moved at once would meet again.
+    pub(crate) fn should_move(&mut self, now: Instant, patience: Duration) -> bool {
+        let past = |since: Instant, time: Duration| now.saturating_duration_since(since) >= time;
+        let due = self.shared.is_some_and(|since| past(since, patience))
+            && self.moved.is_none_or(|moved| past(moved, MOVE_AGAIN));
+        if due {
+            self.shared = None;
             self.moved = Some(now);
         }
-        self.shared && due
+        due
     }
 
     /// Learns from a sleep that took so long.
@@ -215,16 +224,20 @@ mod tests {
     #[test]
     fn a_side_that_shares_a_cpu_is_told_to_move_now_and_then() {
         let mut spin = Spin { budget: FIRST, ..Spin::new(WaitStrategy::Adaptive) };
-        let start = Instant::now();
-        let at = |millis| start + Duration::from_millis(millis);
-        assert!(!spin.should_move(at(0)));
-        assert_eq!(spin.until(&mut (), |()| None::<()>, |()| true), None);
-        assert_eq!(
-            [0, 0, 1, 1, 2].map(|millis| spin.should_move(at(millis))),
-            [true, false, true, false, true]
-        );
-        assert_eq!(spin.until(&mut (), |()| None::<()>, |()| false), None);
-        assert!(!spin.should_move(at(100)));
+        let share = |spin: &mut Spin, shared| spin.until(&mut (), |()| None::<()>, |()| shared);
+        let start = Instant::now() + Duration::from_secs(1);
+        let moves = |spin: &mut Spin, millis, patience| {
+            spin.should_move(start + Duration::from_millis(millis), Duration::from_secs(patience))
+        };
+        assert!(!moves(&mut spin, 0, 0), "nobody was met");
+        for (millis, moved) in [(0, true), (0, false), (1, true), (1, false), (2, true)] {
+            share(&mut spin, true);
+            assert_eq!(moves(&mut spin, millis, 0), moved, "after {millis} ms");
+        }
+        share(&mut spin, true);
+        assert!(!moves(&mut spin, 100, 3600), "the peer may move first");
+        share(&mut spin, false);
+        assert!(!moves(&mut spin, 100, 0), "it has moved");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 use libgrite_ipc::grite::Exchange;
 
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::tracker::{self, Questions, Tracker, Transport, Wishes};
 
 /// How long to wait for an answer.
@@ -49,9 +49,34 @@ pub struct Global {
     /// Who writes; $USER, or the user's number, where it is not given
     #[arg(long, global = true, env = "GRITE_ACTOR", value_name = "NAME")]
     actor: Option<String>,
+
+    /// Whether this command is a line of a batch.
+    #[arg(skip)]
+    in_batch: bool,
 }
 
 impl Global {
+    /// The options of a line of a batch with these options: it goes the same way, and is written by the
+    /// same actor unless it names its own.
+    pub fn of_line(&self, actor: Option<String>) -> Self {
+        let actor = actor.or_else(|| self.actor.clone());
+        let Global { transport, direct, no_spawn, timeout, .. } = *self;
+        Global { json: true, transport, direct, no_spawn, timeout, actor, in_batch: true }
+    }
+
+    /// The actor that was given.
+    pub fn given_actor(&self) -> Option<String> {
+        self.actor.clone()
+    }
+
+    /// Fails where stdin holds a batch, so that nothing else can be read from it.
+    pub fn check_stdin(&self) -> Result<(), CliError> {
+        if !self.in_batch {
+            return Ok(());
+        }
+        Err(CliError::new(Code::Usage, "stdin holds the batch itself", "give the text, or name a file"))
+    }
+
     /// What was wished of the way to the tracker.
     pub fn wishes(&self) -> Wishes {
         let transport = if self.direct { Transport::Direct } else { self.transport };

@@ -36,6 +36,9 @@ struct Imported {
 }
 
 pub fn run(import: &Import, global: &Global, output: &Output) -> Result<(), CliError> {
+    if import.file == Path::new("-") {
+        global.check_stdin()?;
+    }
     let issues = read(&import.file)?;
     let mut tracker = global.tracker_for_several()?;
     let mut sum = Imported { created: 0, updated: 0, unchanged: 0 };

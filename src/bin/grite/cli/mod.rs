@@ -3,6 +3,7 @@
 //! Each command has a file with its arguments and one function that carries it out. They print
 //! through `output` and ask through `tracker`.
 
+mod batch;
 mod bench;
 mod completions;
 mod daemon;
@@ -15,8 +16,10 @@ mod init;
 mod issue;
 mod lock;
 mod ping;
+mod question;
 mod sync;
 mod usage;
+mod watch;
 mod writing;
 
 use std::process::ExitCode;
@@ -55,6 +58,12 @@ enum Command {
     /// Create, find and change issues
     #[command(subcommand)]
     Issue(issue::Issue),
+    /// Carry out commands from stdin, a JSON array of words a line, over one connection
+    #[command(long_about = BATCH)]
+    Batch,
+    /// Print what happens to issues as it happens, a line each
+    #[command(after_long_help = WATCH)]
+    Watch(watch::Watch),
     /// Look for what is broken
     Doctor(doctor::Doctor),
     /// Make the store anew from its events and from those in git
@@ -75,11 +84,37 @@ enum Command {
     Completions(completions::Completions),
 }
 
+const BATCH: &str = "\
+Carry out commands from stdin, over one connection. A line is an array of the words that one would type:
+  [\"issue\",\"show\",\"4f21\"]
+Every line, a bad one too, is answered by one line, in order: by what `grite --json` prints for these words. An \
+answer comes without waiting for the end of the input. A write is carried out when all lines before it are, and \
+the lines behind it see it.
+
+A line has at most 8 MiB. Options about the way to the tracker are the batch's own, and so is stdin. Commands that \
+run on, or answer with a stream, cannot be part of a batch. The exit code is 0 when all lines are answered, \
+whatever the answers are.";
+
+const WATCH: &str = "\
+With --json a line is one of
+  {\"schema_version\":1,\"seq\":N,\"type\":\"issue_changed\",\"id\",\"change\",\"actor\",\"at\"}
+  {\"schema_version\":1,\"seq\":N,\"type\":\"stopping\"}
+  {\"schema_version\":1,\"type\":\"start\",\"next\":N}
+  {\"schema_version\":1,\"type\":\"gap\",\"lost\":N,\"next\":N}
+where `change` is created, updated, closed, reopened, commented or imported. `start` comes first where nothing is \
+lost: what happens from then on is told. `gap` says how many notifications are lost before `next`, or null where \
+nobody knows, since another daemon has told of them.
+
+A daemon ends for idleness only when nobody watches. When it stops or is lost, the next one is connected to, or \
+started unless --no-spawn is given, and the stream goes on. Ctrl-C, SIGTERM and a reader that stops reading end it \
+with exit code 0.";
+
 const EXITS: &str = "\
 With --json, stdout is exactly one document, also for errors and wrong usage:
   {\"schema_version\":1,\"ok\":true,\"data\":{...}}
   {\"schema_version\":1,\"ok\":false,\"error\":{\"code\",\"message\",\"hint\",\"retryable\"}}
-`export` is a stream of one issue a line, with or without --json; a failure with --json is one line more.
+`export` is a stream of one issue a line, with or without --json; `batch` answers with one document a line, and so
+does `watch --json`, but without the envelope. A failure with --json is one line more.
 
 Exit codes:
   0  done
@@ -97,12 +132,20 @@ nearest `.grite` upward.";
 
 /// Carries out what the command line says.
 pub fn run() -> ExitCode {
-    let grite = match Grite::try_parse() {
-        Ok(grite) => grite,
-        Err(error) => return usage::explain(&error),
+    let (output, done) = match Grite::try_parse() {
+        Ok(grite) => {
+            let output = if grite.global.json { Output::json() } else { Output::human() };
+            let done = carry_out(grite, &output);
+            (output, done)
+        }
+        Err(error) if usage::wants_json() => {
+            let output = Output::json();
+            let done = usage::explain(&error, &output);
+            (output, done)
+        }
+        Err(error) => return usage::explain_to_people(&error),
     };
-    let output = if grite.global.json { Output::json() } else { Output::human() };
-    match carry_out(grite, &output) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.fail(&error);
@@ -121,7 +164,9 @@ fn carry_out(grite: Grite, output: &Output) -> Result<(), CliError> {
         Command::Lock(lock) => lock::run(&lock, &global, output),
         Command::Doctor(doctor) => doctor::run(&doctor, output),
         Command::Rebuild => doctor::rebuild(output),
-        Command::Issue(issue) => issue::run(&issue, &global, output),
+        Command::Issue(issue) => question::ask(issue.question(), &global, output),
+        Command::Batch => batch::run(&global),
+        Command::Watch(watch) => watch::run(&watch, &global, output),
         Command::Daemon(daemon) => daemon::run(&daemon, &global, output),
         Command::Ping => ping::run(&global, output),
         Command::Bench(bench) => bench::run(&bench, &global, output),

@@ -1,50 +1,56 @@
 //! A command line that makes no sense, or that only asks for help.
 
 use std::env;
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use serde::Serialize;
 
 use crate::error::{CliError, Code};
-use crate::output::{self, Output};
+use crate::output::Output;
 
 #[derive(Serialize)]
 struct Help<'a> {
     text: &'a str,
 }
 
-/// Prints what the parser says, and chooses the exit code.
-pub fn explain(error: &clap::Error) -> ExitCode {
-    // The parser did not come to the end, so whether JSON is wished must be looked for.
-    let json =
-        env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json");
-    let output = if json { Output::json() } else { Output::human() };
+/// Whether JSON is wished. A parser that did not come to the end cannot say.
+pub fn wants_json() -> bool {
+    env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json")
+}
+
+/// Prints the help that was asked for as a document.
+///
+/// # Errors
+/// What is wrong with the command line, if no help was asked for.
+pub fn explain(error: &clap::Error, output: &Output) -> Result<(), CliError> {
     let text = error.render().to_string();
-    let result = match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion if json => {
-            output.report(&Help { text: text.trim_end() }, |_| String::new())
-        }
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(error),
-        _ if json => Err(failure(&text)),
-        _ => {
-            // The parser writes this to stderr itself, with colour where there may be any.
-            let _ = error.print();
-            return ExitCode::from(Code::Usage.exit());
-        }
-    };
-    match result {
+    if is_asked_for(error) {
+        output.report(&Help { text: text.trim_end() }, |_| String::new())
+    } else {
+        Err(failure(&text))
+    }
+}
+
+/// Prints what the parser says, and chooses the exit code.
+pub fn explain_to_people(error: &clap::Error) -> ExitCode {
+    // The parser writes to stdout or stderr itself, with colour where there may be any.
+    let printed = error.print().and_then(|()| stdout().flush()).map_err(|error| CliError::output(&error));
+    if !is_asked_for(error) {
+        return ExitCode::from(Code::Usage.exit());
+    }
+    match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output.fail(&error);
+            Output::human().fail(&error);
             error.exit_code()
         }
     }
 }
 
-fn print(error: &clap::Error) -> Result<(), CliError> {
-    error.print().map_err(|error| CliError::output(&error))?;
-    output::print(b"")
+fn is_asked_for(error: &clap::Error) -> bool {
+    matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
 }
 
 /// The first paragraph of what the parser says; the usage behind it is for people.

@@ -43,21 +43,22 @@ pub struct Body {
 
 impl Body {
     /// The text, if one was given.
-    pub fn read(&self) -> Result<Option<String>, CliError> {
+    pub fn read(&self, global: &Global) -> Result<Option<String>, CliError> {
         match (&self.body, &self.body_file) {
             (Some(body), _) => Ok(Some(body.clone())),
-            (None, Some(path)) => read_text(path).map(Some),
+            (None, Some(path)) => read_text(path, global).map(Some),
             (None, None) => Ok(None),
         }
     }
 }
 
 /// The text in the file `path`, or from stdin where that is `-`.
-pub fn read_text(path: &Path) -> Result<String, CliError> {
+pub fn read_text(path: &Path, global: &Global) -> Result<String, CliError> {
     // One byte more than may be written, so that the engine sees that it is too much.
     let limit = MAX_TEXT as u64 + 1;
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
+        global.check_stdin()?;
         stdin().lock().take(limit).read_to_end(&mut bytes)
     } else {
         File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))

@@ -7,16 +7,17 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libgrite_ipc::grite::{ArchivedIpcCommand, ArchivedIssueFilter, ArchivedIssueState, Progress};
-use libgrite_ipc::{Encoded, Error, Grite, IpcCommand, IpcResponse, Responder, ServerHandle};
+use libgrite_ipc::{Encoded, Error, Grite, IpcCommand, IpcResponse, Responder};
 use rkyv::rancor;
 
 use super::cache::Cache;
+use super::ending::Ending;
 use crate::engine::Engine;
 
 /// Answers requests.
 pub struct Desk<'a> {
     engine: &'a Engine,
-    server: ServerHandle,
+    ending: Ending,
     /// The answer to a ping, which nothing changes.
     pong: Option<Encoded<IpcResponse>>,
     /// Locked for a look-up, never while an answer is made or sent.
@@ -32,9 +33,9 @@ thread_local! {
 const MAX_KEPT: usize = 64 << 10;
 
 impl<'a> Desk<'a> {
-    /// A desk that can end `server`.
-    pub fn new(engine: &'a Engine, server: ServerHandle) -> Self {
-        Desk { engine, server, pong: Encoded::new(&IpcResponse::Pong).ok(), cache: Mutex::default() }
+    /// A desk that can begin the daemon's `ending`.
+    pub fn new(engine: &'a Engine, ending: Ending) -> Self {
+        Desk { engine, ending, pong: Encoded::new(&IpcResponse::Pong).ok(), cache: Mutex::default() }
     }
 
     /// Answers one request. Whether the client is still there for the answer makes no difference here.
@@ -44,7 +45,7 @@ impl<'a> Desk<'a> {
             (ArchivedIpcCommand::Stop, _) => {
                 // In this order, so that whoever asked hears of it.
                 let replied = responder.reply(&IpcResponse::Stopping);
-                self.server.stop();
+                self.ending.begin();
                 replied
             }
             _ => self.read_or_execute(request, responder),

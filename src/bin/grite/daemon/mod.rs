@@ -2,22 +2,24 @@
 //!
 //! [`run`] takes the lock of the state folder's place, opens the engine, listens, says that it is ready,
 //! and serves until it is told to stop, or to make way for a newer release, or nobody has been connected for
-//! the idle time. [`desk`]
-//! answers; starting, finding and stopping daemons from outside is `tracker`'s and the command
-//! line's business.
+//! the idle time, which whoever subscribes prevents as any connection does. [`desk`] answers, every change
+//! is published, whoever makes it, and [`background`] syncs where that is wished; starting, finding and
+//! stopping daemons from outside is `tracker`'s and the command line's business.
 
 mod background;
 mod cache;
 mod desk;
+mod ending;
+mod follower;
 mod terminate;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcServer, Readiness, ServerHandle};
+use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcServer, Readiness};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
@@ -27,6 +29,8 @@ use crate::release;
 use crate::runtime::Place;
 use background::Background;
 use desk::Desk;
+use ending::Ending;
+use follower::Follower;
 
 pub use terminate::terminate;
 
@@ -63,6 +67,7 @@ pub fn run(place: &Place, manner: Manner) -> Result<(), CliError> {
 /// socket and the store free, too.
 struct Open {
     signals: Handle,
+    ending: Ending,
     server: IpcServer,
     _background: Option<Background>,
     engine: Arc<Engine>,
@@ -80,21 +85,32 @@ impl Open {
             .release(release::own())
             .may_block(move |request| desk::may_block(request, receiving.load(Ordering::Relaxed)))
             .bind(lock.socket_path())?;
-        let signals = watch_signals(server.handle())?;
+        let ending = Ending::of(&server);
+        let signals = watch_signals(ending.clone())?;
         let start = |every| Background::start(Arc::clone(&engine), every);
         let background = manner
             .sync_every
             .map(start)
             .transpose()
             .map_err(|error| CliError::io("start a thread of", Path::new("this process"), &error))?;
-        Ok(Open { signals, server, _background: background, engine, _lock: lock })
+        Ok(Open { signals, ending, server, _background: background, engine, _lock: lock })
     }
 
     fn serve(self) -> Result<(), CliError> {
-        let desk = Desk::new(&self.engine, self.server.handle());
-        let served = self.server.serve_with(|request, responder| desk.answer(request, responder));
+        let publisher = self.server.publisher();
+        let own = publisher.clone();
+        self.engine.observe(Box::new(move |notification| {
+            // It is short: nothing stands in its way.
+            let _ = own.publish(&notification);
+        }));
+        let desk = Desk::new(&self.engine, self.ending.clone());
+        let ending = AtomicBool::new(false);
+        let served = thread::scope(|scope| {
+            let _follower = Follower::start(scope, &self.engine, publisher, &ending)?;
+            Ok(self.server.serve_with(|request, responder| desk.answer(request, responder))?)
+        });
         self.signals.close();
-        Ok(served?)
+        served
     }
 }
 
@@ -107,11 +123,11 @@ fn taken(error: Error) -> CliError {
 }
 
 /// Lets the signals that ask a process to end stop the server in order.
-fn watch_signals(server: ServerHandle) -> Result<Handle, CliError> {
+fn watch_signals(ending: Ending) -> Result<Handle, CliError> {
     let failed = |error| CliError::io("watch the signals of", Path::new("this process"), &error);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
     let handle = signals.handle();
-    let watch = move || signals.forever().for_each(|_| server.stop());
+    let watch = move || signals.forever().for_each(|_| ending.begin());
     thread::Builder::new().name("grite-signals".to_owned()).spawn(watch).map_err(failed)?;
     Ok(handle)
 }

@@ -81,14 +81,14 @@ impl<'a> Draft<'a> {
 
     /// Writes it all, uncommitted.
     pub fn store(self, session: &Session<'_>) -> Result<Change, StoreError> {
-        let mut change = Change { issues: self.issues, events: 0, end: self.memory.end() };
-        for event in &self.events {
-            if let Some(place) = session.append(event, Way::Made)? {
-                change.events += 1;
+        let mut change = Change { issues: self.issues, events: Vec::new(), end: self.memory.end() };
+        for event in self.events {
+            if let Some(place) = session.append(&event, Way::Made)? {
+                change.events.push(event);
                 change.end = place;
             }
         }
-        session.count(change.events)?;
+        session.count(change.events.len())?;
         session.project(&change.issues)?;
         Ok(change)
     }
@@ -98,14 +98,14 @@ impl<'a> Draft<'a> {
 pub struct Change {
     /// The issues as they are then.
     pub issues: BTreeMap<IssueId, Issue>,
-    /// How many events are new.
-    pub events: u64,
+    /// The events that are new.
+    pub events: Vec<Sealed>,
     /// The place of the last one.
     pub end: Sequence,
 }
 
 impl Change {
     pub fn is_empty(&self) -> bool {
-        self.events == 0
+        self.events.is_empty()
     }
 }

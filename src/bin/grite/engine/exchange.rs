@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use libgrite_ipc::IpcResponse;
-use libgrite_ipc::grite::{Exchange, Progress, Refusal, SyncResult, SyncStage};
+use libgrite_ipc::grite::{Exchange, Notification, Progress, Refusal, SyncDone, SyncResult, SyncStage};
 
 use super::Engine;
 use super::follow::lock;
@@ -81,6 +81,8 @@ impl Engine {
                 result.sent = unpushed;
             }
         }
+        let SyncResult { remote, received, sent, .. } = result.clone();
+        self.announce(Notification::SyncDone(SyncDone { remote, received, sent }));
         Ok(IpcResponse::Sync(result))
     }
 

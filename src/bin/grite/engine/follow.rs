@@ -3,14 +3,20 @@
 //! A writer bumps the counter inside its transaction, just before it commits. So whoever finds the
 //! counter where it was has missed nothing. Whoever finds it moved waits for that transaction by
 //! starting one of its own, in which nobody else can bump: what it reads there is complete, also
-//! when the other writer died between bump and commit.
+//! when the other writer died between bump and commit. A writer wakes those who [`follow`](Engine::follow)
+//! after its commit.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use libgrite_ipc::grite::Notification;
 
 use super::Engine;
 use super::draft::Change;
 use super::memory::Memory;
+use super::news::news;
+use crate::model::Sealed;
 use crate::store::{Session, StoreError};
 
 impl Engine {
@@ -49,6 +55,8 @@ impl Engine {
                 events.iter().for_each(|(place, event)| memory.apply(*place, event));
                 // Moves before the lock is released: no answer from the new memory is older than it.
                 self.generation.fetch_add(1, Release);
+                drop(memory);
+                self.tell(events.iter().map(|(_, event)| event));
             }
             self.synced.store(value, Release);
         }
@@ -66,11 +74,48 @@ impl Engine {
         self.counter.bump();
         let value = self.counter.load();
         session.commit()?;
+        let Change { issues, events, end } = change;
         let mut memory = self.memory_mut();
-        memory.take(change);
+        memory.take(issues, events.len(), end);
         self.generation.fetch_add(1, Release);
         self.synced.store(value, Release);
+        drop(memory);
+        self.counter.wake();
+        self.tell(&events);
         Ok(())
+    }
+
+    /// Tells the observer, if there is one, of what is in memory by now. Only with `store` locked, so that it
+    /// hears of all in the order of the log.
+    fn tell<'a>(&self, events: impl IntoIterator<Item = &'a Sealed>) {
+        if let Some(observer) = self.observer.get() {
+            news(events).into_iter().map(Notification::IssueChanged).for_each(observer);
+        }
+    }
+
+    /// Tells the observer, if there is one, of something else than a change of an issue.
+    pub(super) fn announce(&self, notification: Notification) {
+        if let Some(observer) = self.observer.get() {
+            observer(notification);
+        }
+    }
+
+    /// Takes in what other processes have written, sleeps until one writes again, somebody calls
+    /// [`rouse`](Engine::rouse), or `timeout` has passed, and takes that in, too.
+    ///
+    /// # Errors
+    /// [`StoreError`] at once when what they have written cannot be read.
+    pub fn follow(&self, timeout: Duration) -> Result<(), StoreError> {
+        let seen = self.counter.load();
+        self.catch_up()?;
+        self.counter.park(seen, timeout);
+        self.catch_up()
+    }
+
+    /// Ends the sleep of all who [`follow`](Engine::follow).
+    pub fn rouse(&self) {
+        self.counter.bump();
+        self.counter.wake();
     }
 
     pub(super) fn memory(&self) -> RwLockReadGuard<'_, Memory> {

@@ -1,7 +1,10 @@
 //! The commands about locks: which board keeps them, and what is answered.
 
 use libgrite_ipc::IpcResponse;
-use libgrite_ipc::grite::{Exchange, LockResult, LockState, LocksResult, Refusal, RefusalCode, WriteContext};
+use libgrite_ipc::grite::{
+    Exchange, LockChange, LockResult, LockState, LocksResult, Notification, Refusal, RefusalCode,
+    WriteContext,
+};
 
 use super::follow::lock;
 use super::limits::{self, MAX_KEY, MAX_NAME, MAX_SOURCE};
@@ -45,7 +48,7 @@ impl Engine {
             };
             rules::acquire(board, &wanted, &now)
         })?;
-        answer(resource, outcome, remote)
+        self.answer_lock(resource, outcome, remote)
     }
 
     pub(super) fn lock_renew(
@@ -64,7 +67,7 @@ impl Engine {
         if outcome == Outcome::Free {
             return Err(refusal::not_locked(resource));
         }
-        answer(resource, outcome, remote)
+        self.answer_lock(resource, outcome, remote)
     }
 
     pub(super) fn lock_release(
@@ -76,7 +79,7 @@ impl Engine {
         let clone = self.check(resource, write)?;
         let (outcome, remote) =
             self.on_board(exchange, |board| rules::release(board, resource, (&write.actor, &clone)))?;
-        answer(resource, outcome, remote)
+        self.answer_lock(resource, outcome, remote)
     }
 
     pub(super) fn lock_status(
@@ -94,6 +97,33 @@ impl Engine {
         let mut locks: Vec<LockState> = held.into_iter().map(|held| state(&held.record)).collect();
         locks.sort_by(|a, b| a.resource.cmp(&b.resource));
         Ok(IpcResponse::Locks(LocksResult { locks, remote }))
+    }
+
+    /// Answers a command that changed a lock, and tells of the change.
+    fn answer_lock(
+        &self,
+        resource: &str,
+        outcome: Outcome,
+        remote: Option<String>,
+    ) -> Result<IpcResponse, Refusal> {
+        let lock = match outcome {
+            Outcome::Ours(record) => state(&record),
+            Outcome::Free => LockState {
+                resource: resource.to_owned(),
+                holder: None,
+                clone: None,
+                remaining_ms: 0,
+                free_in_ms: 0,
+            },
+            Outcome::Theirs(record) => return Err(refusal::locked(&state(&record))),
+            Outcome::Busy => return Err(refusal::contended(resource)),
+        };
+        self.announce(Notification::LockChanged(LockChange {
+            resource: lock.resource.clone(),
+            holder: lock.holder.clone(),
+            remaining_ms: lock.remaining_ms,
+        }));
+        Ok(IpcResponse::Lock(LockResult { lock, remote }))
     }
 
     /// Checks what a command about a lock says, and who this clone is.
@@ -131,22 +161,6 @@ fn check_ttl(ttl: u64) -> Result<i64, Refusal> {
         Ok(milliseconds @ 1..) if ttl <= MAX_TTL => Ok(milliseconds),
         _ => Err(refusal::invalid("ttl", format!("it must be from 1 to {MAX_TTL} ms, which is a day"))),
     }
-}
-
-fn answer(resource: &str, outcome: Outcome, remote: Option<String>) -> Result<IpcResponse, Refusal> {
-    let lock = match outcome {
-        Outcome::Ours(record) => state(&record),
-        Outcome::Free => LockState {
-            resource: resource.to_owned(),
-            holder: None,
-            clone: None,
-            remaining_ms: 0,
-            free_in_ms: 0,
-        },
-        Outcome::Theirs(record) => return Err(refusal::locked(&state(&record))),
-        Outcome::Busy => return Err(refusal::contended(resource)),
-    };
-    Ok(IpcResponse::Lock(LockResult { lock, remote }))
 }
 
 fn state(record: &Record) -> LockState {

@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use super::draft::Change;
 use crate::model::{Issue, IssueId, Sealed, State};
 use crate::store::{Sequence, Snapshot};
 
@@ -84,11 +83,11 @@ impl Memory {
         self.end = place;
     }
 
-    /// Takes in what this process wrote.
-    pub fn take(&mut self, change: Change) {
-        self.events += change.events;
-        self.end = change.end;
-        for (id, issue) in change.issues {
+    /// Takes in what this process wrote: these issues, by so many events, of which the last is at `end`.
+    pub fn take(&mut self, issues: BTreeMap<IssueId, Issue>, events: usize, end: Sequence) {
+        self.events += events as u64;
+        self.end = end;
+        for (id, issue) in issues {
             if let Some(before) = self.issues.remove(&id) {
                 self.unlist(id, &before);
             }

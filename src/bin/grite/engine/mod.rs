@@ -21,6 +21,7 @@ mod import;
 mod limits;
 mod locking;
 mod memory;
+mod news;
 mod outcome;
 mod read;
 mod receive;
@@ -30,9 +31,9 @@ mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
-use libgrite_ipc::grite::{Progress, Refusal};
+use libgrite_ipc::grite::{Notification, Progress, Refusal};
 use libgrite_ipc::{ChangeCounter, IpcCommand, IpcResponse};
 
 use crate::doctor;
@@ -60,7 +61,12 @@ pub struct Engine {
     receiving: Arc<AtomicBool>,
     /// A connection for searches, so that none waits for a write; opened by the first one.
     finder: Mutex<Option<Store>>,
+    observer: OnceLock<Observer>,
 }
+
+/// Is told of every change of an issue, in the order in which they became durable, once reads show it, and of
+/// syncs and locks.
+pub type Observer = Box<dyn Fn(Notification) + Send + Sync>;
 
 impl Engine {
     /// Opens the store of the folder `dir`, which must exist.
@@ -87,9 +93,15 @@ impl Engine {
             store: Mutex::new(store),
             receiving: Arc::new(AtomicBool::new(false)),
             finder: Mutex::new(None),
+            observer: OnceLock::new(),
         };
         engine.catch_up().map_err(|error| failed(OpenCause::Store(error)))?;
         Ok(engine)
+    }
+
+    /// Tells `observer` of all changes from now on, whoever makes them. Only the first one is told.
+    pub fn observe(&self, observer: Observer) {
+        let _ = self.observer.set(observer);
     }
 
     /// Carries out `command`. What cannot be carried out is an answer, too.

@@ -92,7 +92,7 @@ impl Engine {
             for gone in &intake.gone {
                 session.forget_ref(gone)?;
             }
-            let events = change.events;
+            let events = change.events.len() as u64;
             self.commit(session, change)?;
             store.narrow()?;
             Ok(Received { events, damaged })
@@ -109,7 +109,7 @@ impl Engine {
     ) -> Result<(Change, Vec<Damaged>), StoreError> {
         let memory = self.memory();
         let way = if own { Way::Made } else { Way::Received };
-        let mut change = Change { issues: BTreeMap::new(), events: 0, end: memory.end() };
+        let mut change = Change { issues: BTreeMap::new(), events: Vec::new(), end: memory.end() };
         let mut damaged = Vec::new();
         for (chunk, events) in read {
             let events = match events {
@@ -120,19 +120,19 @@ impl Engine {
                     continue;
                 }
             };
-            for event in &events {
-                let Some(place) = session.append(event, way)? else { continue };
-                change.events += 1;
+            for event in events {
+                let Some(place) = session.append(&event, way)? else { continue };
                 change.end = place;
                 change
                     .issues
                     .entry(event.issue())
                     .or_insert_with_key(|id| memory.fragment(*id).cloned().unwrap_or_default())
-                    .apply(event);
+                    .apply(&event);
+                change.events.push(event);
             }
-            part(Progress { stage: SyncStage::Importing, done: change.events });
+            part(Progress { stage: SyncStage::Importing, done: change.events.len() as u64 });
         }
-        session.count(change.events)?;
+        session.count(change.events.len())?;
         session.project(&change.issues)?;
         Ok((change, damaged))
     }

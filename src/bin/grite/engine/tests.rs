@@ -84,7 +84,7 @@ fn nothing() -> IssueChanges {
     }
 }
 
-fn foreign(id: &str) -> ForeignIssue {
+pub(super) fn foreign(id: &str) -> ForeignIssue {
     ForeignIssue {
         id: id.to_owned(),
         title: format!("Title of {id}"),
@@ -108,7 +108,7 @@ fn comment(created_at: &str, body: &str) -> Comment {
     Comment { author: "dee".to_owned(), created_at: created_at.to_owned(), body: body.to_owned() }
 }
 
-fn import(engine: &Engine, issues: &[ForeignIssue]) -> [u64; 3] {
+pub(super) fn import(engine: &Engine, issues: &[ForeignIssue]) -> [u64; 3] {
     match engine.execute(&IpcCommand::IssueImport { issues: issues.to_vec() }) {
         IpcResponse::IssueImport(IssueImportResult { created, updated, unchanged }) => {
             [created, updated, unchanged]

@@ -189,7 +189,7 @@ impl Session<'_> {
     }
 
     /// Adds to the number of events.
-    pub fn count(&self, added: u64) -> Result<(), StoreError> {
+    pub fn count(&self, added: usize) -> Result<(), StoreError> {
         self.0
             .prepare_cached("UPDATE meta SET value = value + ?1 WHERE name = 'events'")?
             .execute([i64::try_from(added).unwrap_or(i64::MAX)])?;

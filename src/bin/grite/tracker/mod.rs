@@ -18,7 +18,7 @@ use crate::output::line;
 use crate::runtime::Place;
 
 pub use direct::Direct;
-pub use remote::{builder, connect, daemon_command};
+pub use remote::{builder, connect, daemon_command, unreached};
 
 use remote::{Failure, Remote};
 
@@ -39,7 +39,16 @@ pub trait Tracker {
         command: &IpcCommand,
         part: &mut dyn FnMut(&Progress),
     ) -> Result<IpcResponse, CliError>;
+
+    /// Asks all of `commands`, and gives `answered` what [`ask`](Tracker::ask) would give for each, in order.
+    /// They may be under way together, so only reads may stand beside each other.
+    fn ask_all(&mut self, commands: &[IpcCommand], answered: &mut Answered<'_>) {
+        commands.iter().for_each(|command| answered(self.ask(command)));
+    }
 }
+
+/// Takes one answer after the other.
+pub type Answered<'a> = dyn FnMut(Result<IpcResponse, CliError>) + 'a;
 
 /// How a tracker is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -89,14 +98,23 @@ pub fn open(wishes: &Wishes, questions: Questions) -> Result<Box<dyn Tracker>, C
         Transport::Ring => Box::new(remote(libgrite_ipc::Transport::Ring, Questions::Several)?),
         Transport::Socket => Box::new(remote(libgrite_ipc::Transport::Socket, questions)?),
         Transport::Auto => {
-            Box::new(Auto::Remote(Box::new(remote(libgrite_ipc::Transport::Socket, questions)?)))
+            let transport = match questions {
+                Questions::One => libgrite_ipc::Transport::Socket,
+                Questions::Several => libgrite_ipc::Transport::Auto,
+            };
+            Box::new(Auto::Remote(Box::new(remote(transport, questions)?)))
         }
     })
 }
 
 /// Asks, and takes a refusal for the failure that it is to the command.
 pub fn ask(tracker: &mut dyn Tracker, command: &IpcCommand) -> Result<IpcResponse, CliError> {
-    match tracker.ask(command)? {
+    tracker.ask(command).and_then(unless_refused)
+}
+
+/// Takes a refusal for the failure that it is to the command.
+pub fn unless_refused(answer: IpcResponse) -> Result<IpcResponse, CliError> {
+    match answer {
         IpcResponse::Refused(refusal) => Err(refusal.into()),
         answer => Ok(answer),
     }
@@ -137,6 +155,18 @@ impl Tracker for Auto {
                 *self = Auto::Direct(direct);
                 answer
             }
+        }
+    }
+
+    fn ask_all(&mut self, commands: &[IpcCommand], answered: &mut Answered<'_>) {
+        let mut rest = commands;
+        while let [first, behind @ ..] = rest {
+            match self {
+                // Once it was reached, it is not out of reach.
+                Auto::Remote(remote) if remote.is_connected() => return remote.ask_all(rest, answered),
+                _ => answered(self.ask(first)),
+            }
+            rest = behind;
         }
     }
 }

@@ -9,7 +9,7 @@ use libgrite_ipc::grite::Progress;
 use libgrite_ipc::{ClientBuilder, DaemonLock, Error, ErrorKind, Grite, IpcClient, IpcCommand, IpcResponse};
 use rkyv::rancor;
 
-use super::{Questions, Tracker, Wishes};
+use super::{Answered, Questions, Tracker, Wishes};
 use crate::error::{CliError, Code};
 use crate::release;
 use crate::runtime::Place;
@@ -112,17 +112,34 @@ impl Remote {
         Ok(None)
     }
 
+    /// Whether a connection is kept, though its daemon may have ended.
+    pub fn is_connected(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// Asks all of `commands` at once; says how many of them, from the first on, were answered. The others can
+    /// be asked again.
+    fn ask_together(&self, commands: &[IpcCommand], answered: &mut Answered<'_>) -> usize {
+        let Some(client) = &self.client else { return 0 };
+        let most = commands.len().min(client.max_open());
+        let Ok(pending) = client.start_all(&commands[..most]) else { return 0 };
+        let mut done = 0;
+        for pending in pending {
+            let Ok(message) = pending.wait() else { break };
+            answered(
+                rkyv::deserialize::<IpcResponse, rancor::Error>(&*message)
+                    .map_err(|_| CliError::mismatched()),
+            );
+            done += 1;
+        }
+        done
+    }
+
     fn judge(&self, error: Error) -> Failure {
         if is_forbidden(&error) {
             return Failure::Forbidden(error.into());
         }
-        Failure::Other(match error.kind() {
-            ErrorKind::NotRunning if !self.spawn => {
-                let message = format!("no daemon runs for {}", self.place.state.display());
-                CliError::new(Code::NotRunning, message, "run `grite daemon start`, or let commands start it")
-            }
-            _ => error.into(),
-        })
+        Failure::Other(unreached(&self.place, self.spawn, error))
     }
 }
 
@@ -136,9 +153,28 @@ impl Tracker for Remote {
         command: &IpcCommand,
         part: &mut dyn FnMut(&Progress),
     ) -> Result<IpcResponse, CliError> {
-        self.try_ask(command, part).map_err(|failure| match failure {
+        self.try_ask(command, part).map_err(CliError::from)
+    }
+
+    fn ask_all(&mut self, commands: &[IpcCommand], answered: &mut Answered<'_>) {
+        let mut rest = commands;
+        while let [first, behind @ ..] = rest {
+            let done = if behind.is_empty() { 0 } else { self.ask_together(rest, answered) };
+            rest = &rest[done..];
+            if done == 0 {
+                // Alone it has its whole time, and a daemon that ended meanwhile is started again.
+                answered(self.ask(first));
+                rest = behind;
+            }
+        }
+    }
+}
+
+impl From<Failure> for CliError {
+    fn from(failure: Failure) -> Self {
+        match failure {
             Failure::Forbidden(error) | Failure::Other(error) => error,
-        })
+        }
     }
 }
 
@@ -148,6 +184,17 @@ const MOST_REPEATS: u32 = 3;
 /// A client of this release, which replaces the daemons of earlier ones where it may start its own.
 pub fn builder() -> ClientBuilder<Grite> {
     IpcClient::builder().release(release::own())
+}
+
+/// Why the daemon of `place` gave no answer, where `spawn` says whether it may be started.
+pub fn unreached(place: &Place, spawn: bool, error: Error) -> CliError {
+    match error.kind() {
+        ErrorKind::NotRunning if !spawn => {
+            let message = format!("no daemon runs for {}", place.state.display());
+            CliError::new(Code::NotRunning, message, "run `grite daemon start`, or let commands start it")
+        }
+        _ => error.into(),
+    }
 }
 
 /// Connects to the daemon of `place`, and starts it first where it may and must.

@@ -1,4 +1,4 @@
-//! `grite issue update`, `close`, `reopen` and `comment`: what changes one issue.
+//! `grite issue update`, `close`, `reopen`, `comment`, `label`, `assign` and `claim`: what changes one issue.
 
 use std::path::Path;
 
@@ -8,20 +8,20 @@ use libgrite_ipc::{IpcCommand, IpcResponse};
 use serde::Serialize;
 
 use crate::cli::Global;
+use crate::cli::question::Question;
 use crate::cli::writing::{Body, Writing, read_text};
 use crate::error::{CliError, Code};
 use crate::foreign::state_name;
 use crate::output::{Output, Paint};
-use crate::tracker;
 
 /// Which issue, and how it is written.
 #[derive(Args)]
 pub(super) struct Target {
     /// Its id, at least four digits of it, or the id that it was imported with
-    pub(super) id: String,
+    id: String,
 
     #[command(flatten)]
-    pub(super) writing: Writing,
+    writing: Writing,
 }
 
 /// Arguments of `grite issue update`.
@@ -138,37 +138,63 @@ struct Commented {
     comment_count: u32,
 }
 
-pub fn update(update: &Update, global: &Global, output: &Output) -> Result<(), CliError> {
-    let changes = IssueChanges {
-        title: update.title.clone(),
-        body: update.body.read()?,
-        add_labels: update.add_label.clone(),
-        remove_labels: update.remove_label.clone(),
-        add_assignees: update.add_assignee.clone(),
-        remove_assignees: update.remove_assignee.clone(),
-        ..nothing()
-    };
-    change(&update.target, changes, global, output)
+impl Question for Update {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let changes = IssueChanges {
+            title: self.title.clone(),
+            body: self.body.read(global)?,
+            add_labels: self.add_label.clone(),
+            remove_labels: self.remove_label.clone(),
+            add_assignees: self.add_assignee.clone(),
+            remove_assignees: self.remove_assignee.clone(),
+            ..nothing()
+        };
+        Ok(self.target.change(changes, global))
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_update(answer, output)
+    }
 }
 
-pub fn label(label: &Label, global: &Global, output: &Output) -> Result<(), CliError> {
-    let changes =
-        IssueChanges { add_labels: label.add.clone(), remove_labels: label.remove.clone(), ..nothing() };
-    change(&label.target, changes, global, output)
+impl Question for Label {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let (add_labels, remove_labels) = (self.add.clone(), self.remove.clone());
+        Ok(self.target.change(IssueChanges { add_labels, remove_labels, ..nothing() }, global))
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_update(answer, output)
+    }
 }
 
-pub fn assign(assign: &Assign, global: &Global, output: &Output) -> Result<(), CliError> {
-    let changes = IssueChanges {
-        add_assignees: assign.add.clone(),
-        remove_assignees: assign.remove.clone(),
-        ..nothing()
-    };
-    change(&assign.target, changes, global, output)
+impl Question for Assign {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let (add_assignees, remove_assignees) = (self.add.clone(), self.remove.clone());
+        Ok(self.target.change(IssueChanges { add_assignees, remove_assignees, ..nothing() }, global))
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_update(answer, output)
+    }
 }
 
-pub fn claim(claim: &Claim, global: &Global, output: &Output) -> Result<(), CliError> {
-    let write = claim.target.writing.context(global);
-    updated(&IpcCommand::IssueClaim { write, id: claim.target.id.clone() }, global, output)
+impl Question for Claim {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let Target { id, writing } = &self.target;
+        Ok(IpcCommand::IssueClaim { write: writing.context(global), id: id.clone() })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_update(answer, output)
+    }
+}
+
+impl Target {
+    /// The command that makes `changes` to the issue.
+    pub(super) fn change(&self, changes: IssueChanges, global: &Global) -> IpcCommand {
+        IpcCommand::IssueUpdate { write: self.writing.context(global), id: self.id.clone(), changes }
+    }
 }
 
 /// No change at all.
@@ -185,18 +211,8 @@ pub(super) fn nothing() -> IssueChanges {
     }
 }
 
-pub(super) fn change(
-    target: &Target,
-    changes: IssueChanges,
-    global: &Global,
-    output: &Output,
-) -> Result<(), CliError> {
-    let write = target.writing.context(global);
-    updated(&IpcCommand::IssueUpdate { write, id: target.id.clone(), changes }, global, output)
-}
-
-fn updated(command: &IpcCommand, global: &Global, output: &Output) -> Result<(), CliError> {
-    match tracker::ask(&mut *global.tracker()?, command)? {
+pub(super) fn report_update(answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+    match answer {
         IpcResponse::IssueUpdate(result) => {
             let updated = Updated { id: result.id, changed: result.changed };
             output.report(&updated, |terminal| {
@@ -208,18 +224,30 @@ fn updated(command: &IpcCommand, global: &Global, output: &Output) -> Result<(),
     }
 }
 
-pub fn close(close: &Close, global: &Global, output: &Output) -> Result<(), CliError> {
-    let write = close.target.writing.context(global);
-    set_state(&IpcCommand::IssueClose { write, id: close.target.id.clone() }, global, output)
+impl Question for Close {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let Target { id, writing } = &self.target;
+        Ok(IpcCommand::IssueClose { write: writing.context(global), id: id.clone() })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_state(answer, output)
+    }
 }
 
-pub fn reopen(reopen: &Reopen, global: &Global, output: &Output) -> Result<(), CliError> {
-    let write = reopen.target.writing.context(global);
-    set_state(&IpcCommand::IssueReopen { write, id: reopen.target.id.clone() }, global, output)
+impl Question for Reopen {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let Target { id, writing } = &self.target;
+        Ok(IpcCommand::IssueReopen { write: writing.context(global), id: id.clone() })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_state(answer, output)
+    }
 }
 
-fn set_state(command: &IpcCommand, global: &Global, output: &Output) -> Result<(), CliError> {
-    match tracker::ask(&mut *global.tracker()?, command)? {
+fn report_state(answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+    match answer {
         IpcResponse::IssueState(IssueStateResult { id, state, changed }) => {
             let moved = Moved { id, state: state_name(state), changed };
             output.report(&moved, |terminal| {
@@ -232,22 +260,33 @@ fn set_state(command: &IpcCommand, global: &Global, output: &Output) -> Result<(
     }
 }
 
-pub fn comment(comment: &Comment, global: &Global, output: &Output) -> Result<(), CliError> {
-    let body = match comment.text.as_deref() {
-        Some("-") => Some(read_text(Path::new("-"))?),
-        Some(text) => Some(text.to_owned()),
-        None => comment.body.read()?,
-    };
-    let Some(body) = body else {
-        return Err(CliError::new(Code::Usage, "the comment is missing", "give TEXT, --body or --body-file"));
-    };
-    let write = comment.target.writing.context(global);
-    let command = IpcCommand::IssueComment { write, id: comment.target.id.clone(), body };
-    match tracker::ask(&mut *global.tracker()?, &command)? {
-        IpcResponse::Comment(result) => {
-            let said = Commented { id: result.id, comment_count: result.comment_count };
-            output.report(&said, |terminal| format!("commented on {}\n", terminal.paint(Paint::Id, &said.id)))
+impl Question for Comment {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let body = match self.text.as_deref() {
+            Some("-") => Some(read_text(Path::new("-"), global)?),
+            Some(text) => Some(text.to_owned()),
+            None => self.body.read(global)?,
+        };
+        let Some(body) = body else {
+            return Err(CliError::new(
+                Code::Usage,
+                "the comment is missing",
+                "give TEXT, --body or --body-file",
+            ));
+        };
+        let write = self.target.writing.context(global);
+        Ok(IpcCommand::IssueComment { write, id: self.target.id.clone(), body })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        match answer {
+            IpcResponse::Comment(result) => {
+                let said = Commented { id: result.id, comment_count: result.comment_count };
+                output.report(&said, |terminal| {
+                    format!("commented on {}\n", terminal.paint(Paint::Id, &said.id))
+                })
+            }
+            _ => Err(CliError::mismatched()),
         }
-        _ => Err(CliError::mismatched()),
     }
 }

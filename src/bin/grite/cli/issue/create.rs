@@ -5,10 +5,10 @@ use libgrite_ipc::{IpcCommand, IpcResponse};
 use serde::Serialize;
 
 use crate::cli::Global;
+use crate::cli::question::Question;
 use crate::cli::writing::{Body, Writing};
 use crate::error::CliError;
 use crate::output::{Output, Paint};
-use crate::tracker;
 
 /// Arguments of `grite issue create`.
 #[derive(Args)]
@@ -41,20 +41,26 @@ struct Created {
     id: String,
 }
 
-pub fn run(create: &Create, global: &Global, output: &Output) -> Result<(), CliError> {
-    let command = IpcCommand::IssueCreate {
-        write: create.writing.context(global),
-        title: create.title.as_ref().or(create.title_option.as_ref()).cloned().unwrap_or_default(),
-        body: create.body.read()?.unwrap_or_default(),
-        labels: create.labels.clone(),
-        assignees: create.assignees.clone(),
-    };
-    match tracker::ask(&mut *global.tracker()?, &command)? {
-        IpcResponse::IssueCreate(made) => {
-            let created = Created { id: made.id };
-            output
-                .report(&created, |terminal| format!("created {}\n", terminal.paint(Paint::Id, &created.id)))
+impl Question for Create {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        Ok(IpcCommand::IssueCreate {
+            write: self.writing.context(global),
+            title: self.title.as_ref().or(self.title_option.as_ref()).cloned().unwrap_or_default(),
+            body: self.body.read(global)?.unwrap_or_default(),
+            labels: self.labels.clone(),
+            assignees: self.assignees.clone(),
+        })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        match answer {
+            IpcResponse::IssueCreate(made) => {
+                let created = Created { id: made.id };
+                output.report(&created, |terminal| {
+                    format!("created {}\n", terminal.paint(Paint::Id, &created.id))
+                })
+            }
+            _ => Err(CliError::mismatched()),
         }
-        _ => Err(CliError::mismatched()),
     }
 }

@@ -5,31 +5,42 @@ use libgrite_ipc::grite::{DependencyState, IssueChanges, IssueState};
 use libgrite_ipc::{IpcCommand, IpcResponse};
 use serde::Serialize;
 
-use super::change::{Target, change, nothing};
+use super::change::{Target, nothing, report_update};
 use crate::cli::Global;
+use crate::cli::question::Question;
 use crate::error::CliError;
 use crate::foreign::state_name;
 use crate::output::{Output, Paint, Terminal, line};
-use crate::tracker;
 
 /// What to do with dependencies.
 #[derive(Subcommand)]
 pub enum Dep {
     /// Let an issue wait for others; refused where one of them waits for it
-    Add(Change),
+    Add(Add),
     /// Let it wait for others no longer
-    Remove(Change),
+    Remove(Remove),
     /// Show what an issue waits for, and what waits for it
     List(List),
 }
 
-/// Arguments of `grite issue dep add` and `remove`.
+/// Arguments of `grite issue dep add`.
 #[derive(Args)]
-pub struct Change {
+pub struct Add {
     #[command(flatten)]
     target: Target,
 
     /// The issues that it waits for
+    #[arg(value_name = "ON", required = true)]
+    on: Vec<String>,
+}
+
+/// Arguments of `grite issue dep remove`.
+#[derive(Args)]
+pub struct Remove {
+    #[command(flatten)]
+    target: Target,
+
+    /// The issues that it waits for no longer
     #[arg(value_name = "ON", required = true)]
     on: Vec<String>,
 }
@@ -62,38 +73,59 @@ impl<'a> From<&'a DependencyState> for Named<'a> {
     }
 }
 
-pub fn run(dep: &Dep, global: &Global, output: &Output) -> Result<(), CliError> {
-    match dep {
-        Dep::Add(add) => {
-            let changes = IssueChanges { add_dependencies: add.on.clone(), ..nothing() };
-            change(&add.target, changes, global, output)
+impl Dep {
+    /// Each of these commands is one question.
+    pub fn question(&self) -> &dyn Question {
+        match self {
+            Dep::Add(add) => add,
+            Dep::Remove(remove) => remove,
+            Dep::List(list) => list,
         }
-        Dep::Remove(remove) => {
-            let changes = IssueChanges { remove_dependencies: remove.on.clone(), ..nothing() };
-            change(&remove.target, changes, global, output)
-        }
-        Dep::List(list) => show(list, global, output),
     }
 }
 
-fn show(list: &List, global: &Global, output: &Output) -> Result<(), CliError> {
-    match tracker::ask(&mut *global.tracker()?, &IpcCommand::IssueDependencies { id: list.id.clone() })? {
-        IpcResponse::Dependencies(found) => {
-            let shown = Dependencies {
-                id: &found.id,
-                ready: found.ready,
-                before: found.before.iter().map(Named::from).collect(),
-                after: found.after.iter().map(Named::from).collect(),
-            };
-            output.report(&shown, |terminal| {
-                let id = terminal.paint(Paint::Id, shown.id);
-                let ready = if shown.ready { "is ready" } else { "is not ready" };
-                format!("{id} {ready}\n")
-                    + &section("waits for", &found.before, terminal)
-                    + &section("is waited for by", &found.after, terminal)
-            })
-        }
-        _ => Err(CliError::mismatched()),
+impl Question for Add {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let changes = IssueChanges { add_dependencies: self.on.clone(), ..nothing() };
+        Ok(self.target.change(changes, global))
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_update(answer, output)
+    }
+}
+
+impl Question for Remove {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let changes = IssueChanges { remove_dependencies: self.on.clone(), ..nothing() };
+        Ok(self.target.change(changes, global))
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_update(answer, output)
+    }
+}
+
+impl Question for List {
+    fn command(&self, _global: &Global) -> Result<IpcCommand, CliError> {
+        Ok(IpcCommand::IssueDependencies { id: self.id.clone() })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        let IpcResponse::Dependencies(found) = answer else { return Err(CliError::mismatched()) };
+        let shown = Dependencies {
+            id: &found.id,
+            ready: found.ready,
+            before: found.before.iter().map(Named::from).collect(),
+            after: found.after.iter().map(Named::from).collect(),
+        };
+        output.report(&shown, |terminal| {
+            let id = terminal.paint(Paint::Id, shown.id);
+            let ready = if shown.ready { "is ready" } else { "is not ready" };
+            format!("{id} {ready}\n")
+                + &section("waits for", &found.before, terminal)
+                + &section("is waited for by", &found.after, terminal)
+        })
     }
 }
 

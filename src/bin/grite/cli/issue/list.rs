@@ -6,10 +6,10 @@ use libgrite_ipc::{IpcCommand, IpcResponse};
 use serde::Serialize;
 
 use crate::cli::Global;
+use crate::cli::question::Question;
 use crate::error::CliError;
 use crate::foreign::state_name;
 use crate::output::{Output, Page, Paint, Table, Terminal, line};
-use crate::tracker;
 
 /// Arguments of `grite issue list`.
 #[derive(Args)]
@@ -80,34 +80,46 @@ struct Item<'a> {
     comment_count: u32,
 }
 
-pub fn run(list: &List, global: &Global, output: &Output) -> Result<(), CliError> {
-    let filter = IssueFilter {
-        state: match list.state {
-            Which::Open => Some(IssueState::Open),
-            Which::Closed => Some(IssueState::Closed),
-            Which::All => None,
-        },
-        labels: list.labels.clone(),
-        assignee: list.assignee.clone(),
-        text: list.search.clone(),
-        ready: false,
-    };
-    show(&IpcCommand::IssueList { filter, limit: list.limit, cursor: list.cursor.clone() }, global, output)
+impl Question for List {
+    fn command(&self, _global: &Global) -> Result<IpcCommand, CliError> {
+        let filter = IssueFilter {
+            state: match self.state {
+                Which::Open => Some(IssueState::Open),
+                Which::Closed => Some(IssueState::Closed),
+                Which::All => None,
+            },
+            labels: self.labels.clone(),
+            assignee: self.assignee.clone(),
+            text: self.search.clone(),
+            ready: false,
+        };
+        Ok(IpcCommand::IssueList { filter, limit: self.limit, cursor: self.cursor.clone() })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report(answer, output)
+    }
 }
 
-pub fn ready(ready: &Ready, global: &Global, output: &Output) -> Result<(), CliError> {
-    let filter = IssueFilter {
-        state: None,
-        labels: ready.labels.clone(),
-        assignee: ready.assignee.clone(),
-        text: None,
-        ready: true,
-    };
-    show(&IpcCommand::IssueList { filter, limit: ready.limit, cursor: ready.cursor.clone() }, global, output)
+impl Question for Ready {
+    fn command(&self, _global: &Global) -> Result<IpcCommand, CliError> {
+        let filter = IssueFilter {
+            state: None,
+            labels: self.labels.clone(),
+            assignee: self.assignee.clone(),
+            text: None,
+            ready: true,
+        };
+        Ok(IpcCommand::IssueList { filter, limit: self.limit, cursor: self.cursor.clone() })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report(answer, output)
+    }
 }
 
-fn show(command: &IpcCommand, global: &Global, output: &Output) -> Result<(), CliError> {
-    match tracker::ask(&mut *global.tracker()?, command)? {
+fn report(answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+    match answer {
         IpcResponse::IssueList(found) => {
             let items = found.items.iter().map(Item::from).collect();
             let page = Page::new(items, found.total, found.next.clone());

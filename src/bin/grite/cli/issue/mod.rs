@@ -8,9 +8,7 @@ mod show;
 
 use clap::Subcommand;
 
-use super::Global;
-use crate::error::CliError;
-use crate::output::Output;
+use super::question::Question;
 
 /// What to do with issues.
 #[derive(Subcommand)]
@@ -42,19 +40,27 @@ pub enum Issue {
     Dep(dep::Dep),
 }
 
-pub fn run(issue: &Issue, global: &Global, output: &Output) -> Result<(), CliError> {
-    match issue {
-        Issue::Create(create) => create::run(create, global, output),
-        Issue::List(list) => list::run(list, global, output),
-        Issue::Show(show) => show::run(show, global, output),
-        Issue::Update(update) => change::update(update, global, output),
-        Issue::Close(close) => change::close(close, global, output),
-        Issue::Reopen(reopen) => change::reopen(reopen, global, output),
-        Issue::Comment(comment) => change::comment(comment, global, output),
-        Issue::Label(label) => change::label(label, global, output),
-        Issue::Assign(assign) => change::assign(assign, global, output),
-        Issue::Claim(claim) => change::claim(claim, global, output),
-        Issue::Ready(ready) => list::ready(ready, global, output),
-        Issue::Dep(dep) => dep::run(dep, global, output),
+impl Issue {
+    /// What shows the issue `id`.
+    pub fn show(id: String) -> Self {
+        Issue::Show(show::Show { id })
+    }
+
+    /// Each of these commands is one question.
+    pub fn question(&self) -> &dyn Question {
+        match self {
+            Issue::Create(create) => create,
+            Issue::List(list) => list,
+            Issue::Show(show) => show,
+            Issue::Update(update) => update,
+            Issue::Close(close) => close,
+            Issue::Reopen(reopen) => reopen,
+            Issue::Comment(comment) => comment,
+            Issue::Label(label) => label,
+            Issue::Assign(assign) => assign,
+            Issue::Claim(claim) => claim,
+            Issue::Ready(ready) => ready,
+            Issue::Dep(dep) => dep.question(),
+        }
     }
 }

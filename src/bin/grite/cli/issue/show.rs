@@ -6,16 +6,16 @@ use libgrite_ipc::{IpcCommand, IpcResponse};
 use serde::Serialize;
 
 use crate::cli::Global;
+use crate::cli::question::Question;
 use crate::error::CliError;
 use crate::foreign::{Remark, state_name};
 use crate::output::{Output, Paint, Terminal, line, text};
-use crate::tracker;
 
 /// Arguments of `grite issue show`.
 #[derive(Args)]
 pub struct Show {
     /// Its id, at least four digits of it, or the id that it was imported with
-    id: String,
+    pub(super) id: String,
 }
 
 #[derive(Serialize)]
@@ -35,12 +35,18 @@ struct Issue<'a> {
     comments: Vec<Remark<'a>>,
 }
 
-pub fn run(show: &Show, global: &Global, output: &Output) -> Result<(), CliError> {
-    match tracker::ask(&mut *global.tracker()?, &IpcCommand::IssueShow { id: show.id.clone() })? {
-        IpcResponse::IssueShow(issue) => {
-            output.report(&Issue::from(&issue), |terminal| render(&issue, terminal))
+impl Question for Show {
+    fn command(&self, _global: &Global) -> Result<IpcCommand, CliError> {
+        Ok(IpcCommand::IssueShow { id: self.id.clone() })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        match answer {
+            IpcResponse::IssueShow(issue) => {
+                output.report(&Issue::from(&issue), |terminal| render(&issue, terminal))
+            }
+            _ => Err(CliError::mismatched()),
         }
-        _ => Err(CliError::mismatched()),
     }
 }
 

@@ -1,0 +1,86 @@
+//! The way to a poller: notes that other threads leave it, and the word that it sleeps on.
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::connection::Connection;
+use super::port::Port;
+use crate::payload::Bytes;
+use crate::wait::{self, Expected};
+
+/// What other threads tell a poller.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// A client over rings.
+    Arrived(Box<Port>),
+    /// The client of this session is gone.
+    Left(u64),
+    /// Something has changed for the client of this session: it has asked, or replies have gone.
+    Stirred(u64),
+    /// A request that came over a socket.
+    Request { connection: Arc<Connection>, id: u64, bytes: Bytes },
+    /// Answer what has come, then end.
+    Stop,
+}
+
+/// The way to a poller.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    notes: Mutex<Vec<Note>>,
+    /// Changes with every note and nudge; the poller sleeps on it.
+    word: AtomicU32,
+    /// The thread that polls.
+    pub(super) owner: Owner,
+}
+
+impl Control {
+    pub(crate) fn tell(&self, note: Note) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+        self.nudge();
+    }
+
+    /// Makes the poller look around.
+    pub(super) fn nudge(&self) {
+        self.word.fetch_add(1, Ordering::SeqCst);
+        wait::wake(&self.word);
+    }
+
+    /// Takes what was left since the last time, in order.
+    pub(super) fn take(&self) -> Vec<Note> {
+        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes with every note and nudge.
+    pub(super) fn word(&self) -> u32 {
+        self.word.load(Ordering::Acquire)
+    }
+
+    /// What a sleep waits on that ends with the next note or nudge after `seen`.
+    pub(super) fn awaited(&self, seen: u32) -> Expected<'_> {
+        Expected { word: &self.word, value: seen }
+    }
+}
+
+/// Which thread does something, so that it need not be told what it has done itself.
+#[derive(Debug, Default)]
+pub(super) struct Owner(AtomicUsize);
+
+impl Owner {
+    /// From now on it is the calling thread.
+    pub(super) fn settle_here(&self) {
+        self.0.store(here(), Ordering::Relaxed);
+    }
+
+    /// Whether it is the calling thread.
+    pub(super) fn is_here(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == here()
+    }
+}
+
+/// A number that no two threads have at once.
+fn here() -> usize {
+    thread_local! {
+        static PLACE: u8 = const { 0 };
+    }
+    PLACE.with(|place| std::ptr::from_ref(place).addr())
+}

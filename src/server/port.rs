@@ -1,0 +1,211 @@
+//! A client over rings, as the poller sees it: [`Port`].
+
+use std::sync::Arc;
+
+use super::connection::Connection;
+use super::poller::STOPPING;
+use crate::channel::{Receiver, Waits};
+use crate::frame::{FailureCode, Kind};
+use crate::payload::Bytes;
+use crate::ring::{Regions, Word};
+use crate::shm::Region;
+use crate::wait::Expected;
+
+/// A client over rings.
+#[derive(Debug)]
+pub(crate) struct Port {
+    session: u64,
+    connection: Arc<Connection>,
+    receiver: Receiver<Regions>,
+    regions: Regions,
+    /// Once the server stops: up to where requests are still answered.
+    last: Option<u64>,
+    /// Whether it has asked something since the poller last looked who has.
+    active: bool,
+    /// Whether the client was told that nobody looks, and has not been told otherwise.
+    asleep: bool,
+    /// Whether the last request found was one of a turn that goes on.
+    amid_turn: bool,
+}
+
+impl Port {
+    pub(crate) fn new(connection: Arc<Connection>, regions: Regions, max_message: usize) -> Self {
+        Port {
+            session: connection.session(),
+            connection,
+            receiver: Receiver::new(regions.clone(), 0, max_message),
+            regions,
+            last: None,
+            active: true,
+            asleep: false,
+            amid_turn: false,
+        }
+    }
+
+    pub(super) fn session(&self) -> u64 {
+        self.session
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// The bytes of the request that [`poll`](Self::poll) has found.
+    pub(super) fn message(&self) -> &Bytes {
+        self.receiver.message()
+    }
+
+    /// Gives these bytes away.
+    pub(super) fn take_message(&mut self) -> Bytes {
+        let mut bytes = Bytes::new();
+        self.receiver.swap_message(&mut bytes);
+        bytes
+    }
+
+    /// The id of the next request, if one has come. A client that breaks the rules is closed.
+    ///
+    /// `more` says whether requests behind this one are answered in the same turn: only the last answer of
+    /// a turn has to make sure that the client is awake.
+    #[inline]
+    pub(super) fn poll(&mut self, more: bool) -> Option<u64> {
+        if self.connection.is_backlogged() && !self.connection.flush() || !self.connection.has_room() {
+            return None;
+        }
+        if self.connection.has_notices() {
+            self.connection.notify();
+            self.active = true;
+        }
+        let start = self.receiver.position();
+        match self.receiver.poll() {
+            Ok(None) => None,
+            Ok(Some((Kind::Request, id))) if self.last.is_none_or(|last| precedes(start, last)) => {
+                self.amid_turn = more && self.receiver.knows_of_more();
+                self.connection.begin(self.amid_turn);
+                self.active = true;
+                Some(id)
+            }
+            Ok(Some((Kind::Request, id))) => {
+                self.connection.fail(id, FailureCode::Stopping, STOPPING);
+                None
+            }
+            Ok(Some((kind, id))) if self.connection.heed(kind, id) => None,
+            Ok(Some(_)) | Err(_) => {
+                self.connection.close();
+                None
+            }
+        }
+    }
+
+    /// Says that no more requests are answered in this turn.
+    #[inline]
+    pub(super) fn end_turn(&mut self) {
+        if std::mem::take(&mut self.amid_turn) {
+            self.connection.end_turn();
+        }
+    }
+
+    /// Takes no request from now on but those that have come.
+    pub(super) fn stop(&mut self) {
+        // A fault shows at the next poll.
+        let _ = self.receiver.look();
+        self.last.get_or_insert(self.receiver.awaited().1);
+    }
+
+    /// Whether a port that stops has been read as far as it is going to be.
+    pub(super) fn is_drained(&self) -> bool {
+        self.connection.is_closed()
+            || self.last.is_some_and(|last| !precedes(self.receiver.position(), last))
+                && self.connection.is_settled()
+    }
+
+    /// Works on the half of the connection that the poller waits on: while replies wait for space,
+    /// that is the sender, and requests behind them are no news.
+    fn with_waiting<T>(&mut self, work: impl FnOnce(&mut dyn Waits) -> T) -> T {
+        if self.connection.is_backlogged() {
+            self.connection.with_outgoing_half(work)
+        } else {
+            work(&mut self.receiver)
+        }
+    }
+
+    /// Whether there is something to do for this port; a fault is.
+    #[inline]
+    pub(super) fn has_news(&mut self) -> bool {
+        self.connection.has_notices() || self.has_moved()
+    }
+
+    /// Whether the client has made the move that this port waits for.
+    #[inline]
+    pub(super) fn has_moved(&mut self) -> bool {
+        self.is_awaited() && self.with_waiting(|half| half.look() != Ok(false))
+    }
+
+    /// Whether the client's next move matters. While too much of it is unanswered, a responder's
+    /// nudge comes first.
+    fn is_awaited(&self) -> bool {
+        self.connection.is_backlogged() || self.connection.has_room()
+    }
+
+    /// Tells the client that nobody is about to look; says whether there is something to do after all.
+    ///
+    /// A port that was told so before, and has not been looked at since, needs no second time: a client
+    /// that moves changes the word on which the sleep begins.
+    pub(super) fn fall_asleep(&mut self) -> bool {
+        if std::mem::replace(&mut self.asleep, true) {
+            return false;
+        }
+        let news = self.is_awaited()
+            && self.with_waiting(|half| {
+                half.mark_asleep();
+                half.look() != Ok(false)
+            });
+        news || self.connection.has_notices()
+    }
+
+    /// The word whose change ends a sleep, if the client's next move matters: it writes, or reads on.
+    pub(super) fn awaited(&mut self) -> Option<Expected<'_>> {
+        let (word, seen) = self.awaited_move()?;
+        Some(Expected { word: Regions::futex(&self.regions.theirs, word), value: seen as u32 })
+    }
+
+    /// The same for another thread: the memory, the word in it, and the position that it has now.
+    pub(super) fn awaited_elsewhere(&mut self) -> Option<(Region, Word, u64)> {
+        let (word, seen) = self.awaited_move()?;
+        Some((self.regions.theirs.clone(), word, seen))
+    }
+
+    fn awaited_move(&mut self) -> Option<(Word, u64)> {
+        self.is_awaited().then(|| self.with_waiting(|half| half.awaited()))
+    }
+
+    /// Tells the client that it is looked at again.
+    pub(super) fn wake_up(&mut self) {
+        if std::mem::take(&mut self.asleep) {
+            self.receiver.mark_awake();
+            if self.connection.is_backlogged() {
+                self.connection.with_outgoing_half(|half| half.mark_awake());
+            }
+        }
+    }
+
+    /// Whether it has asked something since the last call.
+    pub(super) fn was_active(&mut self) -> bool {
+        std::mem::take(&mut self.active)
+    }
+
+    /// Tells the client that the poller runs on `cpu`; says whether one that asks just now runs there, too.
+    pub(super) fn shares_cpu(&self, cpu: u64) -> bool {
+        self.receiver.shares_cpu(cpu) || !self.active
+    }
+
+    /// Gives memory back that only longer messages needed.
+    pub(super) fn trim(&mut self) {
+        self.receiver.trim();
+        self.connection.trim();
+    }
+}
+
+/// Whether `position` lies before `end`, for positions less than half of all numbers apart.
+fn precedes(position: u64, end: u64) -> bool {
+    (end.wrapping_sub(position) as i64) > 0
+}

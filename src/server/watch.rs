@@ -1,0 +1,145 @@
+//! Sleeping on more clients than one sleep can be on: [`Watch`].
+//!
+//! A watch is a thread that sleeps on the words of clients that have been quiet, and leaves the poller
+//! a note when one of them moves. It answers nothing and reads nothing but those words. The poller has
+//! told each client that nobody looks, before it hands the client's word over together with the position
+//! that it had then: a client that moves in between has changed the word, and the sleep does not begin.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::control::{Control, Note};
+use crate::ring::{Regions, Word};
+use crate::shm::Region;
+use crate::wait::{self, Expected, MAX_WORDS};
+
+/// How many clients one watch has: one word of each sleep is its own.
+const MAX_WATCHED: usize = MAX_WORDS - 1;
+
+/// A client to be watched.
+#[derive(Debug)]
+pub(super) struct Watched {
+    session: u64,
+    /// Where its next move shows; nothing while its next move does not matter.
+    awaited: Option<Awaited>,
+}
+
+#[derive(Debug)]
+struct Awaited {
+    region: Region,
+    word: Word,
+    seen: u32,
+}
+
+impl Watched {
+    /// A client whose next move changes `word` of its region from the position `seen`.
+    pub(super) fn new(session: u64, awaited: Option<(Region, Word, u64)>) -> Self {
+        let awaited = awaited.map(|(region, word, seen)| Awaited { region, word, seen: seen as u32 });
+        Watched { session, awaited }
+    }
+
+    fn expected(&self) -> Option<Expected<'_>> {
+        let Awaited { region, word, seen } = self.awaited.as_ref()?;
+        Some(Expected { word: Regions::futex(region, *word), value: *seen })
+    }
+
+    fn has_moved(&self) -> bool {
+        self.expected().is_some_and(|expected| expected.word.load(Ordering::Relaxed) != expected.value)
+    }
+}
+
+/// What the poller wants done.
+#[derive(Debug)]
+enum Order {
+    Watch(Watched),
+    Release(u64),
+    End,
+}
+
+/// A thread that sleeps on the words of quiet clients. It ends with this value.
+#[derive(Debug)]
+pub(super) struct Watch {
+    orders: Arc<Orders>,
+    /// How many clients it has, as the poller knows: at least as many as it sleeps on.
+    count: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    orders: Mutex<Vec<Order>>,
+    /// Changes with every order; the thread sleeps on it.
+    word: AtomicU32,
+}
+
+impl Orders {
+    fn give(&self, order: Order) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        self.word.fetch_add(1, Ordering::SeqCst);
+        wait::wake(&self.word);
+    }
+}
+
+impl Watch {
+    /// Starts a watch whose notes go to `control`.
+    pub(super) fn start(control: &Arc<Control>) -> io::Result<Self> {
+        let orders = Arc::<Orders>::default();
+        let (taken, control) = (Arc::clone(&orders), Arc::clone(control));
+        let thread = std::thread::Builder::new().name("ipc-watch".to_owned());
+        let thread = thread.spawn(move || keep_watch(&taken, &control))?;
+        Ok(Watch { orders, count: 0, thread: Some(thread) })
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.count < MAX_WATCHED
+    }
+
+    /// Watches one client more.
+    pub(super) fn watch(&mut self, watched: Watched) {
+        self.count += 1;
+        self.orders.give(Order::Watch(watched));
+    }
+
+    /// Watches this client no more, and lets its memory go.
+    pub(super) fn release(&mut self, session: u64) {
+        self.count -= 1;
+        self.orders.give(Order::Release(session));
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.orders.give(Order::End);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn keep_watch(orders: &Orders, control: &Control) {
+    let mut all: Vec<Watched> = Vec::new();
+    loop {
+        let seen = orders.word.load(Ordering::SeqCst);
+        for order in std::mem::take(&mut *orders.orders.lock().unwrap_or_else(PoisonError::into_inner)) {
+            match order {
+                Order::Watch(watched) => all.push(watched),
+                Order::Release(session) => all.retain(|watched| watched.session != session),
+                Order::End => return,
+            }
+        }
+        // The poller releases those that have moved, which is heeded after their note.
+        all.iter_mut().filter(|watched| watched.has_moved()).for_each(|watched| {
+            watched.awaited = None;
+            control.tell(Note::Stirred(watched.session));
+        });
+        let mut words = [Expected { word: &orders.word, value: seen }; MAX_WORDS];
+        let mut count = 1;
+        for expected in all.iter().filter_map(Watched::expected) {
+            words[count] = expected;
+            count += 1;
+        }
+        wait::sleep_any(&words[..count], None);
+    }
+}

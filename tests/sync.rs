@@ -452,6 +452,35 @@ fn a_pull_is_in_the_next_answer_of_a_warm_daemon() {
     }
 }
 
+#[test]
+fn a_watch_shows_what_a_sync_brings_and_who_takes_locks() {
+    let world = World::new(&["a", "b"]);
+    let id = world.create("a", "of another clone");
+    world.done("a", &["sync"]);
+    world.done("b", &["daemon", "start"]);
+    let watch = world.command("b", &["watch", "--json", "--count", "4"]).spawn().unwrap();
+    // It says where it starts before anything else.
+    let status = || world.data("b", &["daemon", "status"]);
+    assert_eq!(status()["answers"], true);
+    let until = Instant::now() + DEADLINE;
+    let mut told = String::new();
+    thread::scope(|scope| {
+        let watching = scope.spawn(move || end(watch, ""));
+        while !watching.is_finished() {
+            assert!(Instant::now() < until, "nothing is told");
+            world.done("b", &["sync"]);
+            world.done("b", &["lock", "acquire", "deploy", "--ttl", "1m"]);
+            world.done("b", &["lock", "release", "deploy"]);
+            world.done("a", &["issue", "comment", &id, "more"]);
+            world.done("a", &["sync"]);
+        }
+        told = watching.join().unwrap().stdout;
+    });
+    for what in ["\"sync_done\"", "\"lock_changed\"", &id] {
+        assert!(told.contains(what), "{what} is not in {told}");
+    }
+}
+
 /// Runs the commands that the README shows for two clones.
 #[test]
 fn the_tour_of_two_clones_works_as_it_is_written() {

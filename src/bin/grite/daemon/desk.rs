@@ -4,7 +4,9 @@
 //! command or allocating anything. All else is the engine's.
 
 use std::cell::Cell;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use libgrite_ipc::grite::{ArchivedIpcCommand, ArchivedIssueFilter, ArchivedIssueState, Progress};
 use libgrite_ipc::{Encoded, Error, Grite, IpcCommand, IpcResponse, Responder};
@@ -102,14 +104,24 @@ impl<'a> Desk<'a> {
     /// Answers a sync, and says how far it is where that is wished for.
     fn sync(&self, request: &ArchivedIpcCommand, mut responder: Responder<Grite>) -> Result<(), Error> {
         let Ok(command) = rkyv::deserialize::<IpcCommand, rancor::Error>(request) else { return Ok(()) };
-        let wished = wishes_progress(&command);
-        let response = self.engine.execute_in_parts(&command, &mut |progress: Progress| {
-            if wished {
+        if !wishes_progress(&command) {
+            return responder.reply(&self.engine.execute(&command));
+        }
+        // A part waits for its reader, and the sync must not: it holds what others wait for.
+        let response = thread::scope(|scope| {
+            let (sender, parts) = channel::<Progress>();
+            let work = scope.spawn(move || {
+                self.engine.execute_in_parts(&command, &mut |progress| drop(sender.send(progress)))
+            });
+            while let Ok(part) = parts.recv() {
+                let latest = parts.try_iter().last().unwrap_or(part);
                 // Whoever asked may be gone; the sync goes on.
-                let _ = responder.send_part(&IpcResponse::Progress(progress));
+                let _ = responder.send_part(&IpcResponse::Progress(latest));
             }
+            work.join()
         });
-        responder.reply(&response)
+        // A responder that is dropped answers that the handler failed.
+        response.map_or(Ok(()), |response| responder.reply(&response))
     }
 
     /// What the engine answers. Every checked archive deserializes; one that did not would be answered

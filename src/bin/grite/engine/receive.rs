@@ -12,6 +12,7 @@ use libgrite_ipc::grite::{Progress, Refusal, SyncStage};
 
 use super::draft::Change;
 use super::follow::lock;
+use super::news::news;
 use super::{Engine, refusal};
 use crate::git::{Git, Ref};
 use crate::store::{Damaged, Session, StoreError, Way};
@@ -92,7 +93,7 @@ impl Engine {
             for gone in &intake.gone {
                 session.forget_ref(gone)?;
             }
-            let events = change.events.len() as u64;
+            let events = change.events as u64;
             self.commit(session, change)?;
             store.narrow()?;
             Ok(Received { events, damaged })
@@ -109,7 +110,7 @@ impl Engine {
     ) -> Result<(Change, Vec<Damaged>), StoreError> {
         let memory = self.memory();
         let way = if own { Way::Made } else { Way::Received };
-        let mut change = Change { issues: BTreeMap::new(), events: Vec::new(), end: memory.end() };
+        let mut change = Change { issues: BTreeMap::new(), events: 0, news: Vec::new(), end: memory.end() };
         let mut damaged = Vec::new();
         for (chunk, events) in read {
             let events = match events {
@@ -120,19 +121,22 @@ impl Engine {
                     continue;
                 }
             };
-            for event in events {
-                let Some(place) = session.append(&event, way)? else { continue };
+            let mut new = Vec::with_capacity(events.len());
+            for event in &events {
+                let Some(place) = session.append(event, way)? else { continue };
                 change.end = place;
                 change
                     .issues
                     .entry(event.issue())
                     .or_insert_with_key(|id| memory.fragment(*id).cloned().unwrap_or_default())
-                    .apply(&event);
-                change.events.push(event);
+                    .apply(event);
+                new.push(event);
             }
-            part(Progress { stage: SyncStage::Importing, done: change.events.len() as u64 });
+            change.events += new.len();
+            change.news.extend(news(new));
+            part(Progress { stage: SyncStage::Importing, done: change.events as u64 });
         }
-        session.count(change.events.len())?;
+        session.count(change.events)?;
         session.project(&change.issues)?;
         Ok((change, damaged))
     }

@@ -1,4 +1,4 @@
-//! An issue as Markdown, for people: [`write`].
+//! An issue as Markdown, for people: [`write()`].
 
 use std::fmt::Write;
 

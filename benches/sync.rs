@@ -131,15 +131,23 @@ fn run(command: &mut Command) -> (String, Duration) {
 
 /// The first pull, against a fetch of the same refs and an insert of as many rows.
 fn first_pull(world: &World, events: usize, rounds: usize) {
-    let (mut fetches, mut inserts, mut pulls) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut fetches, mut inserts) = (Vec::new(), Vec::new());
+    let (mut pulls, mut directs) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let bare = world.repository("bare");
         fetches.push(world.git(&bare, &["fetch", "--quiet", "origin", SPEC]));
         inserts.push(insert(world, &world.path("source/.git/grite/issues.db"), events));
         let clone = world.clone(&format!("pull{round}"));
-        let (answer, took) = world.grite(&clone, &["--direct", "sync", "pull", "--json"]);
+        world.grite(&clone, &["daemon", "start"]);
+        let (answer, took) = world.grite(&clone, &["sync", "pull", "--json"]);
         assert!(answer.contains(&format!("\"received\":{events},")), "{answer}");
         pulls.push(took);
+        world.grite(&clone, &["daemon", "stop"]);
+        let _ = fs::remove_dir_all(clone);
+        let clone = world.clone(&format!("direct{round}"));
+        let (answer, took) = world.grite(&clone, &["--direct", "sync", "pull", "--json"]);
+        assert!(answer.contains(&format!("\"received\":{events},")), "{answer}");
+        directs.push(took);
         let _ = fs::remove_dir_all(clone);
     }
     let (fetch, insert, pull) = (median(&mut fetches), median(&mut inserts), median(&mut pulls));
@@ -150,6 +158,10 @@ fn first_pull(world: &World, events: usize, rounds: usize) {
         ms(insert),
         ms(fetch + insert),
         ms(pull) / ms(fetch + insert)
+    );
+    println!(
+        "  beside that: without a daemon, which opens and closes the store, {:.0} ms",
+        ms(median(&mut directs))
     );
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
 
 use libgrite_ipc::grite::{Progress, Refusal, SyncStage};
@@ -15,6 +15,7 @@ use super::follow::lock;
 use super::news::news;
 use super::{Engine, refusal};
 use crate::git::{Git, Ref};
+use crate::model::Sealed;
 use crate::store::{Damaged, Session, StoreError, Way};
 use crate::sync::history::{self, Chunk, Listed};
 
@@ -76,7 +77,10 @@ impl Engine {
             store.widen()?;
             let session = store.begin()?;
             self.absorb(&session)?;
-            let (change, damaged) = self.store_events(&session, &read, intake.own, part)?;
+            let (spent, stored) = channel::<Vec<Sealed>>();
+            // Freeing events takes as long as making them, and this thread has enough to do.
+            scope.spawn(move || stored.into_iter().for_each(drop));
+            let (change, damaged) = self.store_events(&session, &read, &spent, intake.own, part)?;
             match reader.join() {
                 Ok(read) => read?,
                 Err(_) => return Err(refusal::invalid("chunk", "reading it failed")),
@@ -105,6 +109,7 @@ impl Engine {
         &self,
         session: &Session<'_>,
         read: &Receiver<Read>,
+        spent: &Sender<Vec<Sealed>>,
         own: bool,
         part: &mut dyn FnMut(Progress),
     ) -> Result<(Change, Vec<Damaged>), StoreError> {
@@ -134,6 +139,7 @@ impl Engine {
             }
             change.events += new.len();
             change.news.extend(news(new));
+            let _ = spent.send(events);
             part(Progress { stage: SyncStage::Importing, done: change.events as u64 });
         }
         session.count(change.events)?;

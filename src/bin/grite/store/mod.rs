@@ -41,7 +41,7 @@ const ANSWERS_KEPT: i64 = 30 * 24 * 60 * 60 * 1000;
 const NARROW: i64 = 2000;
 
 /// The same during a long transaction.
-const WIDE: i64 = 128 << 10;
+const WIDE: i64 = 64 << 10;
 
 /// One connection to the store of a folder.
 pub struct Store {

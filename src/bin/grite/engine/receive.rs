@@ -5,17 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::thread;
 
 use libgrite_ipc::grite::{Progress, Refusal, SyncStage};
 
 use super::draft::Change;
 use super::follow::lock;
+use super::memory::Memory;
 use super::news::news;
 use super::{Engine, refusal};
 use crate::git::{Git, Ref};
-use crate::model::Sealed;
+use crate::model::{Issue, IssueId, Sealed};
 use crate::store::{Damaged, Session, StoreError, Way};
 use crate::sync::history::{self, Chunk, Listed};
 
@@ -77,10 +78,7 @@ impl Engine {
             store.widen()?;
             let session = store.begin()?;
             self.absorb(&session)?;
-            let (spent, stored) = channel::<Vec<Sealed>>();
-            // Freeing events takes as long as making them, and this thread has enough to do.
-            scope.spawn(move || stored.into_iter().for_each(drop));
-            let (change, damaged) = self.store_events(&session, &read, &spent, intake.own, part)?;
+            let (change, damaged) = self.store_events(&session, &read, intake.own, part)?;
             match reader.join() {
                 Ok(read) => read?,
                 Err(_) => return Err(refusal::invalid("chunk", "reading it failed")),
@@ -109,43 +107,63 @@ impl Engine {
         &self,
         session: &Session<'_>,
         read: &Receiver<Read>,
-        spent: &Sender<Vec<Sealed>>,
         own: bool,
         part: &mut dyn FnMut(Progress),
     ) -> Result<(Change, Vec<Damaged>), StoreError> {
-        let memory = self.memory();
         let way = if own { Way::Made } else { Way::Received };
+        let guard = self.memory();
+        let memory: &Memory = &guard;
         let mut change = Change { issues: BTreeMap::new(), events: 0, news: Vec::new(), end: memory.end() };
         let mut damaged = Vec::new();
-        for (chunk, events) in read {
-            let events = match events {
-                Ok(events) => events,
-                Err(problem) => {
-                    let blob = chunk.blob.to_string();
-                    damaged.push(Damaged { blob, name: chunk.name, problem: problem.to_string() });
+        thread::scope(|scope| {
+            // Storing takes longest, so another thread folds what is stored.
+            let (stored, to_fold) = channel();
+            let folding = scope.spawn(move || fold(memory, &to_fold));
+            for (chunk, events) in read {
+                let events = match events {
+                    Ok(events) => events,
+                    Err(problem) => {
+                        let blob = chunk.blob.to_string();
+                        damaged.push(Damaged { blob, name: chunk.name, problem: problem.to_string() });
+                        continue;
+                    }
+                };
+                let mut new = Vec::with_capacity(events.len());
+                for event in &events {
+                    if let Some(place) = session.append(event, way)? {
+                        change.end = place;
+                        new.push(event);
+                    }
+                }
+                if new.is_empty() {
                     continue;
                 }
-            };
-            let mut new = Vec::with_capacity(events.len());
-            for event in &events {
-                let Some(place) = session.append(event, way)? else { continue };
-                change.end = place;
-                change
-                    .issues
-                    .entry(event.issue())
-                    .or_insert_with_key(|id| memory.fragment(*id).cloned().unwrap_or_default())
-                    .apply(event);
-                new.push(event);
+                change.events += new.len();
+                change.news.extend(news(new));
+                let _ = stored.send(events);
+                part(Progress { stage: SyncStage::Importing, done: change.events as u64 });
             }
-            change.events += new.len();
-            change.news.extend(news(new));
-            let _ = spent.send(events);
-            part(Progress { stage: SyncStage::Importing, done: change.events as u64 });
-        }
+            drop(stored);
+            let failed = |_| StoreError::Damaged("events could not be folded".to_owned());
+            change.issues = folding.join().map_err(failed)?;
+            Ok::<_, StoreError>(())
+        })?;
         session.count(change.events)?;
         session.project(&change.issues)?;
         Ok((change, damaged))
     }
+}
+
+/// The issues that events change, as they are with these. What an issue has seen before changes nothing.
+fn fold(memory: &Memory, events: &Receiver<Vec<Sealed>>) -> BTreeMap<IssueId, Issue> {
+    let mut issues = BTreeMap::new();
+    for event in events.iter().flatten() {
+        issues
+            .entry(event.issue())
+            .or_insert_with_key(|id| memory.fragment(*id).cloned().unwrap_or_default())
+            .apply(&event);
+    }
+    issues
 }
 
 /// Marks the time in which a transaction may be long.

@@ -14,6 +14,8 @@
 //! All numbers are little-endian. Unknown kinds and flags are violations, not extensions: what two
 //! sides may send is settled in the handshake.
 
+use std::fmt;
+
 /// Frames start, and payloads are padded, at multiples of this many bytes.
 pub(crate) const ALIGN: usize = 16;
 
@@ -52,45 +54,10 @@ pub(crate) enum Kind {
     Gap = 11,
 }
 
-/// In place of a sequence number: notifications from now on.
-pub(crate) const FROM_NOW: u64 = 0;
-
-/// The payload continues in the next frame.
-const MORE: u16 = 1;
-
-/// A header whose kind and flags are known ones. Its length is not judged yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
-    /// Payload bytes in this frame.
-    pub(crate) length: u32,
-    pub(crate) kind: Kind,
-    /// The message goes on in the next frame.
-    pub(crate) more: bool,
-    /// Which request this belongs to.
-    pub(crate) id: u64,
-}
-
-/// What no honest peer writes into a header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadHeader {
-    #[error("a frame of unknown kind {0}")]
-    Kind(u16),
-    #[error("a frame with unknown flags {0:#06x}")]
-    Flags(u16),
-}
-
-impl Header {
-    /// The header as two words, in the byte order of memory.
-    pub(crate) fn to_words(self) -> HeaderWords {
-        let flags = if self.more { MORE } else { 0 };
-        let first = u64::from(self.length) | u64::from(self.kind as u16) << 32 | u64::from(flags) << 48;
-        [first.to_le(), self.id.to_le()]
-    }
-
-    /// The header in two words that a peer wrote.
-    pub(crate) fn parse(words: HeaderWords) -> Result<Self, BadHeader> {
-        let first = u64::from_le(words[0]);
-        let kind = match (first >> 32) as u16 {
+impl Kind {
+    #[inline]
+    fn of(number: u16) -> Option<Self> {
+        Some(match number {
             1 => Kind::Request,
             2 => Kind::Reply,
             3 => Kind::Failure,
@@ -102,14 +69,105 @@ impl Header {
             9 => Kind::Unsubscribe,
             10 => Kind::Notice,
             11 => Kind::Gap,
-            unknown => return Err(BadHeader::Kind(unknown)),
-        };
-        let more = match (first >> 48) as u16 {
-            0 => false,
-            MORE => true,
-            unknown => return Err(BadHeader::Flags(unknown)),
-        };
-        Ok(Header { length: first as u32, kind, more, id: u64::from_le(words[1]) })
+            _ => return None,
+        })
+    }
+}
+
+/// In place of a sequence number: notifications from now on.
+pub(crate) const FROM_NOW: u64 = 0;
+
+/// The payload continues in the next frame.
+const MORE: u16 = 1;
+
+/// A header whose kind and flags are known ones. Its length is not judged yet.
+///
+/// It stays the two words that it is in memory: as parts of other sizes it would be taken apart and put
+/// together again on the way of each frame, and a load of what was just stored in other pieces waits for all
+/// stores before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Length, kind and flags.
+    first: u64,
+    id: u64,
+}
+
+/// What no honest peer writes into a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadHeader {
+    #[error("a frame of unknown kind {0}")]
+    Kind(u16),
+    #[error("a frame with unknown flags {0:#06x}")]
+    Flags(u16),
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("kind", &self.kind())
+            .field("id", &self.id())
+            .field("length", &self.length())
+            .field("more", &self.more())
+            .finish()
+    }
+}
+
+impl Header {
+    /// A frame of `length` bytes of payload; `more` says that the message goes on in the next one.
+    #[inline]
+    pub(crate) fn new(kind: Kind, id: u64, length: u32, more: bool) -> Self {
+        let flags = if more { MORE } else { 0 };
+        Header { first: u64::from(length) | u64::from(kind as u16) << 32 | u64::from(flags) << 48, id }
+    }
+
+    /// The header as two words, in the byte order of memory.
+    #[inline]
+    pub(crate) fn to_words(self) -> HeaderWords {
+        [self.first.to_le(), self.id.to_le()]
+    }
+
+    /// The header in two words that a peer wrote.
+    #[inline]
+    pub(crate) fn parse(words: HeaderWords) -> Result<Self, BadHeader> {
+        let header = Header { first: u64::from_le(words[0]), id: u64::from_le(words[1]) };
+        if Kind::of(header.kind_number()).is_none() {
+            return Err(BadHeader::Kind(header.kind_number()));
+        }
+        match header.flags() {
+            0 | MORE => Ok(header),
+            unknown => Err(BadHeader::Flags(unknown)),
+        }
+    }
+
+    /// Payload bytes in this frame.
+    #[inline]
+    pub(crate) fn length(self) -> u32 {
+        self.first as u32
+    }
+
+    #[inline]
+    pub(crate) fn kind(self) -> Kind {
+        Kind::of(self.kind_number()).expect("a header has a known kind")
+    }
+
+    /// Whether the message goes on in the next frame.
+    #[inline]
+    pub(crate) fn more(self) -> bool {
+        self.flags() == MORE
+    }
+
+    /// Which request this belongs to.
+    #[inline]
+    pub(crate) fn id(self) -> u64 {
+        self.id
+    }
+
+    fn kind_number(self) -> u16 {
+        (self.first >> 32) as u16
+    }
+
+    fn flags(self) -> u16 {
+        (self.first >> 48) as u16
     }
 
     /// The header as bytes, for a stream.
@@ -130,7 +188,7 @@ impl Header {
 
     /// The whole frame's length: header, payload and padding.
     pub(crate) fn extent(self) -> u64 {
-        extent(self.length)
+        extent(self.length())
     }
 }
 
@@ -258,23 +316,24 @@ impl Failure {
 mod tests {
     use super::*;
 
-    const REQUEST: Header =
-        Header { length: 0x0102_0304, kind: Kind::Request, more: true, id: 0x1112_1314_1516_1718 };
+    fn request() -> Header {
+        Header::new(Kind::Request, 0x1112_1314_1516_1718, 0x0102_0304, true)
+    }
 
     #[test]
     fn golden_bytes_of_a_header() {
         let bytes = [4, 3, 2, 1, 1, 0, 1, 0, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11];
-        assert_eq!(REQUEST.to_bytes(), bytes);
-        assert_eq!(Header::from_bytes(&bytes), Ok(REQUEST));
+        assert_eq!(request().to_bytes(), bytes);
+        assert_eq!(Header::from_bytes(&bytes), Ok(request()));
     }
 
     #[test]
     fn every_kind_survives_the_way() {
-        let kinds = (1..=11u64).map(|kind| Header::parse([(kind << 32).to_le(), 0]).unwrap().kind);
+        let kinds = (1..=11u64).map(|kind| Header::parse([(kind << 32).to_le(), 0]).unwrap().kind());
         for (kind, number) in kinds.zip(1_u16..) {
             assert_eq!(kind as u16, number);
             for more in [false, true] {
-                let header = Header { length: 7, kind, more, id: 9 };
+                let header = Header::new(kind, 9, 7, more);
                 assert_eq!(Header::parse(header.to_words()), Ok(header));
             }
         }

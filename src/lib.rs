@@ -56,7 +56,12 @@
 //!
 //! [`Client`] and [`Server`] are the two ends, [`wire!`] and [`Protocol`] say what they exchange,
 //! [`DaemonLock`] finds the one daemon of a directory, [`testing`] has both ends in one process, and
-//! [`grite`] is the protocol of the issue tracker that comes with this library.
+//! [`grite`] is the protocol of the issue tracker that comes with this library. With the feature `tokio`,
+//! `AsyncClient` and `Server::serve_async` are both ends for async code.
+//!
+//! [`guide`] has whole programs, with what they cost and what goes wrong: [a command and its
+//! daemon](guide::cli_and_daemon), [a worker pool](guide::worker_pool), [an editor that asks on every key
+//! stroke](guide::prefix_query), and [tests in one process](guide::in_process_test).
 
 // The modules, in the order in which they are best read; each uses only those before it.
 mod frame;
@@ -77,7 +82,10 @@ mod client;
 mod server;
 pub mod grite;
 pub mod testing;
+pub mod guide;
 
+#[cfg(feature = "tokio")]
+pub use client::{AsyncClient, AsyncStream, AsyncSubscription};
 pub use client::{Client, ClientBuilder, Notice, Pending, Reply, Since, Stream, Subscription, Transport};
 pub use error::{Blame, Error, ErrorKind};
 pub use grite::{Grite, IpcCommand, IpcResponse};
@@ -93,6 +101,10 @@ pub use rkyv;
 
 /// A client of the built-in protocol.
 pub type IpcClient = Client<Grite>;
+
+/// An async client of the built-in protocol.
+#[cfg(feature = "tokio")]
+pub type IpcAsyncClient = AsyncClient<Grite>;
 
 /// A server of the built-in protocol.
 pub type IpcServer = Server<Grite>;

@@ -14,6 +14,7 @@ const ROWS: &[(u32, &[&str])] = &[
     (5, &["transport", "lock"]),
     (6, &["grite", "client", "server"]),
     (7, &["testing"]),
+    (8, &["guide"]),
 ];
 
 /// The files that may use `unsafe`.

@@ -7,15 +7,21 @@
 //! A side sleeps on the low 32 bits of the word that the peer will change: they change with every
 //! publish, so a sleep that begins too late does not begin at all. Before it sleeps it marks itself,
 //! fences and looks again; see [`fence_before_look`](crate::sync::fence_before_look).
+//!
+//! A side that waits for other things, too, cannot sleep on a word: it marks itself as listening, and
+//! the peer rings its [`Bell`] in place of the word. A bell that was rung stays so until it is heard, so
+//! here, too, the order of ring and sleep does not matter.
 
 #[cfg(all(test, loom))]
 mod models;
 mod receiver;
 mod sender;
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::ring::{Memory, Regions, Violation, Word};
+use crate::stream::Stream;
 use crate::wait::{self, Deadline, Spin};
 
 pub(crate) use receiver::Receiver;
@@ -65,6 +71,19 @@ pub(crate) trait Sleep: Memory {
     fn wake(&self, word: Word);
 }
 
+/// Calls a peer that listens, whatever else it waits for. Rung more often than heard, it has rung once.
+pub(crate) trait Bell: fmt::Debug + Send + Sync {
+    fn ring(&self);
+}
+
+/// The socket of the handshake, on which a connection over rings sends nothing else.
+impl Bell for Stream {
+    fn ring(&self) {
+        // A socket that is full of rings that nobody has heard yet, or whose peer is gone, needs no other.
+        let _ = self.write(&[1]);
+    }
+}
+
 /// Tells the peer where this side waits; says whether the peer has last waited there, too.
 fn shares_cpu(memory: &impl Memory, cpu: u64) -> bool {
     memory.set_cpu(cpu);
@@ -87,6 +106,9 @@ pub(crate) trait Waits {
     fn look(&mut self) -> Result<bool, Fault>;
     /// Tells the peer that a sleep is about to begin; a look and then the sleep follow.
     fn mark_asleep(&self);
+    /// The same, for a side that does not sleep on the word but listens for the bell.
+    #[cfg(any(feature = "tokio", loom))]
+    fn mark_listening(&self);
     /// Tells the peer that the sleep is over.
     fn mark_awake(&self);
     /// The peer's word that a sleep waits on, and the position that it waits to change.
@@ -152,8 +174,25 @@ fn asleep_at(position: u64) -> u64 {
     position | 1
 }
 
+/// The same while it listens for the bell.
+#[cfg(any(feature = "tokio", loom))]
+fn listening_at(position: u64) -> u64 {
+    asleep_at(position) | LISTENING
+}
+
+/// Tells a mark of a side that listens from one that sleeps.
+const LISTENING: u64 = 2;
+
 /// What a side tells the peer while it does not sleep.
 const AWAKE: u64 = 0;
+
+/// Ends the sleep of a peer that told `mark`, or its listening if it has a bell.
+fn call(memory: &impl Sleep, bell: Option<&dyn Bell>, mark: u64, word: Word) {
+    match bell {
+        Some(bell) if mark & LISTENING != 0 => bell.ring(),
+        _ => memory.wake(word),
+    }
+}
 
 /// Which of the peer's sleeps was already ended by a wake, so that each is ended once.
 ///
@@ -165,7 +204,7 @@ struct Woken(u64);
 impl Woken {
     /// Whether a peer that told `mark` is to be woken, now that it can see `position`.
     fn is_due(&mut self, mark: u64, position: u64) -> bool {
-        let due = mark % 2 == 1 && mark != asleep_at(position) && mark != self.0;
+        let due = mark % 2 == 1 && mark & !LISTENING != asleep_at(position) && mark != self.0;
         if due {
             self.0 = mark;
         }

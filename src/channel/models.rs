@@ -39,13 +39,26 @@ struct Shared {
     on_consumed: Condvar,
 }
 
-/// The memory as both ends hold it.
+/// Whether the bell was rung and not heard, and the condition that its listener sleeps on.
+#[derive(Debug)]
+struct Rope {
+    rung: Mutex<bool>,
+    on_ring: Condvar,
+}
+
+/// The memory, or the bell, as both ends hold it.
 ///
 /// While a failed model unwinds, loom's objects cannot be dropped: they are left behind then.
-#[derive(Clone, Debug)]
-struct Handle(ManuallyDrop<Arc<Shared>>);
+#[derive(Debug)]
+struct Handle<T = Shared>(ManuallyDrop<Arc<T>>);
 
-impl Drop for Handle {
+impl<T> Clone for Handle<T> {
+    fn clone(&self) -> Self {
+        Handle(self.0.clone())
+    }
+}
+
+impl<T> Drop for Handle<T> {
     #[expect(unsafe_code, reason = "the only way to drop or leave a value by circumstance")]
     fn drop(&mut self) {
         if !std::thread::panicking() {
@@ -159,9 +172,31 @@ impl Sleep for Handle {
     }
 }
 
+impl Bell for Handle<Rope> {
+    fn ring(&self) {
+        *self.0.rung.lock().unwrap() = true;
+        self.0.on_ring.notify_one();
+    }
+}
+
+impl Handle<Rope> {
+    fn silent() -> Self {
+        Handle(ManuallyDrop::new(Arc::new(Rope { rung: Mutex::new(false), on_ring: Condvar::new() })))
+    }
+
+    /// Sleeps until the bell was rung since it was last heard.
+    fn hear(&self) {
+        let mut rung = self.0.rung.lock().unwrap();
+        while !*rung {
+            rung = self.0.on_ring.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
 /// Sends `count` empty messages with the ids from 1 on, waiting for space where there is none.
-fn send(memory: Handle, position: u64, count: u64) {
-    let mut sender = Sender::new(memory, position, 0);
+fn send(memory: Handle, bell: Option<Arc<dyn Bell>>, position: u64, count: u64) {
+    let mut sender = Sender::new(memory, position, 0).with_bell(bell);
     let mut spin = Spin::new(WaitStrategy::Park);
     for id in 1..=count {
         sender.send(Kind::Request, id, |_| Ok::<(), ()>(())).unwrap().unwrap();
@@ -184,6 +219,39 @@ fn receive(memory: Handle, position: u64, count: u64) {
     }
 }
 
+/// As [`receive`], by a side that never sleeps on the word: it listens, looks, and waits for the bell. What
+/// rings for an earlier message may still be to be heard; each is followed by a look.
+fn receive_by_bell(memory: Handle, bell: Handle<Rope>, count: u64) {
+    let mut receiver = Receiver::new(memory, 0, 0);
+    for id in 1..=count {
+        loop {
+            if let Some((_, found)) = receiver.poll().unwrap() {
+                assert_eq!(found, id);
+                break;
+            }
+            receiver.mark_listening();
+            if !receiver.look().unwrap() {
+                bell.hear();
+            }
+            receiver.mark_awake();
+        }
+    }
+}
+
+fn model_of_the_bell(count: u64, preemptions: usize) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(move || {
+        let (memory, bell) = (Handle::new(0), Handle::silent());
+        let sending = {
+            let (memory, bell) = (memory.clone(), bell.clone());
+            thread::spawn(move || send(memory, Some(Arc::new(bell)), 0, count))
+        };
+        receive_by_bell(memory, bell, count);
+        sending.join().unwrap();
+    });
+}
+
 /// No model runs that long.
 fn forever() -> Deadline {
     Deadline::after(std::time::Duration::MAX)
@@ -196,7 +264,7 @@ fn model(count: u64, position: u64, preemptions: usize) {
         let memory = Handle::new(position);
         let sending = {
             let memory = memory.clone();
-            thread::spawn(move || send(memory, position, count))
+            thread::spawn(move || send(memory, None, position, count))
         };
         receive(memory, position, count);
         sending.join().unwrap();
@@ -209,7 +277,7 @@ fn a_sleeping_receiver_is_woken_for_each_message() {
         let memory = Handle::new(0);
         let sending = {
             let memory = memory.clone();
-            thread::spawn(move || send(memory, 0, 2))
+            thread::spawn(move || send(memory, None, 0, 2))
         };
         receive(memory, 0, 2);
         sending.join().unwrap();
@@ -255,7 +323,7 @@ fn a_client_that_moves_while_it_is_handed_over_wakes_the_watch() {
         let memory = Handle::new(0);
         let sending = {
             let memory = memory.clone();
-            thread::spawn(move || send(memory, 0, 1))
+            thread::spawn(move || send(memory, None, 0, 1))
         };
         let mut receiver = Receiver::new(memory.clone(), 0, 0);
         receiver.mark_asleep();
@@ -272,6 +340,18 @@ fn a_client_that_moves_while_it_is_handed_over_wakes_the_watch() {
         assert_eq!(receiver.poll(), Ok(Some((Kind::Request, 1))));
         sending.join().unwrap();
     });
+}
+
+#[test]
+fn a_bell_is_heard_for_each_message() {
+    model_of_the_bell(2, 3);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_fence_a_ring_is_lost() {
+    without_fence::turn_on();
+    model_of_the_bell(1, 3);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! The receiving half of a channel.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::{AWAKE, Fault, LIFELINE_SLICE, Sleep, Stop, Waits, Woken, asleep_at};
+#[cfg(any(feature = "tokio", loom))]
+use super::listening_at;
+use super::{AWAKE, Bell, Fault, LIFELINE_SLICE, Sleep, Stop, Waits, Woken, asleep_at, call};
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, trim};
 use crate::ring::{Await, Consumer, Word, max_payload};
@@ -22,6 +25,7 @@ pub(crate) struct Receiver<M> {
     /// Where this side had read to when it last looked for a sleeping sender.
     looked_at: u64,
     woken: Woken,
+    bell: Option<Arc<dyn Bell>>,
 }
 
 impl<M: Sleep> Receiver<M> {
@@ -33,7 +37,14 @@ impl<M: Sleep> Receiver<M> {
             unfinished: None,
             looked_at: position,
             woken: Woken::default(),
+            bell: None,
         }
+    }
+
+    /// The same, with a bell for a peer that listens.
+    pub(crate) fn with_bell(mut self, bell: Option<Arc<dyn Bell>>) -> Self {
+        self.bell = bell;
+        self
     }
 
     /// The kind and id of the next whole message, if it has come: [`message`](Self::message) holds
@@ -50,7 +61,7 @@ impl<M: Sleep> Receiver<M> {
             self.consumer.release(header);
             self.wake_for_space();
             if done {
-                return Ok(Some((header.kind, header.id)));
+                return Ok(Some((header.kind(), header.id())));
             }
         }
         Ok(None)
@@ -96,27 +107,27 @@ impl<M: Sleep> Receiver<M> {
     /// Adds a frame to the message; says whether that completes it.
     fn take(&mut self, header: Header) -> Result<bool, Fault> {
         match self.unfinished {
-            Some((_, id)) if header.kind == Kind::Abort && header.id == id => {
+            Some((_, id)) if header.kind() == Kind::Abort && header.id() == id => {
                 self.unfinished = None;
                 return Ok(false);
             }
-            _ if header.kind == Kind::Abort => return Err(Fault::StrayAbort(header.id)),
-            Some(begun) if begun != (header.kind, header.id) => {
-                return Err(Fault::Interleaved { found: header.id, within: begun.1 });
+            _ if header.kind() == Kind::Abort => return Err(Fault::StrayAbort(header.id())),
+            Some(begun) if begun != (header.kind(), header.id()) => {
+                return Err(Fault::Interleaved { found: header.id(), within: begun.1 });
             }
             Some(_) => {}
             None => self.message.clear(),
         }
         let full = max_payload(self.consumer.capacity());
-        if header.more && header.length != full {
-            return Err(Fault::ShortFragment { length: header.length, full });
+        if header.more() && header.length() != full {
+            return Err(Fault::ShortFragment { length: header.length(), full });
         }
-        if header.length as usize > self.max_message - self.message.len() {
+        if header.length() as usize > self.max_message - self.message.len() {
             return Err(Fault::TooLong { limit: self.max_message });
         }
         self.consumer.copy(header, &mut self.message);
-        self.unfinished = header.more.then_some((header.kind, header.id));
-        Ok(!header.more)
+        self.unfinished = header.more().then_some((header.kind(), header.id()));
+        Ok(!header.more())
     }
 
     /// Wakes the peer if it sleeps for space, but looks only when it can.
@@ -136,8 +147,9 @@ impl<M: Sleep> Receiver<M> {
         self.looked_at = consumer.consumed();
         fence_before_look();
         let memory = consumer.memory();
-        if self.woken.is_due(memory.peer_await(Await::Space), self.looked_at) {
-            memory.wake(Word::Consumed);
+        let mark = memory.peer_await(Await::Space);
+        if self.woken.is_due(mark, self.looked_at) {
+            call(memory, self.bell.as_deref(), mark, Word::Consumed);
         }
     }
 }
@@ -151,6 +163,12 @@ impl<M: Sleep> Waits for Receiver<M> {
 
     fn mark_asleep(&self) {
         self.consumer.memory().set_await(Await::Data, asleep_at(self.consumer.published()));
+        fence_before_look();
+    }
+
+    #[cfg(any(feature = "tokio", loom))]
+    fn mark_listening(&self) {
+        self.consumer.memory().set_await(Await::Data, listening_at(self.consumer.published()));
         fence_before_look();
     }
 

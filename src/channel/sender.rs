@@ -1,9 +1,12 @@
 //! The sending half of a channel.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AWAKE, Fault, Sleep, Stop, Waits, Woken, asleep_at};
+#[cfg(any(feature = "tokio", loom))]
+use super::listening_at;
+use super::{AWAKE, Bell, Fault, Sleep, Stop, Waits, Woken, asleep_at, call};
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, Sink, TooLong, trim};
 use crate::ring::{Await, Producer, Slot, Word};
@@ -29,6 +32,7 @@ pub(crate) struct Sender<M> {
     woken: Woken,
     /// The peer was told of something, but it is not certain that it is awake.
     hinted: bool,
+    bell: Option<Arc<dyn Bell>>,
 }
 
 #[derive(Debug)]
@@ -50,7 +54,14 @@ impl<M: Sleep> Sender<M> {
             spare: Bytes::new(),
             woken: Woken::default(),
             hinted: false,
+            bell: None,
         }
+    }
+
+    /// The same, with a bell for a peer that listens.
+    pub(crate) fn with_bell(mut self, bell: Option<Arc<dyn Bell>>) -> Self {
+        self.bell = bell;
+        self
     }
 
     /// Takes a message, straight into the ring where it fits in place, else into the backlog.
@@ -90,7 +101,7 @@ impl<M: Sleep> Sender<M> {
             let rest = &waiting.payload[waiting.sent..];
             let part = &rest[..rest.len().min(full)];
             let more = part.len() < rest.len();
-            let header = Header { length: part.len() as u32, kind: waiting.kind, more, id: waiting.id };
+            let header = Header::new(waiting.kind, waiting.id, part.len() as u32, more);
             if !self.producer.push(header, part)? {
                 self.stuck_at = self.producer.consumed();
                 return Ok(false);
@@ -151,8 +162,9 @@ impl<M: Sleep> Sender<M> {
 
     fn wake(&mut self) {
         let memory = self.producer.memory();
-        if self.woken.is_due(memory.peer_await(Await::Data), self.producer.published()) {
-            memory.wake(Word::Published);
+        let mark = memory.peer_await(Await::Data);
+        if self.woken.is_due(mark, self.producer.published()) {
+            call(memory, self.bell.as_deref(), mark, Word::Published);
         }
     }
 
@@ -194,6 +206,12 @@ impl<M: Sleep> Waits for Sender<M> {
 
     fn mark_asleep(&self) {
         self.producer.memory().set_await(Await::Space, asleep_at(self.producer.consumed()));
+        fence_before_look();
+    }
+
+    #[cfg(any(feature = "tokio", loom))]
+    fn mark_listening(&self) {
+        self.producer.memory().set_await(Await::Space, listening_at(self.producer.consumed()));
         fence_before_look();
     }
 

@@ -4,6 +4,9 @@
 //! Whoever waits for one answer receives all that come: those that others wait for are kept for them,
 //! and those that nobody waits for any more are dropped.
 
+#[cfg(feature = "tokio")]
+pub(super) mod ready;
+
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -191,20 +194,25 @@ impl Line {
         if self.unwelcomed.is_none() && self.outgoing.has_backlog() {
             self.drain(deadline)?;
         }
+        self.put(request, id, expiry)?;
+        if self.outgoing.has_backlog() {
+            self.drain(deadline).inspect_err(|_| self.outgoing.abort())?;
+        }
+        Ok(())
+    }
+
+    /// Takes a request, and moves it as far as it goes without waiting.
+    fn put<T: Wire>(&mut self, request: &T, id: RequestId, expiry: Expiry) -> Result<(), Error> {
         let arena = &mut self.arena;
         let write = |sink: &mut dyn Sink| -> Result<(), TooLong> {
             encode(request, sink, arena)?;
             sink.append(&expiry.to_bytes())
         };
         match self.outgoing.send(Kind::Request, id.to_frame(), write) {
-            Ok(Ok(())) => {}
-            Ok(Err(too_long)) => return Err(self.error(ErrorKind::TooLarge, SEND).because(too_long)),
-            Err(broken) => return Err(self.break_with(broken, SEND)),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(too_long)) => Err(self.error(ErrorKind::TooLarge, SEND).because(too_long)),
+            Err(broken) => Err(self.break_with(broken, SEND)),
         }
-        if self.outgoing.has_backlog() {
-            self.drain(deadline).inspect_err(|_| self.outgoing.abort())?;
-        }
-        Ok(())
     }
 
     /// Tells the daemon that nobody waits for the answer any more.
@@ -364,6 +372,11 @@ impl Line {
                 Answer { kind, payload }
             }
         };
+        self.unpack(id, answer)
+    }
+
+    /// What a daemon's answer says.
+    fn unpack(&mut self, id: RequestId, answer: Answer) -> Result<Bytes, Error> {
         match answer.kind {
             Kind::Reply => Ok(answer.payload),
             Kind::Part => Err(self.refuse_parts(id)),

@@ -1,5 +1,7 @@
 //! Asking a daemon: [`Client`].
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod builder;
 mod connect;
 mod line;
@@ -23,6 +25,8 @@ use crate::wait::Deadline;
 use line::{Awaited, Line, RECEIVE};
 use retry::Origin;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::{AsyncClient, AsyncStream, AsyncSubscription};
 pub use builder::{ClientBuilder, Transport};
 pub(crate) use line::{Lifeline, Welcomed};
 pub use pending::Pending;

@@ -4,6 +4,8 @@
 //! number and, in the low 16 bits, its place in the table, so an answer finds its place whatever
 //! order answers come in, and a late one finds that its place has another id by now.
 
+use std::task::Waker;
+
 use crate::frame::{Expiry, Kind};
 use crate::payload::Bytes;
 
@@ -14,6 +16,9 @@ pub(crate) struct RequestId(u64);
 impl RequestId {
     /// The place of a request that is claimed as soon as it is sent.
     pub(super) const NO_PLACE: u16 = u16::MAX;
+
+    /// No request: sequence numbers start at 1.
+    const NONE: Self = RequestId(0);
 
     pub(super) fn new(sequence: u64, place: u16) -> Self {
         RequestId(sequence << 16 | u64::from(place))
@@ -46,23 +51,29 @@ pub(super) struct Answer {
 
 #[derive(Debug)]
 struct Slot {
+    /// [`RequestId::NONE`] while the place is free: then nothing else is here.
     id: RequestId,
     expiry: Expiry,
     answer: Option<Answer>,
+    /// Who is to be told when the answer comes; a thread that blocks needs no telling.
+    waker: Option<Waker>,
 }
 
 /// The table: a place for each request that may be unclaimed.
 #[derive(Debug)]
 pub(super) struct Open {
-    slots: Vec<Option<Slot>>,
+    slots: Vec<Slot>,
     free: Vec<u16>,
     limit: u16,
+    /// Of those whose answers have come since they were last taken.
+    due: Vec<Waker>,
 }
 
 impl Open {
     /// A table for `limit` requests; the memory comes with the first of them.
     pub(super) fn new(limit: u32) -> Self {
-        Open { slots: Vec::new(), free: Vec::new(), limit: limit.min(u32::from(RequestId::NO_PLACE)) as u16 }
+        let limit = limit.min(u32::from(RequestId::NO_PLACE)) as u16;
+        Open { slots: Vec::new(), free: Vec::new(), limit, due: Vec::new() }
     }
 
     /// How many requests may be unclaimed.
@@ -80,13 +91,17 @@ impl Open {
     }
 
     /// Takes the place that [`place`](Self::place) has just told.
+    ///
+    /// A free place is filled where it is: moved there as a whole, a slot would be loaded from where it was just
+    /// put together, and that load waits until the request, stored before it, has reached the ring.
     #[inline]
     pub(super) fn occupy(&mut self, id: RequestId, expiry: Expiry) {
-        let slot = Some(Slot { id, expiry, answer: None });
         if self.free.pop().is_some() {
-            self.slots[id.place()] = slot;
+            let slot = &mut self.slots[id.place()];
+            slot.id = id;
+            slot.expiry = expiry;
         } else {
-            self.slots.push(slot);
+            self.slots.push(Slot { id, expiry, answer: None, waker: None });
         }
     }
 
@@ -98,10 +113,9 @@ impl Open {
 
     /// Keeps an answer that is waited for.
     pub(super) fn keep(&mut self, id: RequestId, answer: Answer) {
-        if let Some(Some(slot)) = self.slots.get_mut(id.place())
-            && slot.id == id
-        {
+        if let Some(slot) = self.slots.get_mut(id.place()).filter(|slot| slot.id == id) {
             slot.answer = Some(answer);
+            self.due.extend(slot.waker.take());
         }
     }
 
@@ -124,15 +138,45 @@ impl Open {
     /// Frees the place of a request; its answer, if it has come.
     #[inline]
     pub(super) fn close(&mut self, id: RequestId) -> Option<Answer> {
-        self.slot(id)?;
-        let slot = self.slots[id.place()].take()?;
+        let slot = self.slots.get_mut(id.place()).filter(|slot| slot.id == id)?;
+        slot.id = RequestId::NONE;
+        slot.waker = None;
         self.free.push(id.place() as u16);
-        slot.answer
+        slot.answer.take()
+    }
+
+    /// How many requests are unclaimed.
+    #[cfg(feature = "tokio")]
+    pub(super) fn count(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Has `waker` told when the answer comes.
+    #[cfg(feature = "tokio")]
+    pub(super) fn tell(&mut self, id: RequestId, waker: &Waker) {
+        if let Some(slot) = self.slots.get_mut(id.place()).filter(|slot| slot.id == id) {
+            match &mut slot.waker {
+                Some(told) => told.clone_from(waker),
+                None => slot.waker = Some(waker.clone()),
+            }
+        }
+    }
+
+    /// Those who are to be told now that the connection is lost: all.
+    #[cfg(feature = "tokio")]
+    pub(super) fn tell_all(&mut self) {
+        self.due.extend(self.slots.iter_mut().filter_map(|slot| slot.waker.take()));
+    }
+
+    /// Takes those who are to be told that their answers have come.
+    #[cfg(feature = "tokio")]
+    pub(super) fn take_due(&mut self, into: &mut Vec<Waker>) {
+        into.append(&mut self.due);
     }
 
     #[inline]
     fn slot(&self, id: RequestId) -> Option<&Slot> {
-        self.slots.get(id.place())?.as_ref().filter(|slot| slot.id == id)
+        self.slots.get(id.place()).filter(|slot| slot.id == id)
     }
 }
 

@@ -46,14 +46,16 @@ impl<P: Protocol> Client<P> {
         &self,
         requests: impl IntoIterator<Item = &'r P::Request>,
     ) -> Result<Vec<Pending<'_, P>>, Error> {
+        let requests = requests.into_iter();
+        let mut opened = Vec::with_capacity(requests.size_hint().0.min(self.max_open()));
         let expiry = self.line.borrow().expiry();
-        let opened = requests.into_iter().map(|request| {
+        let sent = requests.into_iter().try_for_each(|request| {
             let id = self.line.borrow_mut().open(request, expiry)?;
-            Ok(Pending { client: self, id })
+            opened.push(Pending { client: self, id });
+            Ok(())
         });
-        let opened = opened.collect();
         self.line.borrow_mut().announce();
-        opened
+        sent.map(|()| opened)
     }
 
     /// How many answers may be unclaimed at once: as many requests as the daemon takes from one client

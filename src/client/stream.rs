@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::line::{Awaited, RECEIVE};
+use super::line::{Awaited, Line, RECEIVE};
 use super::open::RequestId;
 use super::{Client, Reply};
 use crate::error::{Error, ErrorKind};
@@ -74,17 +74,27 @@ impl<P: Protocol> Stream<'_, P> {
         let line = self.client.line.get_mut();
         let mut deadline = Deadline::after(line.timeout());
         let received = line.receive(Awaited::Answer(self.id), &mut deadline);
-        self.ended = match &received {
-            Ok((kind, _)) => *kind != Kind::Part,
-            Err(error) => error.kind() != ErrorKind::Timeout,
-        };
-        if received?.0 == Kind::Failure {
-            return Err(line.failure(line.message()));
-        }
-        match check::<P::Response>(line.message()) {
-            Ok(value) => Ok(Some(Reply::new(value))),
-            Err(invalid) => Err(line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid)),
-        }
+        self.ended = is_last(&received);
+        part(line, received?.0).map(Some)
+    }
+}
+
+/// Whether nothing follows what has come of a wait for a part.
+pub(super) fn is_last(received: &Result<(Kind, u64), Error>) -> bool {
+    match received {
+        Ok((kind, _)) => *kind != Kind::Part,
+        Err(error) => error.kind() != ErrorKind::Timeout,
+    }
+}
+
+/// The part that was received last, as a message of that kind.
+pub(super) fn part<P: Protocol>(line: &Line, kind: Kind) -> Result<Reply<'_, P>, Error> {
+    if kind == Kind::Failure {
+        return Err(line.failure(line.message()));
+    }
+    match check::<P::Response>(line.message()) {
+        Ok(value) => Ok(Reply::new(value)),
+        Err(invalid) => Err(line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid)),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rkyv::Archived;
 
 use super::Client;
-use super::line::{Awaited, RECEIVE};
+use super::line::{Awaited, Line, RECEIVE};
 use crate::error::{Error, ErrorKind};
 use crate::frame::{FROM_NOW, Gap, Kind};
 use crate::protocol::{Notifies, check};
@@ -21,6 +21,16 @@ pub enum Since {
     Sequence(u64),
 }
 
+impl Since {
+    /// The sequence number of the first notification, as the daemon is told it.
+    pub(super) fn first(self) -> u64 {
+        match self {
+            Since::Now => FROM_NOW,
+            Since::Sequence(seen) => seen.saturating_add(1),
+        }
+    }
+}
+
 impl<P: Notifies> Client<P> {
     /// Subscribes to the daemon's notifications, on a connection that does nothing else meanwhile.
     ///
@@ -31,11 +41,7 @@ impl<P: Notifies> Client<P> {
     /// As the sending half of [`send`](Self::send).
     pub fn subscribe(&mut self, since: Since) -> Result<Subscription<'_, P>, Error> {
         P::assert_notification();
-        let first = match since {
-            Since::Now => FROM_NOW,
-            Since::Sequence(seen) => seen.saturating_add(1),
-        };
-        let number = self.line.get_mut().subscribe(first)?;
+        let number = self.line.get_mut().subscribe(since.first())?;
         Ok(Subscription { client: self, number, begun: false })
     }
 }
@@ -85,21 +91,34 @@ impl<P: Notifies> Subscription<'_, P> {
         let sequence = loop {
             let (kind, sequence) = line.receive(Awaited::Notice, &mut deadline)?;
             if kind == Kind::Gap {
-                let Some(gap) = Gap::from_bytes(line.message()) else {
-                    return Err(line
-                        .lose(ErrorKind::PeerMisbehaved, RECEIVE)
-                        .saying("a gap of no known size"));
-                };
+                let gap = gap(line)?;
                 if gap.subscription == self.number {
                     self.begun = true;
-                    let lost = (gap.lost != Gap::UNKNOWN).then_some(gap.lost);
-                    return Ok(Notice::Gap { next: sequence, lost });
+                    return Ok(Notice::gap(gap, sequence));
                 }
             } else if self.begun {
                 break sequence;
             }
             // It was on its way to an earlier subscription.
         };
+        Notice::event(line, sequence)
+    }
+}
+
+/// The gap that was received last.
+pub(super) fn gap(line: &Line) -> Result<Gap, Error> {
+    Gap::from_bytes(line.message())
+        .ok_or_else(|| line.lose(ErrorKind::PeerMisbehaved, RECEIVE).saying("a gap of no known size"))
+}
+
+impl<'a, P: Notifies> Notice<'a, P> {
+    /// A gap before the notification `next`.
+    pub(super) fn gap(gap: Gap, next: u64) -> Self {
+        Notice::Gap { next, lost: (gap.lost != Gap::UNKNOWN).then_some(gap.lost) }
+    }
+
+    /// The notification that was received last, under its sequence number.
+    pub(super) fn event(line: &'a Line, sequence: u64) -> Result<Self, Error> {
         match check::<P::Notification>(line.message()) {
             Ok(event) => Ok(Notice::Event { sequence, event }),
             Err(invalid) => Err(line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid)),

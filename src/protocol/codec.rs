@@ -22,25 +22,31 @@ use crate::payload::{Limited, Sink, TooLong};
 pub(crate) const MAX_DEPTH: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
 /// Where an [`Encoder`](super::wire::Encoder) writes: one message on its way to a peer.
-pub struct Output<'a>(&'a mut (dyn Sink + 'a));
+pub struct Output<'a> {
+    sink: &'a mut (dyn Sink + 'a),
+    /// How many bytes the sink has got.
+    length: usize,
+}
 
 impl std::fmt::Debug for Output<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output").field("len", &self.0.len()).finish()
+        f.debug_struct("Output").field("len", &self.length).finish()
     }
 }
 
 impl Positional for Output<'_> {
     #[inline]
     fn pos(&self) -> usize {
-        self.0.len()
+        self.length
     }
 }
 
 impl Writer<Error> for Output<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.0.append(bytes).map_err(Error::new)
+        self.sink.append(bytes).map_err(Error::new)?;
+        self.length += bytes.len();
+        Ok(())
     }
 }
 
@@ -50,7 +56,8 @@ impl Writer<Error> for Output<'_> {
 /// once it has grown. A sink that is full is the only way in which derived types fail to encode.
 pub(crate) fn encode<T: Wire>(value: &T, sink: &mut dyn Sink, arena: &mut Arena) -> Result<(), TooLong> {
     let limit = sink.limit();
-    let mut serializer = Serializer::new(Output(sink), arena.acquire(), ());
+    let length = sink.len();
+    let mut serializer = Serializer::new(Output { sink, length }, arena.acquire(), ());
     match serialize_using::<_, Error>(value, &mut serializer) {
         Ok(_position) => Ok(()),
         Err(_full) => Err(TooLong { limit }),

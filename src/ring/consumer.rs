@@ -62,7 +62,7 @@ impl<M: Memory> Consumer<M> {
             let words = self.memory.read_header(offset(self.consumed, self.capacity));
             let header = Header::parse(words)?;
             check_frame(header, self.consumed, self.published, self.capacity, max_payload(self.capacity))?;
-            if header.kind != Kind::Skip {
+            if header.kind() != Kind::Skip {
                 return Ok(Some(header));
             }
             self.release(header);
@@ -74,7 +74,7 @@ impl<M: Memory> Consumer<M> {
     #[inline]
     pub(crate) fn copy(&self, header: Header, into: &mut Bytes) {
         let payload = offset(self.consumed, self.capacity) + HEADER as u64;
-        self.memory.read(payload, header.length as usize, into);
+        self.memory.read(payload, header.length() as usize, into);
     }
 
     /// Gives the space of the frame that [`peek`](Self::peek) found back to the peer.

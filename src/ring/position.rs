@@ -54,8 +54,8 @@ pub(super) fn check_frame(
     capacity: u64,
     limit: u32,
 ) -> Result<(), Violation> {
-    if header.length > limit {
-        return Err(Violation::Length { length: header.length, limit });
+    if header.length() > limit {
+        return Err(Violation::Length { length: header.length(), limit });
     }
     let extent = header.extent();
     let unread = published.wrapping_sub(consumed);
@@ -63,7 +63,7 @@ pub(super) fn check_frame(
     if extent > unread || extent > contiguous {
         return Err(Violation::Extent { extent, unread, contiguous });
     }
-    if header.kind == Kind::Skip && extent != contiguous {
+    if header.kind() == Kind::Skip && extent != contiguous {
         return Err(Violation::Skip { short: contiguous - extent });
     }
     Ok(())
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_frame_lies_within_what_is_published_and_before_the_end() {
         let limit = 1008;
-        let header = |length| Header { length, kind: Kind::Request, more: false, id: 1 };
+        let header = |length| Header::new(Kind::Request, 1, length, false);
         let check =
             |length, consumed, published| check_frame(header(length), consumed, published, CAPACITY, limit);
         assert_eq!(check(0, 0, 16), Ok(()));
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_skip_ends_with_the_ring() {
-        let skip = |length| Header { length, kind: Kind::Skip, more: false, id: 0 };
+        let skip = |length| Header::new(Kind::Skip, 0, length, false);
         let check = |length| check_frame(skip(length), 4032, 4096, CAPACITY, 1008);
         assert_eq!(check(48), Ok(()));
         assert_eq!(check(32), Err(Violation::Skip { short: 16 }));

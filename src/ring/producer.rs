@@ -65,7 +65,7 @@ impl<M: Memory> Producer<M> {
     /// # Panics
     /// When the payload is longer than [`max_payload`](Self::max_payload): the caller splits it.
     pub(crate) fn push(&mut self, header: Header, payload: &[u8]) -> Result<bool, Violation> {
-        assert!(header.length <= self.max_payload() && header.length as usize == payload.len());
+        assert!(header.length() <= self.max_payload() && header.length() as usize == payload.len());
         let extent = header.extent();
         let contiguous = self.capacity - offset(self.written, self.capacity);
         let skip = if extent > contiguous { contiguous } else { 0 };
@@ -77,7 +77,7 @@ impl<M: Memory> Producer<M> {
         }
         if skip > 0 {
             let length = (skip - HEADER as u64) as u32;
-            let header = Header { length, kind: Kind::Skip, more: false, id: 0 };
+            let header = Header::new(Kind::Skip, 0, length, false);
             self.memory.write_header(offset(self.written, self.capacity), header.to_words());
             self.written = self.written.wrapping_add(skip);
         }
@@ -112,9 +112,10 @@ impl<M: Memory> Producer<M> {
     #[inline]
     fn commit(&mut self, header: Header) {
         let start = offset(self.written, self.capacity);
-        let length = header.length as usize;
+        let length = header.length() as usize;
         let zeros = [0; ALIGN];
-        self.memory.write(start + HEADER as u64 + u64::from(header.length), &zeros[..frame::padding(length)]);
+        self.memory
+            .write(start + HEADER as u64 + u64::from(header.length()), &zeros[..frame::padding(length)]);
         self.memory.write_header(start, header.to_words());
         self.written = self.written.wrapping_add(header.extent());
     }
@@ -161,7 +162,7 @@ impl<M: Memory> Slot<'_, M> {
         if self.producer.free() < HEADER as u64 {
             return false;
         }
-        self.producer.commit(Header { length: self.length as u32, kind, more: false, id });
+        self.producer.commit(Header::new(kind, id, self.length as u32, false));
         true
     }
 }

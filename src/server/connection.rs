@@ -12,7 +12,7 @@ use super::history::{Found, History};
 use super::poller::STOPPING;
 use super::responder::Context;
 use super::shared::Waker;
-use crate::channel::Waits;
+use crate::channel::{Bell, Waits};
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Failure, FailureCode, Gap, Kind};
 use crate::payload::{Sink, TooLong};
@@ -150,6 +150,14 @@ impl Connection {
         match &self.lifeline {
             Lifeline::Socket(stream) => stream.shut_down(),
             Lifeline::Local(line) => line.sever(),
+        }
+    }
+
+    /// What calls a client that listens.
+    pub(super) fn bell(&self) -> Option<Arc<dyn Bell>> {
+        match &self.lifeline {
+            Lifeline::Socket(stream) => Some(Arc::clone(stream) as _),
+            Lifeline::Local(_) => None,
         }
     }
 

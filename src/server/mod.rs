@@ -6,6 +6,8 @@
 //! watches the lifelines of those over rings. Each calls the handler itself, so no request changes threads
 //! on its way, but for those that may block, which a **pool** answers.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod builder;
 mod connection;
 mod control;

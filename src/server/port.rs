@@ -32,8 +32,8 @@ impl Port {
     pub(crate) fn new(connection: Arc<Connection>, regions: Regions, max_message: usize) -> Self {
         Port {
             session: connection.session(),
+            receiver: Receiver::new(regions.clone(), 0, max_message).with_bell(connection.bell()),
             connection,
-            receiver: Receiver::new(regions.clone(), 0, max_message),
             regions,
             last: None,
             active: true,

@@ -431,12 +431,13 @@ impl<'a> Reactor<'a> {
         let Some(Entry::Socket { connection, stream, inbox, interest }) = self.entries.get_mut(&token) else {
             return;
         };
-        let mut answered = 0;
+        let (mut answered, mut held_up) = (0, false);
         let alive = loop {
             if connection.is_closed() {
                 break false;
             }
             if connection.is_backlogged() && !connection.flush() || !connection.has_room() {
+                held_up = true;
                 break true;
             }
             if answered == BATCH {
@@ -472,6 +473,10 @@ impl<'a> Reactor<'a> {
             (true, true) => Interest::Read,
             (true, false) => Interest::Nothing,
         };
+        // What has held it up may be gone in this moment, and nothing else tells of that.
+        if held_up && wanted == Interest::Read {
+            self.unfinished.push(token);
+        }
         if *interest != wanted {
             *interest = wanted;
             if self.events.change(stream, token, wanted).is_err() {
@@ -515,7 +520,9 @@ impl Reactor<'_> {
         let connection = Connection::new(
             context,
             Lifeline::Socket(Arc::clone(stream)),
-            Outgoing::Ring(Box::new(Sender::new(regions.clone(), 0, limit))),
+            Outgoing::Ring(Box::new(
+                Sender::new(regions.clone(), 0, limit).with_bell(Some(Arc::clone(stream) as _)),
+            )),
             self.shared.limits.in_flight,
             Arc::clone(&self.shared.history),
             Attendant::Poller(Arc::clone(control)),

@@ -105,6 +105,13 @@ impl<P: Protocol> Responder<P> {
         }
     }
 
+    /// Answers that the request is not carried out.
+    #[cfg(feature = "tokio")]
+    pub(super) fn refuse(mut self, code: FailureCode, text: &str) {
+        self.answered = true;
+        self.connection.fail(self.id, code, text);
+    }
+
     /// Why nobody waits any more, if nobody does.
     fn unwanted(&self) -> Option<ErrorKind> {
         if self.connection.is_closed() {

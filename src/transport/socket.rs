@@ -50,7 +50,7 @@ impl Outbox {
             return Ok(Err(too_long));
         }
         let length = self.frames.len() - start - HEADER;
-        let header = Header { length: length as u32, kind, more: false, id };
+        let header = Header::new(kind, id, length as u32, false);
         self.last = start;
         self.frames[start..start + HEADER].copy_from_slice(&header.to_bytes());
         self.frames.extend_from_slice(&[0; ALIGN][..frame::padding(length)]);
@@ -216,19 +216,19 @@ impl Inbox {
                 let header = self.admit(bytes)?;
                 self.looked += HEADER;
                 self.message.clear();
-                self.message.reserve((header.length as usize).min(PART));
+                self.message.reserve((header.length() as usize).min(PART));
                 (header, 0)
             }
         };
         let staged = &self.staged[self.looked..];
         let whole = header.extent() as usize - HEADER;
         let taken = staged.len().min(whole - have);
-        let payload = taken.min((header.length as usize).saturating_sub(have));
+        let payload = taken.min((header.length() as usize).saturating_sub(have));
         self.message.extend_from_slice(&staged[..payload]);
         self.looked += taken;
         if have + taken == whole {
             self.current = None;
-            return Ok(Some((header.kind, header.id)));
+            return Ok(Some((header.kind(), header.id())));
         }
         self.current = Some((header, have + taken));
         Ok(None)
@@ -236,10 +236,14 @@ impl Inbox {
 
     fn admit(&self, bytes: &[u8; HEADER]) -> Result<Header, BadFrame> {
         let header = Header::from_bytes(bytes)?;
-        if header.length as usize > self.max_message {
-            return Err(BadFrame::TooLong { id: header.id, length: header.length, limit: self.max_message });
+        if header.length() as usize > self.max_message {
+            return Err(BadFrame::TooLong {
+                id: header.id(),
+                length: header.length(),
+                limit: self.max_message,
+            });
         }
-        if header.more || matches!(header.kind, Kind::Skip | Kind::Abort) {
+        if header.more() || matches!(header.kind(), Kind::Skip | Kind::Abort) {
             return Err(BadFrame::NotHere);
         }
         Ok(header)
@@ -263,7 +267,7 @@ impl Inbox {
 
     /// How many bytes of the current payload have not come yet.
     fn missing(&self) -> usize {
-        self.current.map_or(0, |(header, have)| (header.length as usize).saturating_sub(have))
+        self.current.map_or(0, |(header, have)| (header.length() as usize).saturating_sub(have))
     }
 
     /// Reads a long payload straight into its place, a part at a time: memory grows as bytes come.

@@ -45,6 +45,9 @@ const FIRST: Duration = Duration::from_micros(10);
 /// 50 µs, twenty million requests in a row made two to eight times as many system calls.
 const MOST: Duration = Duration::from_micros(200);
 
+/// Looks between two looks at the clock: a microsecond or two.
+const ROUND: u32 = 64;
+
 /// The learned budget of one waiter.
 #[derive(Debug)]
 pub(crate) struct Spin {
@@ -80,8 +83,6 @@ impl Spin {
         mut look: impl FnMut(&mut S) -> Option<T>,
         share_a_cpu: impl FnOnce(&mut S) -> bool,
     ) -> Option<T> {
-        /// Looks between two looks at the clock: a microsecond or two.
-        const ROUND: u32 = 64;
         if self.budget.is_zero() {
             self.shared = None;
             if !self.is_endless() {
@@ -115,6 +116,25 @@ impl Spin {
                 return None;
             }
         }
+    }
+
+    /// Looks for a microsecond or two, if spins have lately paid: for those who share their thread with
+    /// others, and cannot keep it for a whole spin.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn glance<T>(&self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        if self.budget.is_zero() && !self.is_endless() {
+            return None;
+        }
+        (0..ROUND).find_map(|_| {
+            std::hint::spin_loop();
+            look()
+        })
+    }
+
+    /// Whether it pays to go on looking, `time` after the first look.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn pays_after(&self, time: Duration) -> bool {
+        self.is_endless() || time < self.budget
     }
 
     /// Looks for about a millisecond, or until `look` says that it is enough: for those who never

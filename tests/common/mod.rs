@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+#[cfg(all(feature = "tokio", not(loom)))]
+pub mod runtimes;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -1,0 +1,50 @@
+//! Where it is measured: CPU, kernel, compiler and source, and nothing that names a person or a host.
+
+use std::fs;
+use std::process::Command;
+use std::thread::available_parallelism;
+use std::time::Instant;
+
+use crate::results::Machine;
+
+/// Looks around.
+pub fn look() -> Machine {
+    let text = |path| fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = text("/proc/cpuinfo");
+    let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
+    Machine {
+        cpu: model
+            .and_then(|line| line.split_once(':'))
+            .map_or("unknown", |(_, name)| name.trim())
+            .to_owned(),
+        cpus: available_parallelism().map_or(1, usize::from),
+        kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
+        compiler: env!("PEERS_COMPILER").to_owned(),
+        version: env!("PEERS_LIBRARY").to_owned(),
+        commit: commit(),
+        clock_ns: clock(),
+    }
+}
+
+/// The source's commit, with a plus where the tree has changes.
+fn commit() -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
+    let changed = git(&["status", "--porcelain", "--", "../../src", "src", "Cargo.lock"]);
+    if changed.is_none_or(|changes| !changes.is_empty()) { commit + "+" } else { commit }
+}
+
+/// The median of what two readings of the clock, one behind the other, are apart.
+fn clock() -> u64 {
+    let mut apart: Vec<u64> = (0..10_001)
+        .map(|_| {
+            let start = Instant::now();
+            start.elapsed().as_nanos() as u64
+        })
+        .collect();
+    apart.sort_unstable();
+    apart[apart.len() / 2]
+}

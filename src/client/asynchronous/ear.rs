@@ -1,0 +1,61 @@
+//! A connection's socket as one runtime waits for it: [`Ear`].
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::runtime::Id;
+
+use crate::stream::Stream;
+use crate::transport::Broken;
+
+/// The socket under a descriptor of its own, registered with a runtime.
+///
+/// A method that says `Pending` has arranged for a wake by this runtime; one that fails says that the
+/// runtime is ending.
+pub(super) struct Ear {
+    pub(super) runtime: Id,
+    socket: UnixStream,
+}
+
+impl Ear {
+    /// For the current runtime, which is `runtime`.
+    pub(super) fn new(socket: &Stream, runtime: Id) -> io::Result<Self> {
+        let socket = StdUnixStream::from(socket.as_fd().try_clone_to_owned()?);
+        Ok(Ear { runtime, socket: UnixStream::from_std(socket)? })
+    }
+
+    /// Over rings: hears until there is no more to hear; says why that is the end if it is.
+    pub(super) fn poll_bell(&self, cx: &mut Context<'_>) -> Poll<io::Result<Broken>> {
+        let mut rings = [0; 64];
+        loop {
+            ready!(self.socket.poll_read_ready(cx))?;
+            match self.socket.try_read(&mut rings) {
+                Ok(0) => return Poll::Ready(Ok(Broken::Severed)),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Poll::Ready(Ok(error.into()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Over the socket: waits until it can be read, or written where that `writes`.
+    pub(super) fn poll_ready(&self, writes: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let readable = self.socket.poll_read_ready(cx)?;
+        let writable = if writes { self.socket.poll_write_ready(cx)? } else { Poll::Pending };
+        if readable.is_ready() || writable.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Uses the socket for as long as it is ready: `use_up` says whether it still is.
+    pub(super) fn exhaust(&self, interest: Interest, use_up: impl FnOnce() -> bool) {
+        // Whichever it is, the next look at the readiness tells.
+        let _ = self.socket.try_io(interest, || match use_up() {
+            true => Ok(()),
+            false => Err(io::Error::from(io::ErrorKind::WouldBlock)),
+        });
+    }
+}

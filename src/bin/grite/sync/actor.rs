@@ -31,14 +31,23 @@ impl Actor {
         }
     }
 
-    /// Who the clone is; settled now if it was not.
+    /// Who the clone is; settled now if it was not, by whoever of several processes is first.
     ///
     /// # Errors
     /// As [`read`](Actor::read), and when the file cannot be written.
     pub fn of(state: &Path) -> io::Result<Self> {
-        match Actor::read(state)? {
-            Some(actor) => Ok(actor),
-            None => Actor::renew(state),
+        if let Some(actor) = Actor::read(state)? {
+            return Ok(actor);
+        }
+        let (actor, draft) = Actor::draft(state)?;
+        let linked = fs::hard_link(&draft, path(state));
+        fs::remove_file(&draft)?;
+        match linked {
+            Ok(()) => Ok(actor),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Actor::read(state)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -47,14 +56,19 @@ impl Actor {
     /// # Errors
     /// When the file cannot be written.
     pub fn renew(state: &Path) -> io::Result<Self> {
+        let (actor, draft) = Actor::draft(state)?;
+        fs::rename(&draft, path(state))?;
+        Ok(actor)
+    }
+
+    /// A new one in a file of another name: a reader of the right name finds a whole file or none.
+    fn draft(state: &Path) -> io::Result<(Self, PathBuf)> {
         let actor = Actor(random::digits());
-        // Complete under another name first: a reader finds a whole file or none.
         let draft = state.join(format!("{FILE}.{}", actor.0));
         let mut file = File::create_new(&draft)?;
         writeln!(file, "{actor}")?;
         file.sync_all()?;
-        fs::rename(&draft, path(state))?;
-        Ok(actor)
+        Ok((actor, draft))
     }
 
     /// Reads what is no more than a name, or says `None`.
@@ -82,6 +96,20 @@ fn path(state: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_who_ask_first_all_get_one_answer() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let names: Vec<String> = std::thread::scope(|scope| {
+                let ask = || Actor::of(dir.path()).unwrap().to_string();
+                let asked: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+                asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+            });
+            assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
+        }
+    }
 
     #[test]
     fn a_clone_stays_who_it_is_until_it_is_renewed() {

@@ -43,7 +43,7 @@ wire! {
             /// Its first assignees.
             assignees: Vec<String>,
         },
-        /// Changes to an issue's text, labels and assignees.
+        /// Changes to an issue's text, labels, assignees and dependencies.
         IssueUpdate {
             /// Who writes, and the key that makes a repeat harmless.
             write: WriteContext,
@@ -87,24 +87,57 @@ wire! {
             /// Where the page before this one ended, from [`IssueExportResult::next`](super::IssueExportResult::next).
             cursor: Option<String>,
         },
-        /// Fetch events of other clones.
-        SyncPull {
-            /// The git remote.
-            remote: String,
+        /// Take an issue, which must be open, and which nobody else may have: it is assigned to the author.
+        IssueClaim {
+            /// Who writes, and the key that makes a repeat harmless.
+            write: WriteContext,
+            /// Which issue, as in [`IssueShow`](IpcCommand::IssueShow).
+            id: String,
         },
-        /// Send events to other clones.
+        /// What an issue waits for, and what waits for it.
+        IssueDependencies {
+            /// Which issue, as in [`IssueShow`](IpcCommand::IssueShow).
+            id: String,
+        },
+        /// Fetch the events of other clones, and send ours.
+        Sync {
+            /// With which remote, and for how long.
+            exchange: Exchange,
+        },
+        /// Fetch the events of other clones.
+        SyncPull {
+            /// With which remote, and for how long.
+            exchange: Exchange,
+        },
+        /// Send our events to other clones.
         SyncPush {
-            /// The git remote.
-            remote: String,
+            /// With which remote, and for how long.
+            exchange: Exchange,
         },
         /// Take a named lock for some time.
         LockAcquire {
             /// What is locked.
             resource: String,
-            /// For how many milliseconds.
+            /// For how many milliseconds; at most a day.
+            ttl_ms: u64,
+            /// By how many milliseconds the clocks of those who want the lock may differ: for as long after
+            /// its end nobody else can take it.
+            margin_ms: u64,
+            /// Who writes, and the key that makes a repeat harmless.
+            write: WriteContext,
+            /// With which remote, and for how long.
+            exchange: Exchange,
+        },
+        /// Keep a lock for longer.
+        LockRenew {
+            /// What is locked.
+            resource: String,
+            /// For how many milliseconds from now.
             ttl_ms: u64,
             /// Who writes, and the key that makes a repeat harmless.
             write: WriteContext,
+            /// With which remote, and for how long.
+            exchange: Exchange,
         },
         /// Give a named lock back.
         LockRelease {
@@ -112,12 +145,32 @@ wire! {
             resource: String,
             /// Who writes, and the key that makes a repeat harmless.
             write: WriteContext,
+            /// With which remote, and for how long.
+            exchange: Exchange,
+        },
+        /// Who holds which locks.
+        LockStatus {
+            /// Only this one.
+            resource: Option<String>,
+            /// With which remote, and for how long.
+            exchange: Exchange,
         },
         /// Look for what is broken.
         Doctor {
             /// Mend what is safe to mend.
             fix: bool,
         },
+    }
+
+    /// How the tracker talks to other clones.
+    pub struct Exchange {
+        /// The git remote; without one `origin`, or else the only one that there is.
+        pub remote: Option<String>,
+        /// For how many milliseconds all runs of git together.
+        pub timeout_ms: u64,
+        /// Whether parts of the answer are wished that say how far it is
+        /// ([`IpcResponse::Progress`](super::IpcResponse::Progress)).
+        pub progress: bool,
     }
 
     /// Who writes, and the key that makes a repeated write harmless.
@@ -139,9 +192,11 @@ wire! {
         pub assignee: Option<String>,
         /// With these words in title, body or comments.
         pub text: Option<String>,
+        /// Open, and with nothing open that they wait for.
+        pub ready: bool,
     }
 
-    /// What becomes of an issue's text, labels and assignees.
+    /// What becomes of an issue's text, labels, assignees and dependencies.
     pub struct IssueChanges {
         /// The new title.
         pub title: Option<String>,
@@ -155,6 +210,11 @@ wire! {
         pub add_assignees: Vec<String>,
         /// Assignees to take away.
         pub remove_assignees: Vec<String>,
+        /// Issues that this one waits for from now on, each as in [`IpcCommand::IssueShow`]. None may wait
+        /// for this one, directly or by others.
+        pub add_dependencies: Vec<String>,
+        /// Issues that it waits for no longer; also an id that no issue has.
+        pub remove_dependencies: Vec<String>,
     }
 
     /// Whether work on an issue is done.

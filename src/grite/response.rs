@@ -28,10 +28,17 @@ wire! {
         IssueImport(IssueImportResult),
         /// To `IssueExport`.
         IssueExport(IssueExportResult),
-        /// To `SyncPull` and `SyncPush`.
+        /// To `IssueDependencies`.
+        Dependencies(DependenciesResult),
+        /// A part of the answer to a `Sync`, `SyncPull` or `SyncPush` that wishes for it; the last part is a
+        /// [`Sync`](IpcResponse::Sync).
+        Progress(Progress),
+        /// To `Sync`, `SyncPull` and `SyncPush`.
         Sync(SyncResult),
-        /// To `LockAcquire` and `LockRelease`.
+        /// To `LockAcquire`, `LockRenew` and `LockRelease`.
         Lock(LockResult),
+        /// To `LockStatus`.
+        Locks(LocksResult),
         /// To `Doctor`.
         Doctor(DoctorResult),
         /// To any command that the tracker does not carry out.
@@ -170,22 +177,91 @@ wire! {
         pub next: Option<String>,
     }
 
+    /// What an issue waits for, and what waits for it, each in order of their ids.
+    pub struct DependenciesResult {
+        /// The issue's id.
+        pub id: String,
+        /// Whether it is open and waits for nothing that is.
+        pub ready: bool,
+        /// What it waits for.
+        pub before: Vec<DependencyState>,
+        /// What waits for it.
+        pub after: Vec<DependencyState>,
+    }
+
+    /// An issue that another one names.
+    pub struct DependencyState {
+        /// Its id.
+        pub id: String,
+        /// Its title; absent where the issue is not there.
+        pub title: Option<String>,
+        /// Its state; absent likewise.
+        pub state: Option<IssueState>,
+    }
+
+    /// How far a sync is.
+    pub struct Progress {
+        /// What is done now.
+        pub stage: SyncStage,
+        /// How many events are done with.
+        pub done: u64,
+    }
+
+    /// What a sync does, in this order.
+    #[derive(Copy, Eq)]
+    pub enum SyncStage {
+        /// It writes what was made here into git.
+        Publishing,
+        /// It fetches what others have pushed.
+        Fetching,
+        /// It reads and stores what is new.
+        Importing,
+        /// It pushes what was made here.
+        Pushing,
+    }
+
     /// What a sync moved.
     pub struct SyncResult {
-        /// Events that came from other clones.
+        /// The git remote.
+        pub remote: String,
+        /// Events that came from other clones and are new.
         pub received: u64,
-        /// Events that went to other clones.
+        /// Events that went to the remote.
         pub sent: u64,
+        /// What could not be read and was skipped, each with its name and what is wrong with it.
+        pub damaged: Vec<String>,
+        /// Whether this clone goes by a new name, since another one used its old one.
+        pub renamed: bool,
+    }
+
+    /// A lock that was taken, kept or given back.
+    pub struct LockResult {
+        /// What is or was locked, and who holds it now.
+        pub lock: LockState,
+        /// The git remote that keeps it; absent where there is none and it holds within this clone alone.
+        pub remote: Option<String>,
+    }
+
+    /// Locks that are held.
+    pub struct LocksResult {
+        /// The locks, in order of their resources.
+        pub locks: Vec<LockState>,
+        /// The git remote that keeps them; absent where there is none and they hold within this clone alone.
+        pub remote: Option<String>,
     }
 
     /// Who holds a lock.
-    pub struct LockResult {
+    pub struct LockState {
         /// What is locked.
         pub resource: String,
         /// Who holds it; nobody after a release.
         pub holder: Option<String>,
-        /// For how many milliseconds more.
+        /// Which clone that is, by the name of its ref.
+        pub clone: Option<String>,
+        /// For how many milliseconds more it is the holder's.
         pub remaining_ms: u64,
+        /// After how many milliseconds others can take it; more, by the margin for clocks that differ.
+        pub free_in_ms: u64,
     }
 
     /// What doctor found.
@@ -202,7 +278,7 @@ wire! {
         pub ok: bool,
         /// What was found.
         pub detail: String,
-        /// The command that mends it, if there is one.
+        /// What mends it, where something does.
         pub fix: Option<String>,
         /// Whether it was mended just now.
         pub fixed: bool,
@@ -237,5 +313,9 @@ wire! {
         Storage,
         /// This program does not have that command.
         Unsupported,
+        /// Git or a remote did not do what was asked of it.
+        Git,
+        /// It was not done in time.
+        Timeout,
     }
 }

@@ -49,6 +49,8 @@ pub enum Code {
     NotRunning,
     /// The daemon went away or does not answer.
     DaemonGone,
+    /// Git or a remote did not do what was asked of it.
+    Git,
     /// The store is damaged.
     Integrity,
     /// The store cannot be used just now.
@@ -57,6 +59,8 @@ pub enum Code {
     Unsupported,
     /// Anything else.
     Failure,
+    /// A command that looks for faults has found some, and said so.
+    Reported,
     /// Whoever read our output has stopped reading: no failure of ours, and nobody to tell.
     ClosedPipe,
 }
@@ -74,10 +78,12 @@ impl Code {
             Code::Timeout => "timeout",
             Code::NotRunning => "not_running",
             Code::DaemonGone => "daemon_gone",
+            Code::Git => "git",
             Code::Integrity => "integrity",
             Code::Storage => "storage",
             Code::Unsupported => "unsupported",
             Code::Failure => "failure",
+            Code::Reported => "reported",
             Code::ClosedPipe => "closed_pipe",
         }
     }
@@ -86,12 +92,13 @@ impl Code {
     pub fn exit(self) -> u8 {
         match self {
             Code::ClosedPipe => 0,
-            Code::Failure | Code::Storage | Code::Unsupported => 1,
+            Code::Failure | Code::Storage | Code::Unsupported | Code::Reported => 1,
             Code::Usage | Code::Invalid => 2,
             Code::NotFound => 3,
             Code::Ambiguous | Code::Conflict => 4,
             Code::Environment => 5,
             Code::Timeout | Code::NotRunning | Code::DaemonGone => 6,
+            Code::Git => 7,
             Code::Integrity => 8,
         }
     }
@@ -147,6 +154,8 @@ impl From<Refusal> for CliError {
             RefusalCode::Integrity => Code::Integrity,
             RefusalCode::Storage => Code::Storage,
             RefusalCode::Unsupported => Code::Unsupported,
+            RefusalCode::Git => Code::Git,
+            RefusalCode::Timeout => Code::Timeout,
         };
         CliError { code, message, hint, retryable }
     }

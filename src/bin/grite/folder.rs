@@ -60,6 +60,16 @@ pub fn make() -> Result<(PathBuf, bool), CliError> {
     Ok((dir, new))
 }
 
+/// The git folder of the repository in which the state folder `state` lies.
+pub fn repository(state: &Path) -> Option<PathBuf> {
+    let parent = state.parent()?;
+    // Inside a git folder, as `init` puts it; a bare repository is one, too.
+    if parent.join("HEAD").is_file() && parent.join("objects").is_dir() {
+        return Some(parent.to_owned());
+    }
+    common_git_dir(parent)
+}
+
 fn missing(what: &str) -> CliError {
     CliError::new(Code::Environment, what, "run `grite init`, or set GRITE_DIR to a state folder")
 }

@@ -7,16 +7,21 @@
 
 mod cli;
 mod daemon;
+mod doctor;
 mod engine;
 mod error;
 mod folder;
 mod foreign;
+mod git;
+mod locks;
 mod measure;
 mod model;
 mod output;
+mod random;
 mod release;
 mod runtime;
 mod store;
+mod sync;
 mod tracker;
 
 use std::process::ExitCode;

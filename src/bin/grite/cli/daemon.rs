@@ -8,19 +8,18 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use libgrite_ipc::grite::StatusResult;
 use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcCommand, IpcResponse, Transport};
+use rustix::process::Signal;
 use serde::Serialize;
 
 use super::Global;
 use super::global::duration;
-use crate::daemon;
+use crate::daemon::{self, Manner};
 use crate::error::{CliError, Code};
 use crate::folder;
 use crate::output::{Output, line};
 use crate::release;
 use crate::runtime::Place;
 use crate::tracker::{self, builder};
-
-mod terminate;
 
 /// What to do with the daemon.
 #[derive(Subcommand)]
@@ -42,6 +41,10 @@ pub struct Run {
     #[arg(long, env = "GRITE_IDLE_TIMEOUT", default_value = "10m", value_parser = duration,
           value_name = "TIME")]
     pub idle_timeout: Duration,
+
+    /// Sync with the usual remote this often; not at all where it is not given
+    #[arg(long, env = "GRITE_SYNC_EVERY", value_parser = duration, value_name = "TIME")]
+    pub sync_every: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -102,7 +105,7 @@ pub fn run(command: &Daemon, global: &Global, output: &Output) -> Result<(), Cli
     let place = Place::of(&folder::find()?)?;
     match command {
         Daemon::Run(run) => {
-            daemon::run(&place, run.idle_timeout)?;
+            daemon::run(&place, Manner { idle: run.idle_timeout, sync_every: run.sync_every })?;
             output.report(&Ran { stopped: true }, |_| String::new())
         }
         Daemon::Start => start(&place, global, output),
@@ -232,7 +235,7 @@ fn stop(place: &Place, global: &Global, output: &Output) -> Result<(), CliError>
             false
         }
         Err(error) if error.kind() == ErrorKind::VersionMismatch => {
-            terminate::terminate(&place.runtime)?;
+            daemon::terminate(&place.runtime, Signal::TERM)?;
             true
         }
         Err(error) => return Err(error.into()),

@@ -229,7 +229,7 @@ impl Words {
 }
 
 fn any() -> IssueFilter {
-    IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None }
+    IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None, ready: false }
 }
 
 fn list(filter: IssueFilter, limit: u32) -> IpcCommand {

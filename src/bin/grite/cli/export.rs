@@ -1,19 +1,37 @@
-//! `grite export`: all issues as JSON Lines, oldest first, as a stream.
+//! `grite export`: all issues, oldest first, as a stream.
 
 use std::io::{BufWriter, Write, stdout};
 
+use clap::{Args, ValueEnum};
+use libgrite_ipc::grite::IssueShowResult;
 use libgrite_ipc::{IpcCommand, IpcResponse};
 
 use super::Global;
 use crate::error::CliError;
-use crate::foreign::Record;
+use crate::foreign::{Record, markdown};
 use crate::output;
 use crate::tracker;
 
 /// How many issues are asked for at a time.
 const PAGE: u32 = 1000;
 
-pub fn run(global: &Global) -> Result<(), CliError> {
+/// Arguments of `grite export`.
+#[derive(Args)]
+pub struct Export {
+    /// As what
+    #[arg(long, value_enum, default_value_t = Format::Jsonl, value_name = "FORMAT")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// JSON Lines, which `grite import` reads
+    Jsonl,
+    /// Markdown, for people
+    Md,
+}
+
+pub fn run(export: &Export, global: &Global) -> Result<(), CliError> {
     let mut tracker = global.tracker_for_several()?;
     let mut out = BufWriter::new(stdout().lock());
     let mut cursor = None;
@@ -23,12 +41,21 @@ pub fn run(global: &Global) -> Result<(), CliError> {
             _ => return Err(CliError::mismatched()),
         };
         for issue in &page.items {
-            let line = output::document(&Record::from(issue))?;
-            out.write_all(line.as_bytes()).map_err(|error| CliError::output(&error))?;
+            let text = export.format.write(issue)?;
+            out.write_all(text.as_bytes()).map_err(|error| CliError::output(&error))?;
         }
         cursor = page.next;
         if cursor.is_none() {
             return out.flush().map_err(|error| CliError::output(&error));
+        }
+    }
+}
+
+impl Format {
+    fn write(self, issue: &IssueShowResult) -> Result<String, CliError> {
+        match self {
+            Format::Jsonl => output::document(&Record::from(issue)),
+            Format::Md => Ok(markdown::write(issue)),
         }
     }
 }

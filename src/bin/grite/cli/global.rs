@@ -1,13 +1,24 @@
 //! Options that every command takes: [`Global`].
 
 use std::env;
+use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
+use libgrite_ipc::grite::Exchange;
 
 use crate::error::{CliError, Code};
 use crate::tracker::{self, Questions, Tracker, Transport, Wishes};
+
+/// How long to wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait for git and a remote.
+const GIT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How much longer to wait for the answer that git took too long.
+const CLEANING_UP: Duration = Duration::from_secs(10);
 
 /// Options that every command takes.
 #[derive(Args)]
@@ -30,8 +41,10 @@ pub struct Global {
     no_spawn: bool,
 
     /// How long to wait for an answer, such as 500ms, 10s or 2m
-    #[arg(long, global = true, default_value = "30s", value_parser = duration, value_name = "TIME")]
-    timeout: Duration,
+    ///
+    /// 30s where it is not given, and 10m for commands that run git
+    #[arg(long, global = true, value_parser = duration, value_name = "TIME")]
+    timeout: Option<Duration>,
 
     /// Who writes; $USER, or the user's number, where it is not given
     #[arg(long, global = true, env = "GRITE_ACTOR", value_name = "NAME")]
@@ -67,7 +80,7 @@ impl Global {
     /// What was wished of the way to the tracker.
     pub fn wishes(&self) -> Wishes {
         let transport = if self.direct { Transport::Direct } else { self.transport };
-        Wishes { transport, spawn: !self.no_spawn, timeout: self.timeout }
+        Wishes { transport, spawn: !self.no_spawn, timeout: self.timeout() }
     }
 
     /// Opens the tracker in the wished way, for one question.
@@ -82,7 +95,26 @@ impl Global {
 
     /// For how long to wait for an answer.
     pub fn timeout(&self) -> Duration {
-        self.timeout
+        self.timeout.unwrap_or(TIMEOUT)
+    }
+
+    /// Opens the tracker for one command that runs git, which says itself when that takes too long.
+    pub fn tracker_for_exchange(&self, exchange: &Exchange) -> Result<Box<dyn Tracker>, CliError> {
+        let timeout = Duration::from_millis(exchange.timeout_ms) + CLEANING_UP;
+        // Parts come over a connection that is kept for them.
+        let questions = if exchange.progress { Questions::Several } else { Questions::One };
+        tracker::open(&Wishes { timeout, ..self.wishes() }, questions)
+    }
+
+    /// How to talk to the remote that is called so, or the usual one. With `progress`, it is said on a
+    /// terminal how far it is.
+    pub fn exchange(&self, remote: Option<&String>, progress: bool) -> Exchange {
+        let timeout = self.timeout.unwrap_or(GIT_TIMEOUT).as_millis();
+        Exchange {
+            remote: remote.cloned(),
+            timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
+            progress: progress && !self.json && stderr().is_terminal(),
+        }
     }
 
     /// Who writes.

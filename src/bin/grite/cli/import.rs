@@ -24,7 +24,7 @@ const FRAME: usize = 256;
 /// Arguments of `grite import`.
 #[derive(Args)]
 pub struct Import {
-    /// A file of JSON Lines; - is stdin
+    /// A file of JSON Lines, or what `gh issue list --json …` prints; - is stdin
     file: PathBuf,
 }
 
@@ -72,9 +72,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<ForeignIssue>, CliError> {
     };
     result.map_err(|error| match error {
         BadInput::Io(error) => CliError::io("read", path, &error),
-        BadInput::Line { .. } => CliError::invalid(
+        BadInput::Line { .. } | BadInput::Item { .. } => CliError::invalid(
             format!("cannot import {}: {error}", path.display()),
-            "nothing was imported; mend the line and try again",
+            "nothing was imported; mend the file and try again",
         ),
     })
 }

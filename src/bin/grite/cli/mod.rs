@@ -8,13 +8,16 @@ mod bench;
 mod completions;
 mod daemon;
 mod demo;
+mod doctor;
 mod export;
 mod global;
 mod import;
 mod init;
 mod issue;
+mod lock;
 mod ping;
 mod question;
+mod sync;
 mod usage;
 mod watch;
 mod writing;
@@ -43,10 +46,15 @@ struct Grite {
 enum Command {
     /// Make the state folder
     Init,
-    /// Take over issues from a file of JSON Lines; the same file again changes nothing
+    /// Take over issues from a file; the same file again changes nothing
     Import(import::Import),
-    /// Write all issues as JSON Lines, oldest first
-    Export,
+    /// Write all issues, oldest first
+    Export(export::Export),
+    /// Exchange issues with other clones, through git
+    Sync(sync::Sync),
+    /// Take, keep, give back or look at locks among clones
+    #[command(subcommand)]
+    Lock(lock::Lock),
     /// Create, find and change issues
     #[command(subcommand)]
     Issue(issue::Issue),
@@ -56,6 +64,10 @@ enum Command {
     /// Print what happens to issues as it happens, a line each
     #[command(after_long_help = WATCH)]
     Watch(watch::Watch),
+    /// Look for what is broken
+    Doctor(doctor::Doctor),
+    /// Make the store anew from its events and from those in git
+    Rebuild,
     /// Run, start, look at or stop the daemon
     #[command(subcommand)]
     Daemon(daemon::Daemon),
@@ -112,6 +124,7 @@ Exit codes:
   4  conflict: an id prefix fits several issues, or an idempotency key was used for another write
   5  the environment: no state folder, no permission, a sandbox, other versions
   6  the deadline passed, or the daemon is gone or may not be started
+  7  git or a remote did not do what was asked of it
   8  the store is damaged
 
 The state is in $GRITE_DIR, else in `grite` inside the repository's common git folder, else in the
@@ -146,7 +159,11 @@ fn carry_out(grite: Grite, output: &Output) -> Result<(), CliError> {
     match command {
         Command::Init => init::run(output),
         Command::Import(import) => import::run(&import, &global, output),
-        Command::Export => export::run(&global),
+        Command::Export(export) => export::run(&export, &global),
+        Command::Sync(sync) => sync::run(&sync, &global, output),
+        Command::Lock(lock) => lock::run(&lock, &global, output),
+        Command::Doctor(doctor) => doctor::run(&doctor, output),
+        Command::Rebuild => doctor::rebuild(output),
         Command::Issue(issue) => question::ask(issue.question(), &global, output),
         Command::Batch => batch::run(&global),
         Command::Watch(watch) => watch::run(&watch, &global, output),

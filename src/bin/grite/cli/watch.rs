@@ -81,6 +81,16 @@ enum What<'a> {
         actor: &'a str,
         at: &'a str,
     },
+    SyncDone {
+        remote: &'a str,
+        received: u64,
+        sent: u64,
+    },
+    LockChanged {
+        resource: &'a str,
+        holder: Option<&'a str>,
+        remaining_ms: u64,
+    },
     Stopping,
 }
 
@@ -183,6 +193,16 @@ impl Stream<'_> {
         self.left = self.left.map(|left| left - 1);
         let what = match event {
             ArchivedNotification::IssueChanged(change) => What::from(change),
+            ArchivedNotification::SyncDone(done) => What::SyncDone {
+                remote: &done.remote,
+                received: done.received.to_native(),
+                sent: done.sent.to_native(),
+            },
+            ArchivedNotification::LockChanged(lock) => What::LockChanged {
+                resource: &lock.resource,
+                holder: lock.holder.as_ref().map(|holder| holder.as_str()),
+                remaining_ms: lock.remaining_ms.to_native(),
+            },
             ArchivedNotification::Stopping => What::Stopping,
         };
         self.print(&Told { seq: Some(sequence), what })
@@ -220,6 +240,13 @@ impl What<'_> {
             What::IssueChanged { id, change, actor, at } => {
                 format!("{}  {change:<9}  {}  {}", line(at), terminal.paint(Paint::Id, id), line(actor))
             }
+            What::SyncDone { remote, received, sent } => {
+                format!("synced with {}: received {received} and sent {sent} events", line(remote))
+            }
+            What::LockChanged { resource, holder: Some(holder), .. } => {
+                format!("{} is locked by {}", line(resource), line(holder))
+            }
+            What::LockChanged { resource, holder: None, .. } => format!("{} is free", line(resource)),
             What::Stopping => "the daemon stops".to_owned(),
         }
     }

@@ -1,7 +1,6 @@
 //! Options of every command that writes: the idempotency key, and texts from files.
 
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, stdin};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use libgrite_ipc::grite::WriteContext;
 use super::Global;
 use crate::engine::MAX_TEXT;
 use crate::error::CliError;
+use crate::random;
 
 /// Options of every command that writes.
 #[derive(Args)]
@@ -23,7 +23,7 @@ pub struct Writing {
 impl Writing {
     /// Who writes, under which key.
     pub fn context(&self, global: &Global) -> WriteContext {
-        let idempotency_key = self.idempotency_key.clone().unwrap_or_else(random_key);
+        let idempotency_key = self.idempotency_key.clone().unwrap_or_else(random::digits);
         WriteContext { actor: global.actor(), idempotency_key }
     }
 }
@@ -71,21 +71,4 @@ pub fn read_text(path: &Path, global: &Global) -> Result<String, CliError> {
     String::from_utf8(bytes).map_err(|_| {
         CliError::invalid(format!("the text in {} is not UTF-8", path.display()), "convert it first")
     })
-}
-
-/// A key that nobody has used: 128 bits from the keys that the system gave our hash maps.
-fn random_key() -> String {
-    let half = || RandomState::new().hash_one(std::process::id());
-    format!("{:016x}{:016x}", half(), half())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn random_keys_differ() {
-        let keys: std::collections::HashSet<_> = (0..1000).map(|_| random_key()).collect();
-        assert_eq!(keys.len(), 1000);
-    }
 }

@@ -4,9 +4,11 @@
 //! command or allocating anything. All else is the engine's.
 
 use std::cell::Cell;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
-use libgrite_ipc::grite::{ArchivedIpcCommand, ArchivedIssueFilter, ArchivedIssueState};
+use libgrite_ipc::grite::{ArchivedIpcCommand, ArchivedIssueFilter, ArchivedIssueState, Progress};
 use libgrite_ipc::{Encoded, Error, Grite, IpcCommand, IpcResponse, Responder};
 use rkyv::rancor;
 
@@ -57,6 +59,9 @@ impl<'a> Desk<'a> {
         request: &ArchivedIpcCommand,
         responder: Responder<Grite>,
     ) -> Result<(), Error> {
+        if is_sync(request) {
+            return self.sync(request, responder);
+        }
         let mut key = KEY.take();
         key.clear();
         let replied = if write_key(request, &mut key) {
@@ -96,6 +101,29 @@ impl<'a> Desk<'a> {
         responder.reply_encoded(&answer)
     }
 
+    /// Answers a sync, and says how far it is where that is wished for.
+    fn sync(&self, request: &ArchivedIpcCommand, mut responder: Responder<Grite>) -> Result<(), Error> {
+        let Ok(command) = rkyv::deserialize::<IpcCommand, rancor::Error>(request) else { return Ok(()) };
+        if !wishes_progress(&command) {
+            return responder.reply(&self.engine.execute(&command));
+        }
+        // A part waits for its reader, and the sync must not: it holds what others wait for.
+        let response = thread::scope(|scope| {
+            let (sender, parts) = channel::<Progress>();
+            let work = scope.spawn(move || {
+                self.engine.execute_in_parts(&command, &mut |progress| drop(sender.send(progress)))
+            });
+            while let Ok(part) = parts.recv() {
+                let latest = parts.try_iter().last().unwrap_or(part);
+                // Whoever asked may be gone; the sync goes on.
+                let _ = responder.send_part(&IpcResponse::Progress(latest));
+            }
+            work.join()
+        });
+        // A responder that is dropped answers that the handler failed.
+        response.map_or(Ok(()), |response| responder.reply(&response))
+    }
+
     /// What the engine answers. Every checked archive deserializes; one that did not would be answered
     /// by its responder, with an error.
     fn response(&self, request: &ArchivedIpcCommand) -> Option<IpcResponse> {
@@ -105,6 +133,44 @@ impl<'a> Desk<'a> {
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a request may keep a thread waiting: all that runs git, and while a transaction takes long
+/// (`receiving`) all that writes.
+pub fn may_block(request: &ArchivedIpcCommand, receiving: bool) -> bool {
+    match request {
+        ArchivedIpcCommand::LockAcquire { .. }
+        | ArchivedIpcCommand::LockRenew { .. }
+        | ArchivedIpcCommand::LockRelease { .. }
+        | ArchivedIpcCommand::LockStatus { .. }
+        | ArchivedIpcCommand::Doctor { .. } => true,
+        ArchivedIpcCommand::IssueCreate { .. }
+        | ArchivedIpcCommand::IssueUpdate { .. }
+        | ArchivedIpcCommand::IssueClose { .. }
+        | ArchivedIpcCommand::IssueReopen { .. }
+        | ArchivedIpcCommand::IssueComment { .. }
+        | ArchivedIpcCommand::IssueClaim { .. }
+        | ArchivedIpcCommand::IssueImport { .. } => receiving,
+        other => is_sync(other),
+    }
+}
+
+fn is_sync(request: &ArchivedIpcCommand) -> bool {
+    matches!(
+        request,
+        ArchivedIpcCommand::Sync { .. }
+            | ArchivedIpcCommand::SyncPull { .. }
+            | ArchivedIpcCommand::SyncPush { .. }
+    )
+}
+
+fn wishes_progress(command: &IpcCommand) -> bool {
+    match command {
+        IpcCommand::Sync { exchange }
+        | IpcCommand::SyncPull { exchange }
+        | IpcCommand::SyncPush { exchange } => exchange.progress,
+        _ => false,
     }
 }
 
@@ -120,7 +186,7 @@ fn write_key(request: &ArchivedIpcCommand, key: &mut Vec<u8>) -> bool {
             write_text(id, key);
         }
         ArchivedIpcCommand::IssueList { filter, limit, cursor } => {
-            let ArchivedIssueFilter { state, labels, assignee, text } = filter;
+            let ArchivedIssueFilter { state, labels, assignee, text, ready } = filter;
             key.push(b'l');
             key.push(match state.as_ref() {
                 None => 0,
@@ -135,6 +201,7 @@ fn write_key(request: &ArchivedIpcCommand, key: &mut Vec<u8>) -> bool {
                     write_text(text, key);
                 }
             }
+            key.push(u8::from(*ready));
             key.extend_from_slice(&limit.to_native().to_le_bytes());
         }
         _ => return false,
@@ -170,7 +237,7 @@ mod tests {
     fn reads_that_differ_have_keys_that_differ() {
         let text = |text: &str| Some(text.to_owned());
         let list = |filter, limit, cursor| IpcCommand::IssueList { filter, limit, cursor };
-        let any = IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None };
+        let any = IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None, ready: false };
         let with = |change: &dyn Fn(&mut IssueFilter)| {
             let mut filter = any.clone();
             change(&mut filter);
@@ -190,6 +257,7 @@ mod tests {
             with(&|filter| filter.labels = vec!["a".to_owned(), "b".to_owned()]),
             with(&|filter| filter.labels = vec!["ab".to_owned()]),
             with(&|filter| filter.assignee = text("a")),
+            with(&|filter| filter.ready = true),
             with(&|filter| filter.text = text("a")),
             with(&|filter| filter.text = text("")),
         ];

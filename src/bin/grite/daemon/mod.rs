@@ -2,21 +2,23 @@
 //!
 //! [`run`] takes the lock of the state folder's place, opens the engine, listens, says that it is ready,
 //! and serves until it is told to stop, or to make way for a newer release, or nobody has been connected for
-//! the idle time, which whoever subscribes prevents as any connection does. [`desk`] answers, and every
-//! change is published, whoever makes it; starting, finding and stopping daemons from outside is `tracker`'s and the command
-//! line's business.
+//! the idle time, which whoever subscribes prevents as any connection does. [`desk`] answers, every change
+//! is published, whoever makes it, and [`background`] syncs where that is wished; starting, finding and
+//! stopping daemons from outside is `tracker`'s and the command line's business.
 
+mod background;
 mod cache;
 mod desk;
 mod ending;
 mod follower;
+mod terminate;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use libgrite_ipc::grite::Notification;
 use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcServer, Readiness};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -25,17 +27,29 @@ use crate::engine::Engine;
 use crate::error::{CliError, Code};
 use crate::release;
 use crate::runtime::Place;
+use background::Background;
 use desk::Desk;
 use ending::Ending;
 use follower::Follower;
 
-/// Is the daemon of `place` until it is told to stop, or nobody was connected for `idle`.
+pub use terminate::terminate;
+
+/// How a daemon runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// It ends when nobody was connected for this long.
+    pub idle: Duration,
+    /// It syncs with the usual remote this often, if at all.
+    pub sync_every: Option<Duration>,
+}
+
+/// Is the daemon of `place` until it is told to stop, or nobody was connected for the idle time.
 ///
 /// # Errors
 /// A [`CliError`] that whoever started this process has been told, too.
-pub fn run(place: &Place, idle: Duration) -> Result<(), CliError> {
+pub fn run(place: &Place, manner: Manner) -> Result<(), CliError> {
     let readiness = Readiness::of_this_process();
-    match Open::new(place, idle) {
+    match Open::new(place, manner) {
         Ok(open) => {
             // A folder in which a process works cannot be unmounted.
             let _ = std::env::set_current_dir("/");
@@ -55,28 +69,39 @@ struct Open {
     signals: Handle,
     ending: Ending,
     server: IpcServer,
-    engine: Engine,
+    _background: Option<Background>,
+    engine: Arc<Engine>,
     _lock: DaemonLock,
 }
 
 impl Open {
-    fn new(place: &Place, idle: Duration) -> Result<Self, CliError> {
+    fn new(place: &Place, manner: Manner) -> Result<Self, CliError> {
         place.prepare()?;
         let lock = DaemonLock::acquire(&place.runtime).map_err(taken)?;
-        let engine = Engine::open(&place.state)?;
-        let server =
-            IpcServer::builder().idle_timeout(idle).release(release::own()).bind(lock.socket_path())?;
+        let engine = Arc::new(Engine::open(&place.state)?);
+        let receiving = Arc::clone(engine.receiving());
+        let server = IpcServer::builder()
+            .idle_timeout(manner.idle)
+            .release(release::own())
+            .may_block(move |request| desk::may_block(request, receiving.load(Ordering::Relaxed)))
+            .bind(lock.socket_path())?;
         let ending = Ending::of(&server);
         let signals = watch_signals(ending.clone())?;
-        Ok(Open { signals, ending, server, engine, _lock: lock })
+        let start = |every| Background::start(Arc::clone(&engine), every);
+        let background = manner
+            .sync_every
+            .map(start)
+            .transpose()
+            .map_err(|error| CliError::io("start a thread of", Path::new("this process"), &error))?;
+        Ok(Open { signals, ending, server, _background: background, engine, _lock: lock })
     }
 
     fn serve(self) -> Result<(), CliError> {
         let publisher = self.server.publisher();
         let own = publisher.clone();
-        self.engine.observe(Box::new(move |change| {
+        self.engine.observe(Box::new(move |notification| {
             // It is short: nothing stands in its way.
-            let _ = own.publish(&Notification::IssueChanged(change));
+            let _ = own.publish(&notification);
         }));
         let desk = Desk::new(&self.engine, self.ending.clone());
         let ending = AtomicBool::new(false);

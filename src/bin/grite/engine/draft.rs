@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use libgrite_ipc::grite::Refusal;
+use libgrite_ipc::grite::{IssueChange, Refusal};
 
 use super::memory::Memory;
+use super::news::news;
 use super::refusal;
 use crate::model::{Event, Issue, IssueId, LogicalTime, Moment, Operation, Origin, Sealed};
-use crate::store::{Sequence, Session, StoreError};
+use crate::store::{Sequence, Session, StoreError, Way};
 
 /// The events of one command.
 pub struct Draft<'a> {
@@ -81,16 +82,17 @@ impl<'a> Draft<'a> {
 
     /// Writes it all, uncommitted.
     pub fn store(self, session: &Session<'_>) -> Result<Change, StoreError> {
-        let mut change = Change { issues: self.issues, events: Vec::new(), end: self.memory.end() };
-        for event in self.events {
-            if let Some(place) = session.append(&event)? {
-                change.events.push(event);
-                change.end = place;
+        let mut new = Vec::with_capacity(self.events.len());
+        let mut end = self.memory.end();
+        for event in &self.events {
+            if let Some(place) = session.append(event, Way::Made)? {
+                new.push(event);
+                end = place;
             }
         }
-        for (id, issue) in &change.issues {
-            session.project(*id, issue)?;
-        }
+        session.count(new.len())?;
+        let change = Change { issues: self.issues, events: new.len(), news: news(new), end };
+        session.project(&change.issues)?;
         Ok(change)
     }
 }
@@ -99,14 +101,16 @@ impl<'a> Draft<'a> {
 pub struct Change {
     /// The issues as they are then.
     pub issues: BTreeMap<IssueId, Issue>,
-    /// The events that are new.
-    pub events: Vec<Sealed>,
+    /// How many events are new.
+    pub events: usize,
+    /// What subscribers are told of them.
+    pub news: Vec<IssueChange>,
     /// The place of the last one.
     pub end: Sequence,
 }
 
 impl Change {
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.events == 0
     }
 }

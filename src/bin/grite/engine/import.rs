@@ -11,9 +11,9 @@ use libgrite_ipc::IpcResponse;
 use libgrite_ipc::grite::{ForeignIssue, IssueImportResult, IssueShowResult, Refusal};
 
 use super::draft::Draft;
+use super::follow::lock;
 use super::memory::Memory;
 use super::read::full;
-use super::sync::lock;
 use super::{Engine, limits, refusal};
 use crate::model::{
     AddWins, Creation, Dependency, Event, EventId, Issue, IssueId, LogicalTime, Moment, Operation, Origin,

@@ -32,6 +32,11 @@ impl Memory {
         self.issues.get(&id)
     }
 
+    /// The issues that were created, in order of their ids.
+    pub fn all(&self) -> impl Iterator<Item = (IssueId, &Issue)> {
+        self.issues.iter().filter(|(_, issue)| issue.creation().is_some()).map(|(id, issue)| (*id, issue))
+    }
+
     /// The issues that were created and whose ids are in `range`, in order.
     pub fn in_range(&self, range: RangeInclusive<IssueId>) -> impl Iterator<Item = (IssueId, &Issue)> {
         let created = |(_, issue): &(&IssueId, &Issue)| issue.creation().is_some();

@@ -8,29 +8,37 @@
 //! Several processes may have engines on one folder. A mapped counter tells each, without a system
 //! call, when another one has written; it then reads the new events before its next answer.
 //!
+//! A sync and the commands about locks run git, and wait for it; nothing else does.
+//!
 //! Transports, and what a daemon does when it is told to stop, are not here.
 
 mod cursor;
+mod dependencies;
 mod draft;
+mod exchange;
+mod follow;
 mod import;
 mod limits;
+mod locking;
 mod memory;
 mod news;
 mod outcome;
 mod read;
+mod receive;
 mod refusal;
 mod resolve;
-mod sync;
 mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
-use libgrite_ipc::grite::{IssueChange, Refusal};
+use libgrite_ipc::grite::{Notification, Progress, Refusal};
 use libgrite_ipc::{ChangeCounter, IpcCommand, IpcResponse};
 
+use crate::doctor;
 use crate::store::{Store, StoreError};
+use exchange::Direction;
 use memory::Memory;
 
 pub use limits::{Flaw, MAX_TEXT, check_foreign};
@@ -49,13 +57,16 @@ pub struct Engine {
     memory: RwLock<Memory>,
     /// The connection that writes and that catches up. Whoever changes `memory` holds this first.
     store: Mutex<Store>,
+    /// Set while a transaction takes in what other clones published.
+    receiving: Arc<AtomicBool>,
     /// A connection for searches, so that none waits for a write; opened by the first one.
     finder: Mutex<Option<Store>>,
     observer: OnceLock<Observer>,
 }
 
-/// Is told of every change, in the order in which they became durable, once reads show it.
-pub type Observer = Box<dyn Fn(IssueChange) + Send + Sync>;
+/// Is told of every change of an issue, in the order in which they became durable, once reads show it, and of
+/// syncs and locks.
+pub type Observer = Box<dyn Fn(Notification) + Send + Sync>;
 
 impl Engine {
     /// Opens the store of the folder `dir`, which must exist.
@@ -80,6 +91,7 @@ impl Engine {
             generation: AtomicU64::new(0),
             memory: RwLock::new(Memory::from(snapshot)),
             store: Mutex::new(store),
+            receiving: Arc::new(AtomicBool::new(false)),
             finder: Mutex::new(None),
             observer: OnceLock::new(),
         };
@@ -94,16 +106,27 @@ impl Engine {
 
     /// Carries out `command`. What cannot be carried out is an answer, too.
     pub fn execute(&self, command: &IpcCommand) -> IpcResponse {
-        self.answer(command).unwrap_or_else(IpcResponse::Refused)
+        self.execute_in_parts(command, &mut |_| {})
     }
 
-    fn answer(&self, command: &IpcCommand) -> Result<IpcResponse, Refusal> {
+    /// As [`execute`](Engine::execute), and says meanwhile how far it is, where that is wished for.
+    pub fn execute_in_parts(&self, command: &IpcCommand, part: &mut dyn FnMut(Progress)) -> IpcResponse {
+        self.answer(command, part).unwrap_or_else(IpcResponse::Refused)
+    }
+
+    /// Set while a transaction may take long, so that a write would wait for it.
+    pub fn receiving(&self) -> &Arc<AtomicBool> {
+        &self.receiving
+    }
+
+    fn answer(&self, command: &IpcCommand, part: &mut dyn FnMut(Progress)) -> Result<IpcResponse, Refusal> {
         match command {
             IpcCommand::Ping => Ok(IpcResponse::Pong),
             IpcCommand::Stop => Ok(IpcResponse::Stopping),
             IpcCommand::Status => self.status(),
             IpcCommand::IssueList { filter, limit, cursor } => self.list(filter, *limit, cursor.as_deref()),
             IpcCommand::IssueShow { id } => self.show(id),
+            IpcCommand::IssueDependencies { id } => self.dependencies(id),
             IpcCommand::IssueExport { limit, cursor } => self.export(*limit, cursor.as_deref()),
             IpcCommand::IssueCreate { write, title, body, labels, assignees } => {
                 self.create(write, title, body, labels, assignees)
@@ -112,12 +135,22 @@ impl Engine {
             IpcCommand::IssueClose { write, id } => self.close(write, id),
             IpcCommand::IssueReopen { write, id } => self.reopen(write, id),
             IpcCommand::IssueComment { write, id, body } => self.comment(write, id, body),
+            IpcCommand::IssueClaim { write, id } => self.claim(write, id),
             IpcCommand::IssueImport { issues } => self.import(issues),
-            IpcCommand::SyncPull { .. } | IpcCommand::SyncPush { .. } => Err(refusal::unsupported("sync")),
-            IpcCommand::LockAcquire { .. } | IpcCommand::LockRelease { .. } => {
-                Err(refusal::unsupported("lock"))
+            IpcCommand::Sync { exchange } => self.sync(Direction::Both, exchange, part),
+            IpcCommand::SyncPull { exchange } => self.sync(Direction::Pull, exchange, part),
+            IpcCommand::SyncPush { exchange } => self.sync(Direction::Push, exchange, part),
+            IpcCommand::LockAcquire { resource, ttl_ms, margin_ms, write, exchange } => {
+                self.lock_acquire(resource, *ttl_ms, *margin_ms, write, exchange)
             }
-            IpcCommand::Doctor { .. } => Err(refusal::unsupported("doctor")),
+            IpcCommand::LockRenew { resource, ttl_ms, write, exchange } => {
+                self.lock_renew(resource, *ttl_ms, write, exchange)
+            }
+            IpcCommand::LockRelease { resource, write, exchange } => {
+                self.lock_release(resource, write, exchange)
+            }
+            IpcCommand::LockStatus { resource, exchange } => self.lock_status(resource.as_deref(), exchange),
+            IpcCommand::Doctor { fix } => doctor::answer(&self.dir, *fix),
         }
     }
 }

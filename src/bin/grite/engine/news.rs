@@ -66,7 +66,7 @@ mod tests {
     use std::time::Duration;
 
     use libgrite_ipc::IpcCommand;
-    use libgrite_ipc::grite::{IssueChanges, WriteContext};
+    use libgrite_ipc::grite::{IssueChanges, Notification, WriteContext};
 
     use super::*;
     use crate::engine::Engine;
@@ -78,7 +78,11 @@ mod tests {
     fn listen(engine: &Engine) -> Told {
         let told = Told::default();
         let own = Arc::clone(&told);
-        engine.observe(Box::new(move |change| own.lock().unwrap().push(change)));
+        engine.observe(Box::new(move |told| {
+            if let Notification::IssueChanged(change) = told {
+                own.lock().unwrap().push(change);
+            }
+        }));
         told
     }
 
@@ -105,6 +109,8 @@ mod tests {
             remove_labels: vec!["a".to_owned()],
             add_assignees: Vec::new(),
             remove_assignees: Vec::new(),
+            add_dependencies: Vec::new(),
+            remove_dependencies: Vec::new(),
         };
         for command in [
             IpcCommand::IssueUpdate { write: write("2"), id: id.clone(), changes: changes("u") },

@@ -9,11 +9,11 @@ use libgrite_ipc::grite::{
     IssueSummary, MAX_LIMIT, Refusal, StatusResult,
 };
 
+use super::follow::lock;
 use super::limits::{MAX_PAGE, MAX_SEARCH};
 use super::memory::Memory;
 use super::resolve::resolve;
-use super::sync::lock;
-use super::{Engine, cursor, refusal};
+use super::{Engine, cursor, dependencies, refusal};
 use crate::model::{AddWins, Creation, Dependency, Issue, IssueId, State};
 use crate::store::{Store, Words};
 
@@ -65,7 +65,7 @@ impl Engine {
             page.total = memory.len();
         } else {
             for key @ (std::cmp::Reverse(instant), id) in memory.newest() {
-                let matches = memory.issue(*id).is_some_and(|issue| filter.matches(*id, issue));
+                let matches = memory.issue(*id).is_some_and(|issue| filter.matches(&memory, *id, issue));
                 page.total += usize::from(matches);
                 if matches && start.as_ref().is_none_or(|start| key > start) {
                     page.offer(*instant, *id, || summary(&memory, *id));
@@ -120,16 +120,17 @@ impl<'a> Filter<'a> {
     }
 
     fn takes_all(&self) -> bool {
-        let IssueFilter { state, labels, assignee, text } = self.asked;
-        state.is_none() && labels.is_empty() && assignee.is_none() && text.is_none()
+        let IssueFilter { state, labels, assignee, text, ready } = self.asked;
+        !ready && state.is_none() && labels.is_empty() && assignee.is_none() && text.is_none()
     }
 
-    fn matches(&self, id: IssueId, issue: &Issue) -> bool {
-        let IssueFilter { state, labels, assignee, text: _ } = self.asked;
+    fn matches(&self, memory: &Memory, id: IssueId, issue: &Issue) -> bool {
+        let IssueFilter { state, labels, assignee, text: _, ready } = self.asked;
         state.is_none_or(|state| State::from(state) == issue.state())
             && labels.iter().all(|label| issue.labels().any(|held| held == label))
             && assignee.as_ref().is_none_or(|assignee| issue.assignees().any(|held| held == assignee))
             && self.found.as_ref().is_none_or(|found| found.contains(&id))
+            && (!ready || dependencies::is_ready(memory, issue))
     }
 }
 

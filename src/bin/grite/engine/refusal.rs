@@ -2,9 +2,11 @@
 
 use std::fmt::Display;
 
-use libgrite_ipc::grite::{Refusal, RefusalCode};
+use libgrite_ipc::grite::{LockState, Refusal, RefusalCode};
 
 use super::Flaw;
+use crate::git::GitError;
+use crate::model::IssueId;
 use crate::store::StoreError;
 
 /// No issue answers to `id`.
@@ -44,13 +46,61 @@ pub fn made_here(id: &str) -> Refusal {
     )
 }
 
-/// This program does not have that command.
-pub fn unsupported(command: &str) -> Refusal {
+/// The issue waits for itself then.
+pub fn cycle(id: IssueId, on: IssueId) -> Refusal {
     refuse(
-        RefusalCode::Unsupported,
-        format!("this program has no command {command:?}"),
-        "use a version that has it",
+        RefusalCode::Conflict,
+        format!("issue {id} cannot wait for {on}, which waits for it, directly or by others"),
+        "see `grite issue dep list`, and take another dependency away first",
     )
+}
+
+/// A closed issue is nobody's to take.
+pub fn closed(id: IssueId) -> Refusal {
+    refuse(RefusalCode::Conflict, format!("issue {id} is closed"), "open it first: `grite issue reopen`")
+}
+
+/// Others have the issue.
+pub fn claimed(id: IssueId, holders: &[&String]) -> Refusal {
+    let holders: Vec<&str> = holders.iter().map(|holder| holder.as_str()).collect();
+    refuse(
+        RefusalCode::Conflict,
+        format!("issue {id} is assigned to {}", holders.join(", ")),
+        "take another one: `grite issue ready`",
+    )
+}
+
+/// Somebody has the lock.
+pub fn locked(lock: &LockState) -> Refusal {
+    let holder = lock.holder.as_deref().unwrap_or("somebody");
+    let clone = lock.clone.as_deref().unwrap_or_default();
+    let message = format!(
+        "{:?} is held by {holder}, in clone {:.8}, for {} more; others can take it in {}",
+        lock.resource,
+        clone,
+        seconds(lock.remaining_ms),
+        seconds(lock.free_in_ms)
+    );
+    Refusal {
+        retryable: true,
+        ..refuse(RefusalCode::Conflict, message, "try again then, or ask who holds it")
+    }
+}
+
+/// Nobody has the lock that was to be kept.
+pub fn not_locked(resource: &str) -> Refusal {
+    let message = format!("nobody holds {resource:?}");
+    refuse(RefusalCode::Conflict, message, "take it: `grite lock acquire`")
+}
+
+/// Others were faster, again and again.
+pub fn contended(resource: &str) -> Refusal {
+    let message = format!("{resource:?} changes hands too quickly");
+    Refusal { retryable: true, ..refuse(RefusalCode::Conflict, message, "try again in a moment") }
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
 }
 
 impl From<Flaw> for Refusal {
@@ -67,7 +117,7 @@ impl From<StoreError> for Refusal {
                 (RefusalCode::Unsupported, "use the newer version of this program", false)
             }
             StoreError::Damaged(_) => {
-                (RefusalCode::Integrity, "keep a copy of the folder, then mend the store", false)
+                (RefusalCode::Integrity, "run `grite doctor --fix`; it keeps what it replaces", false)
             }
             StoreError::System(_) => {
                 (RefusalCode::Storage, "look for free space and the folder's permissions", true)
@@ -77,6 +127,31 @@ impl From<StoreError> for Refusal {
     }
 }
 
-fn refuse(code: RefusalCode, message: String, hint: &str) -> Refusal {
+impl From<GitError> for Refusal {
+    fn from(error: GitError) -> Self {
+        let (code, hint, retryable) = match error {
+            GitError::NoRepository(_) => (
+                RefusalCode::Git,
+                "run `grite init` inside a git repository, and import an export there",
+                false,
+            ),
+            GitError::Missing => (RefusalCode::Git, "install git 2.41 or later", false),
+            GitError::NoRemotes => (RefusalCode::Git, "add one: `git remote add origin URL`", false),
+            GitError::NoRemote(_) => {
+                (RefusalCode::Git, "see `git remote`, and choose one with --remote", false)
+            }
+            GitError::Late { .. } | GitError::Busy => {
+                (RefusalCode::Timeout, "try again, with a longer --timeout", true)
+            }
+            GitError::Failed { .. } => {
+                (RefusalCode::Git, "try the same with git itself; see `grite doctor`", true)
+            }
+            GitError::Start(_) | GitError::Broken { .. } => (RefusalCode::Git, "see `grite doctor`", false),
+        };
+        Refusal { code, message: error.to_string(), hint: hint.to_owned(), retryable }
+    }
+}
+
+pub(super) fn refuse(code: RefusalCode, message: String, hint: &str) -> Refusal {
     Refusal { code, message, hint: hint.to_owned(), retryable: false }
 }

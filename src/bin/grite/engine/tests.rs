@@ -54,7 +54,7 @@ fn shown(engine: &Engine, id: &str) -> IssueShowResult {
 }
 
 fn any() -> IssueFilter {
-    IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None }
+    IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None, ready: false }
 }
 
 fn list(engine: &Engine, filter: IssueFilter, limit: u32, cursor: Option<String>) -> IssueListResult {
@@ -79,6 +79,8 @@ fn nothing() -> IssueChanges {
         remove_labels: Vec::new(),
         add_assignees: Vec::new(),
         remove_assignees: Vec::new(),
+        add_dependencies: Vec::new(),
+        remove_dependencies: Vec::new(),
     }
 }
 
@@ -320,7 +322,7 @@ fn a_file_imported_in_two_places_makes_the_same_events() {
     import(&there, &[foreign("x-2")]);
     import(&there, &[foreign("x-1")]);
     let events = |engine: &Engine| {
-        let mut store = sync::lock(&engine.store);
+        let mut store = follow::lock(&engine.store);
         let session = store.begin().unwrap();
         let mut ids: Vec<_> = session.events_after(0).unwrap().iter().map(|(_, event)| event.id()).collect();
         ids.sort();
@@ -436,10 +438,12 @@ fn changes_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn commands_of_later_versions_are_refused_and_meta_commands_answered() {
+fn meta_commands_are_answered() {
     let (dir, engine) = scratch();
     create(&engine, "t");
-    assert_eq!(refused(engine.execute(&IpcCommand::Doctor { fix: false })), RefusalCode::Unsupported);
+    let IpcResponse::Doctor(found) = engine.execute(&IpcCommand::Doctor { fix: false }) else { panic!() };
+    assert!(found.findings.iter().any(|finding| finding.check == "store" && finding.ok));
+    assert_eq!(refused(engine.execute(&IpcCommand::Doctor { fix: true })), RefusalCode::Unsupported);
     assert_eq!(engine.execute(&IpcCommand::Ping), IpcResponse::Pong);
     assert_eq!(engine.execute(&IpcCommand::Stop), IpcResponse::Stopping);
     let IpcResponse::Status(status) = engine.execute(&IpcCommand::Status) else { panic!() };
@@ -453,4 +457,79 @@ fn a_damaged_store_is_told_as_such() {
     std::fs::write(Store::path(dir.path()), vec![7; 8192]).unwrap();
     let Err(error) = Engine::open(dir.path()) else { panic!("it opened") };
     assert!(matches!(error.cause(), OpenCause::Store(StoreError::Damaged(_))), "{error}");
+}
+
+fn update(engine: &Engine, id: &str, changes: IssueChanges) -> IpcResponse {
+    engine.execute(&IpcCommand::IssueUpdate { write: write(), id: id.to_owned(), changes })
+}
+
+fn waiting_for(on: &[&str]) -> IssueChanges {
+    IssueChanges { add_dependencies: on.iter().map(|id| (*id).to_owned()).collect(), ..nothing() }
+}
+
+#[test]
+fn an_issue_is_ready_when_nothing_open_is_before_it_and_no_cycle_is_made() {
+    let (_dir, engine) = scratch();
+    let [first, second, third] = ["first", "second", "third"].map(|title| create(&engine, title));
+    for (id, on) in [(&second, &first), (&third, &second)] {
+        let IpcResponse::IssueUpdate(updated) = update(&engine, id, waiting_for(&[on])) else { panic!() };
+        assert!(updated.changed);
+    }
+    for (id, on) in [(&first, &first), (&first, &second), (&first, &third)] {
+        assert_eq!(refused(update(&engine, id, waiting_for(&[on]))), RefusalCode::Conflict);
+    }
+    let ready = || {
+        let page = list(&engine, IssueFilter { ready: true, ..any() }, 0, None);
+        page.items.into_iter().map(|item| item.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ready(), std::slice::from_ref(&first));
+    engine.execute(&IpcCommand::IssueClose { write: write(), id: first.clone() });
+    assert_eq!(ready(), std::slice::from_ref(&second));
+
+    let ask = |id: &String| engine.execute(&IpcCommand::IssueDependencies { id: id.clone() });
+    let IpcResponse::Dependencies(found) = ask(&second) else { panic!() };
+    assert!(found.ready);
+    assert_eq!((found.before[0].id.as_str(), found.after[0].id.as_str()), (first.as_str(), third.as_str()));
+    assert_eq!(found.before[0].state, Some(IssueState::Closed));
+    let gone = IssueChanges { remove_dependencies: vec![second.clone()], ..nothing() };
+    let IpcResponse::IssueUpdate(updated) = update(&engine, &third, gone) else { panic!() };
+    assert!(updated.changed);
+    let IpcResponse::Dependencies(found) = ask(&third) else { panic!() };
+    assert!(found.ready && found.before.is_empty());
+    assert_eq!(refused(update(&engine, &third, waiting_for(&["nothing"]))), RefusalCode::NotFound);
+}
+
+#[test]
+fn a_dependency_on_an_issue_that_nobody_has_keeps_nobody_and_can_go() {
+    let (_dir, engine) = scratch();
+    import(&engine, &[ForeignIssue { state: IssueState::Open, ..foreign("x-1") }]);
+    assert_eq!(list(&engine, IssueFilter { ready: true, ..any() }, 0, None).total, 1);
+    let gone = IssueChanges { remove_dependencies: vec!["x-9".to_owned()], ..nothing() };
+    let IpcResponse::IssueUpdate(updated) = update(&engine, "x-1", gone) else { panic!() };
+    assert!(updated.changed);
+    assert!(shown(&engine, "x-1").depends_on.is_empty());
+}
+
+#[test]
+fn one_author_claims_an_open_issue_and_the_others_are_told_who() {
+    let (_dir, engine) = scratch();
+    let id = create(&engine, "t");
+    let claim = |actor: &str| {
+        let write = WriteContext { actor: actor.to_owned(), ..write() };
+        engine.execute(&IpcCommand::IssueClaim { write, id: id.clone() })
+    };
+    let engines: Vec<IpcResponse> = std::thread::scope(|scope| {
+        let claim = &claim;
+        let claims = ["ann", "bob", "cyd", "dee"].map(|actor| scope.spawn(move || claim(actor)));
+        claims.into_iter().map(|claim| claim.join().unwrap()).collect()
+    });
+    assert_eq!(engines.iter().filter(|answer| matches!(answer, IpcResponse::IssueUpdate(_))).count(), 1);
+    let holders = shown(&engine, &id).assignees;
+    let [holder] = holders.as_slice() else { panic!("{holders:?}") };
+    let IpcResponse::IssueUpdate(again) = claim(holder) else { panic!() };
+    assert!(!again.changed);
+    let IpcResponse::Refused(refusal) = claim("eve") else { panic!() };
+    assert!(refusal.code == RefusalCode::Conflict && refusal.message.contains(holder.as_str()));
+    engine.execute(&IpcCommand::IssueClose { write: write(), id: id.clone() });
+    assert_eq!(refused(claim(holder)), RefusalCode::Conflict);
 }

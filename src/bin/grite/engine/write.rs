@@ -9,12 +9,12 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::draft::Draft;
-use super::limits::{self, MAX_KEY, MAX_NAME, MAX_NAMES};
+use super::follow::lock;
+use super::limits::{self, MAX_KEY, MAX_NAME, MAX_NAMES, MAX_SOURCE};
 use super::outcome::Outcome;
 use super::read::comment_count;
 use super::resolve::resolve;
-use super::sync::lock;
-use super::{Engine, refusal};
+use super::{Engine, dependencies, refusal};
 use crate::model::{AddWins, EventId, Issue, IssueId, Operation, State};
 use crate::store::{Answer, StoreError};
 
@@ -56,23 +56,35 @@ impl Engine {
         id: &str,
         changes: &IssueChanges,
     ) -> Result<IpcResponse, Refusal> {
-        let IssueChanges { title, body, add_labels, remove_labels, add_assignees, remove_assignees } =
-            changes;
+        let IssueChanges {
+            title,
+            body,
+            add_labels,
+            remove_labels,
+            add_assignees,
+            remove_assignees,
+            add_dependencies,
+            remove_dependencies,
+        } = changes;
         if let Some(title) = title {
             limits::check_title(title)?;
         }
         if let Some(body) = body {
             limits::check_body(body)?;
         }
-        let names = [("label", add_labels, remove_labels), ("assignee", add_assignees, remove_assignees)];
-        for (field, add, remove) in names {
-            limits::check_names(field, add, MAX_NAME)?;
-            limits::check_names(field, remove, MAX_NAME)?;
+        let names = [
+            ("label", add_labels, remove_labels, MAX_NAME),
+            ("assignee", add_assignees, remove_assignees, MAX_NAME),
+            ("dependency", add_dependencies, remove_dependencies, MAX_SOURCE),
+        ];
+        for (field, add, remove, max) in names {
+            limits::check_names(field, add, max)?;
+            limits::check_names(field, remove, max)?;
             if let Some(both) = add.iter().find(|name| remove.contains(name)) {
                 return Err(refusal::invalid(field, format!("{both:?} cannot be both added and removed")));
             }
         }
-        let empty = names.iter().all(|(_, add, remove)| add.is_empty() && remove.is_empty());
+        let empty = names.iter().all(|(_, add, remove, _)| add.is_empty() && remove.is_empty());
         if title.is_none() && body.is_none() && empty {
             return Err(refusal::invalid("changes", "there are none"));
         }
@@ -80,6 +92,7 @@ impl Engine {
             ("update", &write.actor, id),
             (title, body),
             (add_labels, remove_labels, add_assignees, remove_assignees),
+            (add_dependencies, remove_dependencies),
         ));
         self.write(write, command, |draft| {
             let id = resolve(draft.memory(), id)?;
@@ -107,6 +120,7 @@ impl Engine {
                 Operation::RemoveAssignee,
                 &mut ops,
             );
+            dependencies::change(draft, id, add_dependencies, remove_dependencies, &mut ops)?;
             let changed = !ops.is_empty();
             for op in ops {
                 draft.write(&write.actor, Some(id), op)?;
@@ -115,6 +129,7 @@ impl Engine {
             limits::check_issue_text(issue.text_len())?;
             limits::check_count("label", issue.labels().values().len(), MAX_NAMES)?;
             limits::check_count("assignee", issue.assignees().values().len(), MAX_NAMES)?;
+            limits::check_count("dependency", issue.depends_on().values().len(), MAX_NAMES)?;
             Ok(Outcome::Updated { id, changed })
         })
     }
@@ -137,6 +152,29 @@ impl Engine {
             limits::check_issue_text(issue.text_len())?;
             limits::check_count("comments", issue.remarks().len(), limits::MAX_COMMENTS)?;
             Ok(Outcome::Commented { id, count: comment_count(issue) })
+        })
+    }
+
+    /// Assigns an open issue to the author, unless somebody has it.
+    pub(super) fn claim(&self, write: &WriteContext, id: &str) -> Result<IpcResponse, Refusal> {
+        let actor = &write.actor;
+        limits::check_name("actor", actor, MAX_NAME)?;
+        let command = hash(&("claim", actor, id));
+        self.write(write, command, |draft| {
+            let id = resolve(draft.memory(), id)?;
+            let issue = known(draft, id)?;
+            if issue.state() == State::Closed {
+                return Err(refusal::closed(id));
+            }
+            let changed = match issue.assignees().values().into_iter().collect::<Vec<_>>().as_slice() {
+                [] => true,
+                [only] if *only == actor => false,
+                others => return Err(refusal::claimed(id, others)),
+            };
+            if changed {
+                draft.write(actor, Some(id), Operation::AddAssignee(actor.clone()))?;
+            }
+            Ok(Outcome::Updated { id, changed })
         })
     }
 

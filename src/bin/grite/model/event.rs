@@ -127,6 +127,10 @@ impl Sealed {
         if event.v != Event::VERSION {
             return Err(BadEvent::Newer(event.v));
         }
+        // What follows it must find a later time.
+        if !event.time.is_plausible() {
+            return Err(BadEvent::Unreadable("its time is out of range".to_owned()));
+        }
         let id = EventId::of(&bytes);
         let issue = issue_of(&event, &id)?;
         Ok(Sealed { id, issue, bytes, event })

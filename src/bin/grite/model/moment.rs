@@ -124,6 +124,14 @@ pub struct LogicalTime {
 }
 
 impl LogicalTime {
+    /// The end of the last year that has four digits, in milliseconds since the Unix epoch.
+    const LATEST: i64 = 253_402_300_800_000;
+
+    /// Whether a clock can have shown it.
+    pub fn is_plausible(self) -> bool {
+        (-Self::LATEST..=Self::LATEST).contains(&self.milliseconds)
+    }
+
     /// The first time that is at `milliseconds`, and later than `seen`.
     pub fn after(seen: Option<LogicalTime>, milliseconds: i64) -> Self {
         let wanted = LogicalTime { milliseconds, counter: 0 };

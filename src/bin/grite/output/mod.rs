@@ -138,7 +138,7 @@ impl Output {
 
     /// Prints why a command failed: for programs on stdout, for people on stderr.
     pub fn fail(&self, error: &CliError) {
-        if error.code == Code::ClosedPipe {
+        if matches!(error.code, Code::ClosedPipe | Code::Reported) {
             return;
         }
         // There is nobody left to tell when this cannot be written either.

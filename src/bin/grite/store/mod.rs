@@ -8,7 +8,11 @@
 //! The store does not decide what a command means: that is the engine's.
 
 mod error;
+mod examine;
+mod exchange;
+mod project;
 mod rebuild;
+mod renew;
 mod schema;
 mod search;
 
@@ -20,6 +24,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use crate::model::{EventId, Issue, IssueId, Sealed};
 
 pub use error::StoreError;
+pub use examine::{Examined, Sound, examine};
+pub use exchange::Damaged;
+pub use renew::{Marks, REPLACED, replace, salvage};
 pub use search::Words;
 
 /// How long a command waits for another process that writes.
@@ -30,6 +37,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client repeats within minutes; the bound keeps the table from growing for ever.
 const ANSWERS_KEPT: i64 = 30 * 24 * 60 * 60 * 1000;
 
+/// How much memory pages take at most, in KiB; what SQLite itself takes by default.
+const NARROW: i64 = 2000;
+
+/// The same during a long transaction.
+const WIDE: i64 = 64 << 10;
+
 /// One connection to the store of a folder.
 pub struct Store {
     connection: Connection,
@@ -37,6 +50,15 @@ pub struct Store {
 
 /// The place of an event in this store's log; each is greater than all before it.
 pub type Sequence = i64;
+
+/// How an event came into this store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It was made here: this clone publishes it.
+    Made,
+    /// Another clone published it.
+    Received,
+}
 
 impl Store {
     /// The store's file in the folder `dir`.
@@ -55,6 +77,19 @@ impl Store {
         let mut store = Store { connection };
         store.rebuild_outdated()?;
         Ok(store)
+    }
+
+    /// Lets transactions keep more pages in memory, until [`narrow`](Store::narrow): a long one would write
+    /// them out and read them back again and again.
+    pub fn widen(&self) -> Result<(), StoreError> {
+        Ok(self.connection.pragma_update(None, "cache_size", -WIDE)?)
+    }
+
+    /// As it was before [`widen`](Store::widen).
+    pub fn narrow(&self) -> Result<(), StoreError> {
+        self.connection.pragma_update(None, "cache_size", -NARROW)?;
+        self.connection.execute_batch("PRAGMA shrink_memory")?;
+        Ok(())
     }
 
     /// Starts a transaction that can write; waits for the one of another process.
@@ -136,37 +171,28 @@ impl Session<'_> {
     }
 
     /// Adds an event to the log. `None` when it is there already.
-    pub fn append(&self, event: &Sealed) -> Result<Option<Sequence>, StoreError> {
+    ///
+    /// [`count`](Session::count) must be told of all that were added.
+    pub fn append(&self, event: &Sealed, way: Way) -> Result<Option<Sequence>, StoreError> {
         let added = self
             .0
-            .prepare_cached("INSERT OR IGNORE INTO events (hash, issue, body) VALUES (?1, ?2, ?3)")?
-            .execute(params![event.id().as_bytes(), event.issue().to_string(), event.bytes()])?;
-        if added == 0 {
-            return Ok(None);
-        }
-        let place = self.0.last_insert_rowid();
-        self.0.prepare_cached("UPDATE meta SET value = value + 1 WHERE name = 'events'")?.execute([])?;
-        Ok(Some(place))
+            .prepare_cached(
+                "INSERT OR IGNORE INTO events (hash, issue, received, body) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![
+                event.id().as_bytes(),
+                event.issue().to_string(),
+                way == Way::Received,
+                event.bytes()
+            ])?;
+        Ok((added > 0).then(|| self.0.last_insert_rowid()))
     }
 
-    /// Keeps a folded issue, in place of the one before, and makes it searchable.
-    pub fn project(&self, id: IssueId, issue: &Issue) -> Result<(), StoreError> {
-        let folded = issue
-            .to_folded()
-            .map_err(|error| StoreError::Damaged(format!("issue {id} cannot be written: {error}")))?;
-        let number: i64 = self
-            .0
-            .prepare_cached(
-                "INSERT INTO issues (id, folded) VALUES (?1, ?2)
-                 ON CONFLICT (id) DO UPDATE SET folded = excluded.folded RETURNING number",
-            )?
-            .query_row(params![id.to_string(), folded.as_slice()], |row| row.get(0))?;
-        let said: Vec<&str> = issue.remarks().iter().map(|remark| remark.body.as_str()).collect();
+    /// Adds to the number of events.
+    pub fn count(&self, added: usize) -> Result<(), StoreError> {
         self.0
-            .prepare_cached(
-                "INSERT OR REPLACE INTO search (rowid, title, body, comments) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![number, issue.title(), issue.body(), said.join("\n")])?;
+            .prepare_cached("UPDATE meta SET value = value + ?1 WHERE name = 'events'")?
+            .execute([i64::try_from(added).unwrap_or(i64::MAX)])?;
         Ok(())
     }
 
@@ -222,6 +248,8 @@ fn read_event(hash: Vec<u8>, bytes: Vec<u8>) -> Result<Sealed, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::model::{Event, LogicalTime, Moment, Operation, Origin};
 
@@ -243,8 +271,9 @@ mod tests {
         let mut issue = Issue::default();
         issue.apply(event);
         let session = store.begin().unwrap();
-        session.append(event).unwrap().unwrap();
-        session.project(event.issue(), &issue).unwrap();
+        session.append(event, Way::Made).unwrap().unwrap();
+        session.count(1).unwrap();
+        session.project(&BTreeMap::from([(event.issue(), issue.clone())])).unwrap();
         session.commit().unwrap();
         issue
     }
@@ -261,14 +290,14 @@ mod tests {
         let session = store.begin().unwrap();
         assert_eq!(session.events_after(0).unwrap(), [(1, event.clone())]);
         assert_eq!(session.events_of(event.issue()).unwrap(), std::slice::from_ref(&event));
-        assert_eq!(session.append(&event).unwrap(), None);
+        assert_eq!(session.append(&event, Way::Received).unwrap(), None);
     }
 
     #[test]
     fn what_was_not_committed_never_was() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::open(dir.path()).unwrap();
-        store.begin().unwrap().append(&event("lost")).unwrap().unwrap();
+        store.begin().unwrap().append(&event("lost"), Way::Made).unwrap().unwrap();
         assert_eq!(store.snapshot().unwrap().events, 0);
     }
 

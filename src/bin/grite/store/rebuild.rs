@@ -34,9 +34,7 @@ impl Session<'_> {
         }
         self.0.execute("DELETE FROM issues", [])?;
         self.0.execute("INSERT INTO search (search) VALUES ('delete-all')", [])?;
-        for (id, issue) in &issues {
-            self.project(*id, issue)?;
-        }
+        self.project(&issues)?;
         let mut set = self.0.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")?;
         set.execute(params!["events", i64::try_from(events.len()).unwrap_or(i64::MAX)])?;
         set.execute(params!["folded", FOLDED_VERSION])?;

@@ -9,24 +9,28 @@ use super::{BUSY_TIMEOUT, StoreError};
 use crate::model::FOLDED_VERSION;
 
 /// The version of the tables below.
-const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// How long to wait before the journal's mode is asked for again.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The truth first, then what follows from it.
 const TABLES: &str = "
-    -- The versions of tables and folded issues, and how many events there are.
+    -- The versions of tables and folded issues, how many events there are, and up to which place in the log
+    -- those that were made here have been published.
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
-    -- The log. The hash names the body's bytes; seq is where it stands in this store alone.
+    -- The log. The hash names the body's bytes; seq is where it stands in this store alone; received is 1
+    -- for what another clone published.
     CREATE TABLE events (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         hash BLOB NOT NULL UNIQUE,
         issue TEXT NOT NULL,
+        received INTEGER NOT NULL,
         body BLOB NOT NULL
     ) STRICT;
     CREATE INDEX events_by_issue ON events (issue);
+    CREATE INDEX events_made ON events (received) WHERE received = 0;
 
     -- Each issue as its events add up to, so that opening need not fold them all.
     CREATE TABLE issues (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, folded BLOB NOT NULL) STRICT;
@@ -42,6 +46,18 @@ const TABLES: &str = "
         at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX answers_by_age ON answers (at);
+
+    -- The refs whose events are in the log, each up to this commit.
+    CREATE TABLE refs (name TEXT PRIMARY KEY, tip TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+    -- Chunks of these refs that could not be read. They are tried again.
+    CREATE TABLE damaged (blob TEXT PRIMARY KEY, name TEXT, problem TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+    -- Up to which place in the log a remote has what was made here.
+    CREATE TABLE pushed (remote TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+    -- Locks of this clone alone, where there is no remote to keep them.
+    CREATE TABLE locks (resource TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 /// Sets the connection up, makes the tables where there are none, and refuses those of a newer
@@ -56,6 +72,7 @@ pub fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
             transaction.execute_batch(TABLES)?;
             transaction.execute("INSERT INTO meta (name, value) VALUES ('schema', ?1)", [VERSION])?;
             transaction.execute("INSERT INTO meta (name, value) VALUES ('events', 0)", [])?;
+            transaction.execute("INSERT INTO meta (name, value) VALUES ('published', 0)", [])?;
             // Nothing is folded yet, in whatever form.
             transaction.execute("INSERT INTO meta (name, value) VALUES ('folded', ?1)", [FOLDED_VERSION])?;
         }
@@ -63,7 +80,8 @@ pub fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     }
     match version(connection)? {
         Some(VERSION) => Ok(()),
-        Some(found) => Err(StoreError::Newer { found, known: VERSION }),
+        Some(found) if found > VERSION => Err(StoreError::Newer { found, known: VERSION }),
+        Some(found) => Err(StoreError::Damaged(format!("it has format {found}, which no release had"))),
         None => Err(StoreError::Damaged("the schema's version is missing".to_owned())),
     }
 }
@@ -88,7 +106,7 @@ fn write_ahead(connection: &Connection) -> Result<(), StoreError> {
 }
 
 /// The version of the tables; `None` in an empty file.
-fn version(connection: &Connection) -> Result<Option<i64>, StoreError> {
+pub fn version(connection: &Connection) -> Result<Option<i64>, StoreError> {
     let known = connection
         .query_row("SELECT 1 FROM sqlite_schema WHERE name = 'meta'", [], |_| Ok(()))
         .optional()?

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use libgrite_ipc::grite::Progress;
 use libgrite_ipc::{IpcCommand, IpcResponse};
 
 use super::Tracker;
@@ -24,5 +25,13 @@ impl Direct {
 impl Tracker for Direct {
     fn ask(&mut self, command: &IpcCommand) -> Result<IpcResponse, CliError> {
         Ok(self.0.execute(command))
+    }
+
+    fn ask_in_parts(
+        &mut self,
+        command: &IpcCommand,
+        part: &mut dyn FnMut(&Progress),
+    ) -> Result<IpcResponse, CliError> {
+        Ok(self.0.execute_in_parts(command, &mut |progress| part(&progress)))
     }
 }

@@ -9,6 +9,7 @@ use std::io::{Write, stderr};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use libgrite_ipc::grite::Progress;
 use libgrite_ipc::{IpcCommand, IpcResponse};
 
 use crate::error::CliError;
@@ -28,6 +29,16 @@ pub trait Tracker {
     /// # Errors
     /// A [`CliError`] when no answer came. A refusal is an answer.
     fn ask(&mut self, command: &IpcCommand) -> Result<IpcResponse, CliError>;
+
+    /// Asks for an answer that comes in parts, and gives all but the last one to `part`.
+    ///
+    /// # Errors
+    /// As [`ask`](Tracker::ask).
+    fn ask_in_parts(
+        &mut self,
+        command: &IpcCommand,
+        part: &mut dyn FnMut(&Progress),
+    ) -> Result<IpcResponse, CliError>;
 
     /// Asks all of `commands`, and gives `answered` what [`ask`](Tracker::ask) would give for each, in order.
     /// They may be under way together, so only reads may stand beside each other.
@@ -117,11 +128,19 @@ enum Auto {
 
 impl Tracker for Auto {
     fn ask(&mut self, command: &IpcCommand) -> Result<IpcResponse, CliError> {
+        self.ask_in_parts(command, &mut |_| {})
+    }
+
+    fn ask_in_parts(
+        &mut self,
+        command: &IpcCommand,
+        part: &mut dyn FnMut(&Progress),
+    ) -> Result<IpcResponse, CliError> {
         let remote = match self {
-            Auto::Direct(direct) => return direct.ask(command),
+            Auto::Direct(direct) => return direct.ask_in_parts(command, part),
             Auto::Remote(remote) => remote,
         };
-        match remote.try_ask(command) {
+        match remote.try_ask(command, part) {
             Ok(answer) => Ok(answer),
             Err(Failure::Other(error)) => Err(error),
             Err(Failure::Forbidden(error)) => {
@@ -132,7 +151,7 @@ impl Tracker for Auto {
                     "grite: working without the daemon, which is out of reach: {}",
                     line(&error.message)
                 );
-                let answer = direct.ask(command);
+                let answer = direct.ask_in_parts(command, part);
                 *self = Auto::Direct(direct);
                 answer
             }

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use libgrite_ipc::grite::Progress;
 use libgrite_ipc::{ClientBuilder, DaemonLock, Error, ErrorKind, Grite, IpcClient, IpcCommand, IpcResponse};
 use rkyv::rancor;
 
@@ -50,15 +51,19 @@ impl Remote {
 
     /// Asks, and again if the daemon ended meanwhile, perhaps for a newer one: reads can be repeated, and a
     /// write's key makes its repeat harmless.
-    pub fn try_ask(&mut self, command: &IpcCommand) -> Result<IpcResponse, Failure> {
+    pub fn try_ask(
+        &mut self,
+        command: &IpcCommand,
+        part: &mut dyn FnMut(&Progress),
+    ) -> Result<IpcResponse, Failure> {
         self.place.prepare().map_err(Failure::Forbidden)?;
-        let mut asked = self.attempt(command);
+        let mut asked = self.attempt(command, part);
         for _ in 0..MOST_REPEATS {
             if !asked.as_ref().is_err_and(|error| self.may_repeat(error)) {
                 break;
             }
             self.client = None;
-            asked = self.attempt(command);
+            asked = self.attempt(command, part);
         }
         match asked {
             Ok(answer) => answer.ok_or_else(|| Failure::Other(CliError::mismatched())),
@@ -77,7 +82,11 @@ impl Remote {
     }
 
     /// The answer; nothing where it is no value of its type, which no checked archive is.
-    fn attempt(&mut self, command: &IpcCommand) -> Result<Option<IpcResponse>, Error> {
+    fn attempt(
+        &mut self,
+        command: &IpcCommand,
+        part: &mut dyn FnMut(&Progress),
+    ) -> Result<Option<IpcResponse>, Error> {
         if self.questions == Questions::One {
             let message = if self.spawn {
                 self.builder.ask_or_spawn(&self.place.runtime, || daemon_command(&self.place), command)?
@@ -90,7 +99,17 @@ impl Remote {
             Some(client) => client,
             empty => empty.insert(connect(&self.place, &self.builder, self.spawn)?),
         };
-        client.send(command)?.to_value().map(Some)
+        if !in_parts(command) {
+            return client.send(command)?.to_value().map(Some);
+        }
+        let mut parts = client.stream(command)?;
+        while let Some(reply) = parts.next()? {
+            match reply.to_value()? {
+                IpcResponse::Progress(progress) => part(&progress),
+                last => return Ok(Some(last)),
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a connection is kept, though its daemon may have ended.
@@ -126,7 +145,15 @@ impl Remote {
 
 impl Tracker for Remote {
     fn ask(&mut self, command: &IpcCommand) -> Result<IpcResponse, CliError> {
-        self.try_ask(command).map_err(CliError::from)
+        self.ask_in_parts(command, &mut |_| {})
+    }
+
+    fn ask_in_parts(
+        &mut self,
+        command: &IpcCommand,
+        part: &mut dyn FnMut(&Progress),
+    ) -> Result<IpcResponse, CliError> {
+        self.try_ask(command, part).map_err(CliError::from)
     }
 
     fn ask_all(&mut self, commands: &[IpcCommand], answered: &mut Answered<'_>) {
@@ -197,6 +224,16 @@ fn installed(path: PathBuf, exists: impl Fn(&Path) -> bool) -> PathBuf {
     match unmarked.map(|bytes| PathBuf::from(OsStr::from_bytes(bytes))) {
         Some(unmarked) if !exists(&path) && exists(&unmarked) => unmarked,
         _ => path,
+    }
+}
+
+/// Whether the answer to `command` may come in parts.
+fn in_parts(command: &IpcCommand) -> bool {
+    match command {
+        IpcCommand::Sync { exchange }
+        | IpcCommand::SyncPull { exchange }
+        | IpcCommand::SyncPush { exchange } => exchange.progress,
+        _ => false,
     }
 }
 

@@ -88,7 +88,8 @@ fn check_options(matches: &ArgMatches) -> Result<(), CliError> {
 fn check_command(command: &Command) -> Result<(), CliError> {
     let name = match command {
         Command::Batch => "batch",
-        Command::Export => "export",
+        Command::Export(_) => "export",
+        Command::Rebuild => "rebuild",
         Command::Watch(_) => "watch",
         Command::Bench(_) | Command::BenchPeer(_) => "bench",
         Command::Demo(_) => "demo",
@@ -96,6 +97,9 @@ fn check_command(command: &Command) -> Result<(), CliError> {
         Command::Init
         | Command::Import(_)
         | Command::Issue(_)
+        | Command::Sync(_)
+        | Command::Lock(_)
+        | Command::Doctor(_)
         | Command::Daemon(Daemon::Start | Daemon::Status | Daemon::Stop)
         | Command::Ping
         | Command::Completions(_) => return Ok(()),

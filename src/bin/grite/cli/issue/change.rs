@@ -1,4 +1,4 @@
-//! `grite issue update`, `close`, `reopen` and `comment`: what changes one issue.
+//! `grite issue update`, `close`, `reopen`, `comment`, `label`, `assign` and `claim`: what changes one issue.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::output::{Output, Paint};
 
 /// Which issue, and how it is written.
 #[derive(Args)]
-struct Target {
+pub(super) struct Target {
     /// Its id, at least four digits of it, or the id that it was imported with
     id: String,
 
@@ -82,6 +82,43 @@ pub struct Comment {
     body: Body,
 }
 
+/// Arguments of `grite issue label`.
+#[derive(Args)]
+pub struct Label {
+    #[command(flatten)]
+    target: Target,
+
+    /// Labels to add
+    #[arg(value_name = "LABEL", required_unless_present = "remove")]
+    add: Vec<String>,
+
+    /// A label to take away; may be given several times
+    #[arg(long, short, value_name = "LABEL")]
+    remove: Vec<String>,
+}
+
+/// Arguments of `grite issue assign`.
+#[derive(Args)]
+pub struct Assign {
+    #[command(flatten)]
+    target: Target,
+
+    /// People to assign it to
+    #[arg(value_name = "NAME", required_unless_present = "remove")]
+    add: Vec<String>,
+
+    /// Somebody to take it from; may be given several times
+    #[arg(long, short, value_name = "NAME")]
+    remove: Vec<String>,
+}
+
+/// Arguments of `grite issue claim`.
+#[derive(Args)]
+pub struct Claim {
+    #[command(flatten)]
+    target: Target,
+}
+
 #[derive(Serialize)]
 struct Updated {
     id: String,
@@ -110,22 +147,80 @@ impl Question for Update {
             remove_labels: self.remove_label.clone(),
             add_assignees: self.add_assignee.clone(),
             remove_assignees: self.remove_assignee.clone(),
+            ..nothing()
         };
-        let write = self.target.writing.context(global);
-        Ok(IpcCommand::IssueUpdate { write, id: self.target.id.clone(), changes })
+        Ok(self.target.change(changes, global))
     }
 
     fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
-        match answer {
-            IpcResponse::IssueUpdate(result) => {
-                let updated = Updated { id: result.id, changed: result.changed };
-                output.report(&updated, |terminal| {
-                    let id = terminal.paint(Paint::Id, &updated.id);
-                    if updated.changed { format!("updated {id}\n") } else { format!("{id} is so already\n") }
-                })
-            }
-            _ => Err(CliError::mismatched()),
+        report_update(answer, output)
+    }
+}
+
+impl Question for Label {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let (add_labels, remove_labels) = (self.add.clone(), self.remove.clone());
+        Ok(self.target.change(IssueChanges { add_labels, remove_labels, ..nothing() }, global))
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_update(answer, output)
+    }
+}
+
+impl Question for Assign {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let (add_assignees, remove_assignees) = (self.add.clone(), self.remove.clone());
+        Ok(self.target.change(IssueChanges { add_assignees, remove_assignees, ..nothing() }, global))
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_update(answer, output)
+    }
+}
+
+impl Question for Claim {
+    fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
+        let Target { id, writing } = &self.target;
+        Ok(IpcCommand::IssueClaim { write: writing.context(global), id: id.clone() })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report_update(answer, output)
+    }
+}
+
+impl Target {
+    /// The command that makes `changes` to the issue.
+    pub(super) fn change(&self, changes: IssueChanges, global: &Global) -> IpcCommand {
+        IpcCommand::IssueUpdate { write: self.writing.context(global), id: self.id.clone(), changes }
+    }
+}
+
+/// No change at all.
+pub(super) fn nothing() -> IssueChanges {
+    IssueChanges {
+        title: None,
+        body: None,
+        add_labels: Vec::new(),
+        remove_labels: Vec::new(),
+        add_assignees: Vec::new(),
+        remove_assignees: Vec::new(),
+        add_dependencies: Vec::new(),
+        remove_dependencies: Vec::new(),
+    }
+}
+
+pub(super) fn report_update(answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+    match answer {
+        IpcResponse::IssueUpdate(result) => {
+            let updated = Updated { id: result.id, changed: result.changed };
+            output.report(&updated, |terminal| {
+                let id = terminal.paint(Paint::Id, &updated.id);
+                if updated.changed { format!("updated {id}\n") } else { format!("{id} is so already\n") }
+            })
         }
+        _ => Err(CliError::mismatched()),
     }
 }
 

@@ -40,6 +40,27 @@ pub struct List {
     cursor: Option<String>,
 }
 
+/// Arguments of `grite issue ready`.
+#[derive(Args)]
+pub struct Ready {
+    /// With this label; with all of them where it is given several times
+    #[arg(long = "label", short, value_name = "LABEL")]
+    labels: Vec<String>,
+
+    /// Assigned to this person
+    #[arg(long, short, value_name = "NAME")]
+    assignee: Option<String>,
+
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LIMIT)))]
+    limit: u32,
+
+    /// Where the page before ended
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Which {
     Open,
@@ -70,19 +91,41 @@ impl Question for List {
             labels: self.labels.clone(),
             assignee: self.assignee.clone(),
             text: self.search.clone(),
+            ready: false,
         };
         Ok(IpcCommand::IssueList { filter, limit: self.limit, cursor: self.cursor.clone() })
     }
 
     fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
-        match answer {
-            IpcResponse::IssueList(found) => {
-                let items = found.items.iter().map(Item::from).collect();
-                let page = Page::new(items, found.total, found.next.clone());
-                output.report(&page, |terminal| render(&found, terminal))
-            }
-            _ => Err(CliError::mismatched()),
+        report(answer, output)
+    }
+}
+
+impl Question for Ready {
+    fn command(&self, _global: &Global) -> Result<IpcCommand, CliError> {
+        let filter = IssueFilter {
+            state: None,
+            labels: self.labels.clone(),
+            assignee: self.assignee.clone(),
+            text: None,
+            ready: true,
+        };
+        Ok(IpcCommand::IssueList { filter, limit: self.limit, cursor: self.cursor.clone() })
+    }
+
+    fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+        report(answer, output)
+    }
+}
+
+fn report(answer: IpcResponse, output: &Output) -> Result<(), CliError> {
+    match answer {
+        IpcResponse::IssueList(found) => {
+            let items = found.items.iter().map(Item::from).collect();
+            let page = Page::new(items, found.total, found.next.clone());
+            output.report(&page, |terminal| render(&found, terminal))
         }
+        _ => Err(CliError::mismatched()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod change;
 mod create;
+mod dep;
 mod list;
 mod show;
 
@@ -26,6 +27,17 @@ pub enum Issue {
     Reopen(change::Reopen),
     /// Add a comment to an issue
     Comment(change::Comment),
+    /// Add labels to an issue, or take them away
+    Label(change::Label),
+    /// Assign an issue to people, or take it from them
+    Assign(change::Assign),
+    /// Take an open issue that nobody has
+    Claim(change::Claim),
+    /// List open issues that wait for nothing that is open
+    Ready(list::Ready),
+    /// Say what an issue waits for
+    #[command(subcommand)]
+    Dep(dep::Dep),
 }
 
 impl Issue {
@@ -44,6 +56,11 @@ impl Issue {
             Issue::Close(close) => close,
             Issue::Reopen(reopen) => reopen,
             Issue::Comment(comment) => comment,
+            Issue::Label(label) => label,
+            Issue::Assign(assign) => assign,
+            Issue::Claim(claim) => claim,
+            Issue::Ready(ready) => ready,
+            Issue::Dep(dep) => dep.question(),
         }
     }
 }

@@ -10,11 +10,12 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use libgrite_ipc::grite::{IssueChange, Notification};
+
 use super::Engine;
 use super::draft::Change;
 use super::memory::Memory;
 use super::news::news;
-use crate::model::Sealed;
 use crate::store::{Session, StoreError};
 
 impl Engine {
@@ -54,7 +55,7 @@ impl Engine {
                 // Moves before the lock is released: no answer from the new memory is older than it.
                 self.generation.fetch_add(1, Release);
                 drop(memory);
-                self.tell(events.iter().map(|(_, event)| event));
+                self.tell(news(events.iter().map(|(_, event)| event)));
             }
             self.synced.store(value, Release);
         }
@@ -72,22 +73,29 @@ impl Engine {
         self.counter.bump();
         let value = self.counter.load();
         session.commit()?;
-        let Change { issues, events, end } = change;
+        let Change { issues, events, news, end } = change;
         let mut memory = self.memory_mut();
-        memory.take(issues, events.len(), end);
+        memory.take(issues, events, end);
         self.generation.fetch_add(1, Release);
         self.synced.store(value, Release);
         drop(memory);
         self.counter.wake();
-        self.tell(&events);
+        self.tell(news);
         Ok(())
     }
 
     /// Tells the observer, if there is one, of what is in memory by now. Only with `store` locked, so that it
     /// hears of all in the order of the log.
-    fn tell<'a>(&self, events: impl IntoIterator<Item = &'a Sealed>) {
+    fn tell(&self, news: Vec<IssueChange>) {
         if let Some(observer) = self.observer.get() {
-            news(events).into_iter().for_each(observer);
+            news.into_iter().map(Notification::IssueChanged).for_each(observer);
+        }
+    }
+
+    /// Tells the observer, if there is one, of something else than a change of an issue.
+    pub(super) fn announce(&self, notification: Notification) {
+        if let Some(observer) = self.observer.get() {
+            observer(notification);
         }
     }
 

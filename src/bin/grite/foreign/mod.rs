@@ -1,7 +1,11 @@
-//! The JSON Lines that issues come in and go out as: [`read`] and [`Record`].
+//! The files that issues come in and go out as, of JSON Lines: [`read`] and [`Record`].
 //!
 //! One object a line, with the fields of [`Record`] in any order. Fields that are not known are passed
-//! over; every known one must be there and be right, or nothing of the file is taken.
+//! over; every known one must be there and be right, or nothing of the file is taken. A file that begins
+//! with `[` is what GitHub's program prints ([`github`]).
+
+mod github;
+pub mod markdown;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,11 +20,17 @@ use crate::engine::{Flaw, check_foreign};
 /// The longest line, in bytes: twice the most text that an issue may hold, for its escapes.
 const MAX_LINE: u64 = 16 << 20;
 
+/// The longest array of issues, in bytes.
+const MAX_ARRAY: u64 = 256 << 20;
+
 /// Reads issues, each once, in the order of the lines.
 ///
 /// # Errors
 /// [`BadInput`] for the first line that is not an issue.
 pub fn read(mut input: impl BufRead) -> Result<Vec<ForeignIssue>, BadInput> {
+    if input.fill_buf().map_err(BadInput::Io)?.trim_ascii_start().first() == Some(&b'[') {
+        return read_github(input);
+    }
     let mut issues: Vec<ForeignIssue> = Vec::new();
     let mut seen: HashMap<String, (usize, usize)> = HashMap::new();
     let mut line = Vec::new();
@@ -56,6 +66,16 @@ pub fn read(mut input: impl BufRead) -> Result<Vec<ForeignIssue>, BadInput> {
     Ok(issues)
 }
 
+fn read_github(input: impl BufRead) -> Result<Vec<ForeignIssue>, BadInput> {
+    let mut bytes = Vec::new();
+    input.take(MAX_ARRAY + 1).read_to_end(&mut bytes).map_err(BadInput::Io)?;
+    if bytes.len() as u64 > MAX_ARRAY {
+        let flaw = flaw("file", format!("it has more than {MAX_ARRAY} bytes; print fewer issues at a time"));
+        return Err(BadInput::Item { number: 0, flaw });
+    }
+    github::read(&bytes).map_err(|(number, flaw)| BadInput::Item { number, flaw })
+}
+
 /// Why a file cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum BadInput {
@@ -68,6 +88,14 @@ pub enum BadInput {
         /// Counted from one.
         number: usize,
         /// Where in the line, and what.
+        flaw: Flaw,
+    },
+    /// An item of an array is not an issue.
+    #[error("issue {number} of the array, {}: {}", flaw.field, flaw.problem)]
+    Item {
+        /// Counted from one; 0 for the array itself.
+        number: usize,
+        /// Where in the item, and what.
         flaw: Flaw,
     },
 }

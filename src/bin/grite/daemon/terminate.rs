@@ -12,11 +12,11 @@ use rustix::process::{Pid, Signal};
 
 use crate::error::{CliError, Code};
 
-/// Sends SIGTERM to the daemon of the folder `runtime`, if it lives.
+/// Sends `signal` to the daemon of the folder `runtime`, if it lives.
 ///
 /// # Errors
 /// A [`CliError`] when it is not certain which process that is, or it may not be signalled.
-pub fn terminate(runtime: &Path) -> Result<(), CliError> {
+pub fn terminate(runtime: &Path, signal: Signal) -> Result<(), CliError> {
     let Some(pid) = holder(runtime)? else { return Ok(()) };
     let failed = |error: rustix::io::Errno| {
         let message = format!("cannot signal the daemon, process {}: {error}", pid.as_raw_nonzero());
@@ -33,13 +33,13 @@ pub fn terminate(runtime: &Path) -> Result<(), CliError> {
         match holder(runtime)? {
             None => Ok(()),
             Some(now) if now == pid && has_open(pid, runtime) => {
-                pidfd_send_signal(&process, Signal::TERM).map_err(failed)
+                pidfd_send_signal(&process, signal).map_err(failed)
             }
             Some(_) => Err(uncertain(runtime)),
         }
     }
     #[cfg(not(target_os = "linux"))]
-    rustix::process::kill_process(pid, Signal::TERM).map_err(failed)
+    rustix::process::kill_process(pid, signal).map_err(failed)
 }
 
 /// The process that holds the lock, by its own record.

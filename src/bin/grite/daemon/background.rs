@@ -1,0 +1,53 @@
+//! Syncing now and then while the daemon runs: [`Background`]. It is off unless somebody asks for it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use libgrite_ipc::IpcCommand;
+use libgrite_ipc::grite::Exchange;
+
+use crate::engine::Engine;
+
+/// For how long one sync may take, in milliseconds.
+const TIMEOUT: u64 = 120_000;
+
+/// For how long the daemon's end waits for a sync that is under way. One that is cut off is made good by
+/// the next.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A thread that syncs, until this is dropped.
+pub struct Background {
+    stop: Option<Sender<()>>,
+    ended: Receiver<()>,
+}
+
+impl Background {
+    /// Syncs `engine` with the usual remote each time that `every` has passed.
+    ///
+    /// # Errors
+    /// When the system starts no thread.
+    pub fn start(engine: Arc<Engine>, every: Duration) -> std::io::Result<Self> {
+        let (stop, stopped) = channel::<()>();
+        let (end, ended) = channel::<()>();
+        let work = move || {
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                let exchange = Exchange { remote: None, timeout_ms: TIMEOUT, progress: false };
+                // A remote that is out of reach now may be within reach the next time.
+                let _ = engine.execute(&IpcCommand::Sync { exchange });
+            }
+            drop(engine);
+            drop(end);
+        };
+        thread::Builder::new().name("grite-sync".to_owned()).spawn(work)?;
+        Ok(Background { stop: Some(stop), ended })
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop = None;
+        let _ = self.ended.recv_timeout(PATIENCE);
+    }
+}

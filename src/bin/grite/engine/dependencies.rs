@@ -1,0 +1,103 @@
+//! What waits for what: changing it, asking about it, and what is ready.
+//!
+//! A command never makes a cycle. Two clones can make one together, each with a half; then none of its
+//! issues is ready until somebody takes a dependency away, and doctor names them.
+
+use std::collections::BTreeSet;
+
+use libgrite_ipc::IpcResponse;
+use libgrite_ipc::grite::{DependenciesResult, DependencyState, Refusal};
+
+use super::draft::Draft;
+use super::memory::Memory;
+use super::resolve::resolve;
+use super::{Engine, refusal};
+use crate::model::{Issue, IssueId, Operation, State};
+
+impl Engine {
+    pub(super) fn dependencies(&self, id: &str) -> Result<IpcResponse, Refusal> {
+        self.catch_up()?;
+        let memory = self.memory();
+        let id = resolve(&memory, id)?;
+        let ready = memory.issue(id).is_some_and(|issue| is_ready(&memory, issue));
+        let before: BTreeSet<IssueId> = memory.issue(id).map(waits_for).unwrap_or_default();
+        let after = memory.all().filter(|(_, issue)| issue.depends_on().any(|held| held.issue == id));
+        let after: Vec<DependencyState> = after.map(|(id, _)| state(&memory, id)).collect();
+        let before = before.into_iter().map(|id| state(&memory, id)).collect();
+        Ok(IpcResponse::Dependencies(DependenciesResult { id: id.to_string(), ready, before, after }))
+    }
+}
+
+/// Whether `issue` is open, and nothing that it waits for is.
+///
+/// An issue that is not there is not known to be open: it keeps nobody waiting.
+pub fn is_ready(memory: &Memory, issue: &Issue) -> bool {
+    let open = |id: &IssueId| memory.issue(*id).is_some_and(|issue| issue.state() == State::Open);
+    issue.state() == State::Open && !waits_for(issue).iter().any(open)
+}
+
+/// What it takes for the issue `id` to wait for `add`, and no longer for `remove`.
+pub fn change(
+    draft: &Draft<'_>,
+    id: IssueId,
+    add: &[String],
+    remove: &[String],
+    ops: &mut Vec<Operation>,
+) -> Result<(), Refusal> {
+    let Some(issue) = draft.issue(id) else { return Ok(()) };
+    let held = waits_for(issue);
+    let mut added = BTreeSet::new();
+    for name in add {
+        let on = resolve(draft.memory(), name)?;
+        if on == id || reaches(draft, on, id) {
+            return Err(refusal::cycle(id, on));
+        }
+        if !held.contains(&on) && added.insert(on) {
+            ops.push(Operation::AddDependency { issue: on, source: None });
+        }
+    }
+    let mut gone = BTreeSet::new();
+    for name in remove {
+        // A dependency may be on an issue that nobody has; then it has just its name.
+        let exact = [name.parse().ok(), Some(IssueId::of_source(name))];
+        match exact.into_iter().flatten().find(|exact| held.contains(exact)) {
+            Some(exact) => gone.insert(exact),
+            None => gone.insert(resolve(draft.memory(), name)?),
+        };
+    }
+    let tags = issue.depends_on().tags(|held| gone.contains(&held.issue));
+    if !tags.is_empty() {
+        ops.push(Operation::RemoveDependency(tags));
+    }
+    Ok(())
+}
+
+/// Whether `from` waits for `to`, directly or by others.
+fn reaches(draft: &Draft<'_>, from: IssueId, to: IssueId) -> bool {
+    let mut seen = BTreeSet::from([from]);
+    let mut open = vec![from];
+    while let Some(id) = open.pop() {
+        for next in draft.issue(id).map(waits_for).unwrap_or_default() {
+            if next == to {
+                return true;
+            }
+            if seen.insert(next) {
+                open.push(next);
+            }
+        }
+    }
+    false
+}
+
+fn waits_for(issue: &Issue) -> BTreeSet<IssueId> {
+    issue.depends_on().values().into_iter().map(|held| held.issue).collect()
+}
+
+fn state(memory: &Memory, id: IssueId) -> DependencyState {
+    let issue = memory.issue(id);
+    DependencyState {
+        id: id.to_string(),
+        title: issue.map(|issue| issue.title().to_owned()),
+        state: issue.map(|issue| issue.state().into()),
+    }
+}

@@ -1,0 +1,281 @@
+//! Syncing: publish what was made here, fetch and take in what others published, push.
+//!
+//! Where there is nothing new it is one run of `git fetch` and a few look-ups. A sync that is killed
+//! anywhere is made good by the next one: what is in git but not in the store is read again, and what is
+//! published twice is one event.
+
+use std::time::Duration;
+
+use libgrite_ipc::IpcResponse;
+use libgrite_ipc::grite::{Exchange, Notification, Progress, Refusal, SyncDone, SyncResult, SyncStage};
+
+use super::Engine;
+use super::follow::lock;
+use super::receive::{Intake, Received};
+use crate::git::{Git, GitError, ObjectId, Pushed, Ref, Remote};
+use crate::store::Damaged;
+use crate::sync::{Actor, EVENTS_PATTERN, Turn, chunk, history, publish};
+
+/// How much is published by one commit, in bytes of events.
+const BATCH: usize = 64 << 20;
+
+/// The file whose lock is held while this clone syncs.
+const TURN: &str = "sync.lock";
+
+/// The longest that a sync may take, in milliseconds.
+const MAX_TIMEOUT: u64 = 24 * 60 * 60 * 1000;
+
+/// How long to wait before pushing again to a remote that takes another push just now.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a push is repeated that met another one.
+const PUSHES: u32 = 5;
+
+/// What a sync does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Both of the others.
+    Both,
+    /// Fetch and take in.
+    Pull,
+    /// Publish and push.
+    Push,
+}
+
+impl Engine {
+    pub(super) fn sync(
+        &self,
+        direction: Direction,
+        exchange: &Exchange,
+        part: &mut dyn FnMut(Progress),
+    ) -> Result<IpcResponse, Refusal> {
+        let mut stage = |stage| part(Progress { stage, done: 0 });
+        let git = self.git(exchange)?;
+        let _turn = Turn::take(&self.dir, TURN, git.end())?;
+        let remote = self.remote(&git, exchange)?;
+        let mut result = SyncResult {
+            remote: remote.name().to_owned(),
+            received: 0,
+            sent: 0,
+            damaged: Vec::new(),
+            renamed: false,
+        };
+        if direction != Direction::Pull {
+            stage(SyncStage::Publishing);
+            self.publish(&git)?;
+        }
+        if direction != Direction::Push {
+            stage(SyncStage::Fetching);
+            let fetched = git.fetch(&remote, EVENTS_PATTERN)?;
+            stage(SyncStage::Importing);
+            let (received, unreadable) = self.take_in(&git, &remote, fetched.refs, part)?;
+            result.received = received.events;
+            result.damaged = received.damaged.iter().map(describe).chain(unreadable).collect();
+        }
+        if direction != Direction::Pull {
+            let unpushed = lock(&self.store).unpushed(remote.name())?;
+            // A push alone has not looked what the remote has.
+            if unpushed > 0 || direction == Direction::Push {
+                part(Progress { stage: SyncStage::Pushing, done: 0 });
+                result.renamed = self.push(&git, &remote)?;
+                result.sent = unpushed;
+            }
+        }
+        let SyncResult { remote, received, sent, .. } = result.clone();
+        self.announce(Notification::SyncDone(SyncDone { remote, received, sent }));
+        Ok(IpcResponse::Sync(result))
+    }
+
+    /// Git, for as long as `exchange` says.
+    pub(super) fn git(&self, exchange: &Exchange) -> Result<Git, GitError> {
+        Git::around(&self.dir, Duration::from_millis(exchange.timeout_ms.clamp(1, MAX_TIMEOUT)))
+    }
+
+    /// The remote that `exchange` names, or the usual one.
+    fn remote(&self, git: &Git, exchange: &Exchange) -> Result<Remote, Refusal> {
+        if let Some(name) = &exchange.remote {
+            return Ok(Remote::named(name)?);
+        }
+        // Where it was synced with before, there is no need to ask git which remotes there are.
+        let usual = Remote::named("origin")?;
+        let known = lock(&self.store).read_refs()?;
+        if known.keys().any(|name| name.starts_with(&usual.tracking())) {
+            return Ok(usual);
+        }
+        Ok(git.remote(None)?)
+    }
+
+    /// Appends what was made here since the last time to this clone's ref.
+    pub(super) fn publish(&self, git: &Git) -> Result<(), Refusal> {
+        loop {
+            let found = lock(&self.store).unpublished(BATCH)?;
+            if found.events.is_empty() {
+                return Ok(());
+            }
+            let actor = self.actor()?;
+            publish(git, &actor, &chunk::write(found.events.iter().map(Vec::as_slice)))?;
+            let mut store = lock(&self.store);
+            let session = store.begin()?;
+            session.mark_published(found.end)?;
+            session.commit()?;
+            if !found.more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Publishes all that was made here once more.
+    ///
+    /// # Errors
+    /// A refusal that says why it did not work.
+    pub fn publish_again(&self, git: &Git) -> Result<(), Refusal> {
+        {
+            let mut store = lock(&self.store);
+            let session = store.begin()?;
+            session.publish_again()?;
+            session.commit()?;
+        }
+        self.publish(git)
+    }
+
+    /// Reads all of `refs` once more, and says how many events were new.
+    ///
+    /// # Errors
+    /// A refusal that says why it did not work.
+    pub fn read_again(&self, git: &Git, refs: Vec<Ref>) -> Result<u64, Refusal> {
+        let own = self.actor()?.events();
+        let (own, others): (Vec<Ref>, Vec<Ref>) = refs.into_iter().partition(|found| found.name == own);
+        let (others, _) = list(git, others, &[])?;
+        let (mut own, _) = list(git, own, &[])?;
+        // This clone's own ref is no tracking ref.
+        own.read.clear();
+        let received = self.receive(git, others, &mut |_| {})?.events;
+        Ok(received + self.receive(git, Intake { own: true, ..own }, &mut |_| {})?.events)
+    }
+
+    /// Who this clone is to the others.
+    pub(super) fn actor(&self) -> Result<Actor, GitError> {
+        Actor::of(&self.dir).map_err(|error| unreadable_actor(&error))
+    }
+
+    /// Takes in what is new in `refs`, which are all tracking refs of `remote`.
+    fn take_in(
+        &self,
+        git: &Git,
+        remote: &Remote,
+        refs: Vec<Ref>,
+        part: &mut dyn FnMut(Progress),
+    ) -> Result<(Received, Vec<String>), Refusal> {
+        let known = lock(&self.store).read_refs()?;
+        let of_remote = |name: &&String| name.starts_with(&remote.tracking());
+        let gone: Vec<String> = known
+            .keys()
+            .filter(of_remote)
+            .filter(|name| refs.iter().all(|r| r.name != **name))
+            .cloned()
+            .collect();
+        if let Some(actor) = Actor::read(&self.dir).map_err(|error| unreadable_actor(&error))? {
+            // Somebody has emptied the remote, or made it anew: it has nothing of ours.
+            if gone.contains(&tracking(remote, &actor)) {
+                let mut store = lock(&self.store);
+                let session = store.begin()?;
+                session.forget_pushed(remote.name())?;
+                session.commit()?;
+            }
+        }
+        let tips: Vec<ObjectId> = known.values().filter_map(|tip| ObjectId::parse(tip)).collect();
+        let new: Vec<Ref> = refs
+            .into_iter()
+            .filter(|found| known.get(&found.name).is_none_or(|tip| tip != found.id.as_str()))
+            .collect();
+        let (listing, unreadable) = list(git, new, &tips)?;
+        let received = self.receive(git, Intake { gone, ..listing }, part)?;
+        Ok((received, unreadable))
+    }
+
+    /// Pushes this clone's ref. Says whether it had to take a new name, since another clone, such as a copy
+    /// of this one, has pushed something else under the old one.
+    fn push(&self, git: &Git, remote: &Remote) -> Result<bool, Refusal> {
+        let actor = self.actor()?;
+        if self.push_as(git, remote, &actor)? {
+            return Ok(false);
+        }
+        let renewed = Actor::renew(&self.dir).map_err(|error| unreadable_actor(&error))?;
+        self.publish_again(git)?;
+        if !self.push_as(git, remote, &renewed)? {
+            let said = "the remote already has the ref of a name that was made just now".to_owned();
+            return Err(GitError::Failed { what: "push".to_owned(), said }.into());
+        }
+        // All that it named is in the new one.
+        git.delete_ref(&actor.events())?;
+        Ok(true)
+    }
+
+    /// Pushes the ref of `actor`; says no where the remote's one has gone another way.
+    fn push_as(&self, git: &Git, remote: &Remote, actor: &Actor) -> Result<bool, Refusal> {
+        let Some(tip) = git.resolve(&actor.events())? else { return Ok(true) };
+        let spec = format!("{tip}:{}", actor.events());
+        for attempt in 1.. {
+            match git.push(remote, &spec, None)? {
+                Pushed::Done => break,
+                Pushed::Rejected(reason) if has_gone_another_way(&reason) => return Ok(false),
+                Pushed::Rejected(reason) if attempt == PUSHES => {
+                    return Err(GitError::Failed { what: "push".to_owned(), said: reason }.into());
+                }
+                Pushed::Rejected(_) => std::thread::sleep(PAUSE),
+            }
+        }
+        let mut store = lock(&self.store);
+        let session = store.begin()?;
+        session.mark_pushed(remote.name())?;
+        // What it holds need not be read when it comes back.
+        session.mark_read(&tracking(remote, actor), tip.as_str())?;
+        session.commit()?;
+        Ok(true)
+    }
+}
+
+/// What is new in the refs `new` beyond the histories of `known`, and which of them git cannot read.
+pub(super) fn list(git: &Git, new: Vec<Ref>, known: &[ObjectId]) -> Result<(Intake, Vec<String>), GitError> {
+    let known: Vec<&ObjectId> = known.iter().collect();
+    let tips: Vec<&ObjectId> = new.iter().map(|new| &new.id).collect();
+    match history::list(git, &tips, &known) {
+        Ok(chunks) => return Ok((Intake { chunks, read: new, ..Intake::default() }, Vec::new())),
+        Err(GitError::Failed { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    // One of them is damaged, and the others need not suffer for it.
+    let (mut intake, mut unreadable) = (Intake::default(), Vec::new());
+    for new in new {
+        match history::list(git, &[&new.id], &known) {
+            Ok(chunks) => {
+                intake.chunks.extend(chunks);
+                intake.read.push(new);
+            }
+            Err(GitError::Failed { said, .. }) => unreadable.push(format!("{}: {said}", new.name)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((intake, unreadable))
+}
+
+/// Names a chunk and what is wrong with it.
+pub fn describe(chunk: &Damaged) -> String {
+    let name = chunk.name.as_ref().map_or_else(String::new, |name| format!("chunk {name}, "));
+    format!("{name}blob {}: {}", chunk.blob, chunk.problem)
+}
+
+/// Where the ref of `actor` on `remote` is kept here.
+fn tracking(remote: &Remote, actor: &Actor) -> String {
+    format!("{}events/{actor}", remote.tracking())
+}
+
+fn has_gone_another_way(reason: &str) -> bool {
+    ["non-fast-forward", "fetch first", "needs force", "already exists"]
+        .iter()
+        .any(|words| reason.contains(words))
+}
+
+fn unreadable_actor(error: &std::io::Error) -> GitError {
+    GitError::Start(format!("the file `actor` in the state folder cannot be used: {error}"))
+}

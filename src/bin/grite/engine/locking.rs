@@ -1,0 +1,194 @@
+//! The commands about locks: which board keeps them, and what is answered.
+
+use libgrite_ipc::IpcResponse;
+use libgrite_ipc::grite::{
+    Exchange, LockChange, LockResult, LockState, LocksResult, Notification, Refusal, RefusalCode,
+    WriteContext,
+};
+
+use super::follow::lock;
+use super::limits::{self, MAX_KEY, MAX_NAME, MAX_SOURCE};
+use super::{Engine, refusal};
+use crate::git::GitError;
+use crate::locks::rules::{self, Outcome};
+use crate::locks::{Board, BoardError, LocalBoard, Record, RemoteBoard};
+use crate::model::Moment;
+
+/// The longest that a lock is held without being renewed, in milliseconds: a day.
+const MAX_TTL: u64 = 24 * 60 * 60 * 1000;
+
+/// The largest margin for clocks that differ, in milliseconds: an hour.
+const MAX_MARGIN: u64 = 60 * 60 * 1000;
+
+impl Engine {
+    pub(super) fn lock_acquire(
+        &self,
+        resource: &str,
+        ttl: u64,
+        margin: u64,
+        write: &WriteContext,
+        exchange: &Exchange,
+    ) -> Result<IpcResponse, Refusal> {
+        let ttl = check_ttl(ttl)?;
+        if margin > MAX_MARGIN {
+            return Err(refusal::invalid("margin", format!("it is more than {MAX_MARGIN} ms")));
+        }
+        let clone = self.check(resource, write)?;
+        let (outcome, remote) = self.on_board(exchange, |board| {
+            let from = now();
+            let wanted = Record {
+                v: Record::VERSION,
+                resource: resource.to_owned(),
+                holder: write.actor.clone(),
+                clone: clone.clone(),
+                key: write.idempotency_key.clone(),
+                from,
+                until: from.saturating_add(ttl),
+                margin: i64::try_from(margin).unwrap_or(i64::MAX),
+            };
+            rules::acquire(board, &wanted, &now)
+        })?;
+        self.answer_lock(resource, outcome, remote)
+    }
+
+    pub(super) fn lock_renew(
+        &self,
+        resource: &str,
+        ttl: u64,
+        write: &WriteContext,
+        exchange: &Exchange,
+    ) -> Result<IpcResponse, Refusal> {
+        let ttl = check_ttl(ttl)?;
+        let clone = self.check(resource, write)?;
+        let (outcome, remote) = self.on_board(exchange, |board| {
+            let from = now();
+            rules::renew(board, resource, (&write.actor, &clone), from, from.saturating_add(ttl))
+        })?;
+        if outcome == Outcome::Free {
+            return Err(refusal::not_locked(resource));
+        }
+        self.answer_lock(resource, outcome, remote)
+    }
+
+    pub(super) fn lock_release(
+        &self,
+        resource: &str,
+        write: &WriteContext,
+        exchange: &Exchange,
+    ) -> Result<IpcResponse, Refusal> {
+        let clone = self.check(resource, write)?;
+        let (outcome, remote) =
+            self.on_board(exchange, |board| rules::release(board, resource, (&write.actor, &clone)))?;
+        self.answer_lock(resource, outcome, remote)
+    }
+
+    pub(super) fn lock_status(
+        &self,
+        resource: Option<&str>,
+        exchange: &Exchange,
+    ) -> Result<IpcResponse, Refusal> {
+        if let Some(resource) = resource {
+            limits::check_name("resource", resource, MAX_SOURCE)?;
+        }
+        let (held, remote) = self.on_board(exchange, |board| match resource {
+            Some(resource) => Ok(board.read(resource)?.into_iter().collect()),
+            None => board.all(),
+        })?;
+        let mut locks: Vec<LockState> = held.into_iter().map(|held| state(&held.record)).collect();
+        locks.sort_by(|a, b| a.resource.cmp(&b.resource));
+        Ok(IpcResponse::Locks(LocksResult { locks, remote }))
+    }
+
+    /// Answers a command that changed a lock, and tells of the change.
+    fn answer_lock(
+        &self,
+        resource: &str,
+        outcome: Outcome,
+        remote: Option<String>,
+    ) -> Result<IpcResponse, Refusal> {
+        let lock = match outcome {
+            Outcome::Ours(record) => state(&record),
+            Outcome::Free => LockState {
+                resource: resource.to_owned(),
+                holder: None,
+                clone: None,
+                remaining_ms: 0,
+                free_in_ms: 0,
+            },
+            Outcome::Theirs(record) => return Err(refusal::locked(&state(&record))),
+            Outcome::Busy => return Err(refusal::contended(resource)),
+        };
+        self.announce(Notification::LockChanged(LockChange {
+            resource: lock.resource.clone(),
+            holder: lock.holder.clone(),
+            remaining_ms: lock.remaining_ms,
+        }));
+        Ok(IpcResponse::Lock(LockResult { lock, remote }))
+    }
+
+    /// Checks what a command about a lock says, and who this clone is.
+    fn check(&self, resource: &str, write: &WriteContext) -> Result<String, Refusal> {
+        limits::check_name("resource", resource, MAX_SOURCE)?;
+        limits::check_name("actor", &write.actor, MAX_NAME)?;
+        limits::check_name("idempotency key", &write.idempotency_key, MAX_KEY)?;
+        Ok(self.actor()?.to_string())
+    }
+
+    /// Uses the board of the remote that `exchange` means, or where there is no remote that of this clone.
+    fn on_board<T>(
+        &self,
+        exchange: &Exchange,
+        work: impl FnOnce(&mut dyn Board) -> Result<T, BoardError>,
+    ) -> Result<(T, Option<String>), Refusal> {
+        let remote = self
+            .git(exchange)
+            .and_then(|git| git.remote(exchange.remote.as_deref()).map(|remote| (git, remote)));
+        match remote {
+            Ok((git, remote)) => {
+                let mut board = RemoteBoard { git: &git, remote: &remote, state: &self.dir };
+                Ok((work(&mut board)?, Some(remote.name().to_owned())))
+            }
+            Err(GitError::NoRemotes | GitError::NoRepository(_)) if exchange.remote.is_none() => {
+                Ok((work(&mut LocalBoard(&mut lock(&self.store)))?, None))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn check_ttl(ttl: u64) -> Result<i64, Refusal> {
+    match i64::try_from(ttl) {
+        Ok(milliseconds @ 1..) if ttl <= MAX_TTL => Ok(milliseconds),
+        _ => Err(refusal::invalid("ttl", format!("it must be from 1 to {MAX_TTL} ms, which is a day"))),
+    }
+}
+
+fn state(record: &Record) -> LockState {
+    let now = now();
+    LockState {
+        resource: record.resource.clone(),
+        holder: Some(record.holder.clone()),
+        clone: Some(record.clone.clone()),
+        remaining_ms: record.remaining(now),
+        free_in_ms: record.free_in(now),
+    }
+}
+
+fn now() -> i64 {
+    Moment::now().milliseconds()
+}
+
+impl From<BoardError> for Refusal {
+    fn from(error: BoardError) -> Self {
+        match error {
+            BoardError::Git(error) => error.into(),
+            BoardError::Store(error) => error.into(),
+            BoardError::Unreadable(_) => Refusal {
+                code: RefusalCode::Integrity,
+                message: error.to_string(),
+                hint: "run `grite doctor --fix`, which takes it away".to_owned(),
+                retryable: false,
+            },
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Taking in what other clones published: [`Engine::receive`], one transaction.
+//!
+//! One thread reads and verifies chunks while another one stores their events. Readers of issues go on
+//! as before meanwhile: what they see changes in one step, after the commit.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::thread;
+
+use libgrite_ipc::grite::{Progress, Refusal, SyncStage};
+
+use super::draft::Change;
+use super::follow::lock;
+use super::memory::Memory;
+use super::news::news;
+use super::{Engine, refusal};
+use crate::git::{Git, Ref};
+use crate::model::{Issue, IssueId, Sealed};
+use crate::store::{Damaged, Session, StoreError, Way};
+use crate::sync::history::{self, Chunk, Listed};
+
+/// How many chunks may wait to be stored.
+const WAITING: usize = 4;
+
+/// What is to be taken in.
+#[derive(Default)]
+pub struct Intake {
+    /// The chunks that hold it.
+    pub chunks: Vec<Listed>,
+    /// The refs that are read with them.
+    pub read: Vec<Ref>,
+    /// Refs that are gone.
+    pub gone: Vec<String>,
+    /// Whether the events are this clone's own.
+    pub own: bool,
+}
+
+/// What was taken in.
+#[derive(Default)]
+pub struct Received {
+    /// How many events are new.
+    pub events: u64,
+    /// The chunks that could not be read.
+    pub damaged: Vec<Damaged>,
+}
+
+type Read = (Listed, Chunk);
+
+impl Engine {
+    /// Takes in what `intake` names. Chunks that cannot be read are remembered, and tried again by the next
+    /// call.
+    pub(super) fn receive(
+        &self,
+        git: &Git,
+        mut intake: Intake,
+        part: &mut dyn FnMut(Progress),
+    ) -> Result<Received, Refusal> {
+        let before = lock(&self.store).damaged()?;
+        let again = before.iter().filter_map(|chunk| {
+            Some(Listed { blob: crate::git::ObjectId::parse(&chunk.blob)?, name: chunk.name.clone() })
+        });
+        intake.chunks.extend(again);
+        intake.chunks.sort();
+        intake.chunks.dedup();
+        if intake.chunks.is_empty() && intake.read.is_empty() && intake.gone.is_empty() {
+            return Ok(Received::default());
+        }
+        let _receiving = Receiving::start(self);
+        thread::scope(|scope| {
+            let (sender, read) = sync_channel::<Read>(WAITING);
+            let chunks = &intake.chunks;
+            let reader = scope.spawn(move || {
+                // Whoever stores them may have failed; git is read to its end all the same.
+                history::read(git, chunks, &mut |chunk, events| drop(sender.send((chunk.clone(), events))))
+            });
+            let mut store = lock(&self.store);
+            store.widen()?;
+            let session = store.begin()?;
+            self.absorb(&session)?;
+            let (change, damaged) = self.store_events(&session, &read, intake.own, part)?;
+            match reader.join() {
+                Ok(read) => read?,
+                Err(_) => return Err(refusal::invalid("chunk", "reading it failed")),
+            }
+            for chunk in &before {
+                session.forget_damaged(&chunk.blob)?;
+            }
+            for chunk in &damaged {
+                session.mark_damaged(chunk)?;
+            }
+            for read in &intake.read {
+                session.mark_read(&read.name, read.id.as_str())?;
+            }
+            for gone in &intake.gone {
+                session.forget_ref(gone)?;
+            }
+            let events = change.events as u64;
+            self.commit(session, change)?;
+            store.narrow()?;
+            Ok(Received { events, damaged })
+        })
+    }
+
+    /// Stores the events of chunks as they come, and the issues that they make.
+    fn store_events(
+        &self,
+        session: &Session<'_>,
+        read: &Receiver<Read>,
+        own: bool,
+        part: &mut dyn FnMut(Progress),
+    ) -> Result<(Change, Vec<Damaged>), StoreError> {
+        let way = if own { Way::Made } else { Way::Received };
+        let guard = self.memory();
+        let memory: &Memory = &guard;
+        let mut change = Change { issues: BTreeMap::new(), events: 0, news: Vec::new(), end: memory.end() };
+        let mut damaged = Vec::new();
+        thread::scope(|scope| {
+            // Storing takes longest, so another thread folds what is stored.
+            let (stored, to_fold) = channel();
+            let folding = scope.spawn(move || fold(memory, &to_fold));
+            for (chunk, events) in read {
+                let events = match events {
+                    Ok(events) => events,
+                    Err(problem) => {
+                        let blob = chunk.blob.to_string();
+                        damaged.push(Damaged { blob, name: chunk.name, problem: problem.to_string() });
+                        continue;
+                    }
+                };
+                let mut new = Vec::with_capacity(events.len());
+                for event in &events {
+                    if let Some(place) = session.append(event, way)? {
+                        change.end = place;
+                        new.push(event);
+                    }
+                }
+                if new.is_empty() {
+                    continue;
+                }
+                change.events += new.len();
+                change.news.extend(news(new));
+                let _ = stored.send(events);
+                part(Progress { stage: SyncStage::Importing, done: change.events as u64 });
+            }
+            drop(stored);
+            let failed = |_| StoreError::Damaged("events could not be folded".to_owned());
+            change.issues = folding.join().map_err(failed)?;
+            Ok::<_, StoreError>(())
+        })?;
+        session.count(change.events)?;
+        session.project(&change.issues)?;
+        Ok((change, damaged))
+    }
+}
+
+/// The issues that events change, as they are with these. What an issue has seen before changes nothing.
+fn fold(memory: &Memory, events: &Receiver<Vec<Sealed>>) -> BTreeMap<IssueId, Issue> {
+    let mut issues = BTreeMap::new();
+    for event in events.iter().flatten() {
+        issues
+            .entry(event.issue())
+            .or_insert_with_key(|id| memory.fragment(*id).cloned().unwrap_or_default())
+            .apply(&event);
+    }
+    issues
+}
+
+/// Marks the time in which a transaction may be long.
+struct Receiving<'a>(&'a Engine, bool);
+
+impl<'a> Receiving<'a> {
+    fn start(engine: &'a Engine) -> Self {
+        let before = engine.receiving.swap(true, Acquire);
+        Receiving(engine, before)
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        self.0.receiving.store(self.1, Release);
+    }
+}

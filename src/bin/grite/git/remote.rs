@@ -1,0 +1,227 @@
+//! A remote: fetching and pushing refs by exactly one run of git each.
+
+use std::io::{BufRead, Write};
+
+use super::{Finished, Git, GitError, ObjectId, Ref, child, name};
+
+/// Where no remote is named: what git itself calls the one that a repository was cloned from.
+const DEFAULT: &str = "origin";
+
+/// The longest name of a remote, in bytes.
+const MAX_NAME: usize = 100;
+
+/// What every fetch and push has in common: no hooks or upkeep of other work, no submodules.
+const FETCH: &[&str] = &[
+    "fetch",
+    "--porcelain",
+    "--verbose",
+    "--prune",
+    "--no-tags",
+    "--no-write-fetch-head",
+    "--no-auto-maintenance",
+    "--no-recurse-submodules",
+    "--refmap=",
+];
+
+/// A remote of the repository, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote(String);
+
+/// What a fetch found: all refs that the pattern fits, changed or not.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Our tracking refs, as they are now.
+    pub refs: Vec<Ref>,
+}
+
+/// How a push of one ref ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// The remote has it.
+    Done,
+    /// The remote's ref is not what was expected; its own words.
+    Rejected(String),
+}
+
+impl Remote {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`GitError::NoRemote`] when no remote can be called so.
+    pub fn named(name: &str) -> Result<Self, GitError> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let good = !name.is_empty()
+            && name.len() <= MAX_NAME
+            && name.bytes().all(fits)
+            && !name.starts_with(['-', '.'])
+            && !name.contains("..")
+            && !name.ends_with(".lock")
+            && !name.ends_with('.');
+        if good { Ok(Remote(name.to_owned())) } else { Err(GitError::NoRemote(name.to_owned())) }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// The folder of our tracking refs of this remote, with the stroke at its end.
+    pub fn tracking(&self) -> String {
+        format!("refs/grite/remotes/{}/", self.0)
+    }
+}
+
+impl Git {
+    /// The remotes that the repository knows.
+    ///
+    /// # Errors
+    /// [`GitError`] when git could not be run.
+    pub fn remotes(&self) -> Result<Vec<Remote>, GitError> {
+        let text = self.run(&["remote"])?;
+        Ok(text.lines().filter_map(|name| Remote::named(name).ok()).collect())
+    }
+
+    /// The remote `name`; without a name `origin`, or else the only one.
+    ///
+    /// # Errors
+    /// [`GitError::NoRemote`], [`GitError::NoRemotes`], or that git could not be run.
+    pub fn remote(&self, name: Option<&str>) -> Result<Remote, GitError> {
+        let wanted = Remote::named(name.unwrap_or(DEFAULT))?;
+        let known = self.remotes()?;
+        if known.contains(&wanted) {
+            return Ok(wanted);
+        }
+        match (name, known.as_slice()) {
+            (Some(name), _) => Err(GitError::NoRemote(name.to_owned())),
+            (None, [only]) => Ok(only.clone()),
+            (None, []) => Err(GitError::NoRemotes),
+            (None, _) => Err(GitError::NoRemote(DEFAULT.to_owned())),
+        }
+    }
+
+    /// Fetches what `pattern` fits on the remote, such as `events/*`, into our tracking refs, and drops
+    /// those of them that are gone there.
+    ///
+    /// # Errors
+    /// [`GitError`] with git's own words.
+    pub fn fetch(&self, remote: &Remote, pattern: &str) -> Result<Fetched, GitError> {
+        let spec = format!("+refs/grite/{pattern}:{}{pattern}", remote.tracking());
+        let mut arguments = FETCH.to_vec();
+        arguments.extend(["--", remote.name(), &spec]);
+        let (text, finished) = self.talk(&arguments)?;
+        if !finished.status.success() {
+            return Err(self.explain(remote, GitError::failed(name(&arguments), &finished)));
+        }
+        Ok(Fetched { refs: text.lines().filter_map(updated).collect() })
+    }
+
+    /// Pushes `spec`, such as `<source>:<target>`. With `expected`, only if the remote's ref is that, or
+    /// is not there where it is `None`; without, only forward.
+    ///
+    /// # Errors
+    /// [`GitError`] with git's own words, unless the remote's ref was the reason.
+    pub fn push(
+        &self,
+        remote: &Remote,
+        spec: &str,
+        expected: Option<Option<&ObjectId>>,
+    ) -> Result<Pushed, GitError> {
+        let target = spec.rsplit(':').next().unwrap_or_default();
+        let lease = expected
+            .map(|expected| format!("--force-with-lease={target}:{}", expected.map_or("", ObjectId::as_str)));
+        // So that our tracking ref follows, as those of branches do.
+        let tracking =
+            format!("remote.{}.fetch=+refs/grite/events/*:{}events/*", remote.name(), remote.tracking());
+        let mut arguments = vec!["-c", tracking.as_str(), "push", "--porcelain"];
+        arguments.extend(["--no-verify", "--no-signed", "--recurse-submodules=no"]);
+        arguments.extend(lease.as_deref());
+        arguments.extend(["--", remote.name(), spec]);
+        let (text, finished) = self.talk(&arguments)?;
+        // `<flag> TAB <from>:<to> TAB <summary>`, and `!` for what was refused.
+        let refused = text.lines().find_map(|line| line.strip_prefix("!\t"));
+        match (finished.status.success(), refused) {
+            (true, _) => Ok(Pushed::Done),
+            (false, Some(refused)) if is_about_the_ref(refused) => {
+                Ok(Pushed::Rejected(refused.rsplit('\t').next().unwrap_or_default().to_owned()))
+            }
+            (false, _) => {
+                let failed = GitError::failed(name(&arguments), &finished);
+                Err(self.explain(remote, failed))
+            }
+        }
+    }
+
+    /// Runs a command that talks to a remote.
+    fn talk(&self, arguments: &[&str]) -> Result<(String, Finished), GitError> {
+        let mut command = self.command(arguments);
+        self.quiet_ssh(&mut command);
+        let read = |stdout: &mut dyn BufRead| {
+            let mut bytes = Vec::new();
+            stdout.read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        child::run(&mut command, self.end, |stdin: &mut dyn Write| stdin.flush(), read)
+            .map_err(|failure| self.failure(arguments, failure))
+    }
+
+    /// A remote that is not there is a better reason than what git says then.
+    fn explain(&self, remote: &Remote, error: GitError) -> GitError {
+        match self.remotes() {
+            Ok(known) if known.is_empty() => GitError::NoRemotes,
+            Ok(known) if !known.contains(remote) => GitError::NoRemote(remote.name().to_owned()),
+            _ => error,
+        }
+    }
+}
+
+/// Whether a push was refused because of what the remote's ref is, or because others push it now.
+fn is_about_the_ref(refused: &str) -> bool {
+    [
+        "stale info",
+        "non-fast-forward",
+        "fetch first",
+        "needs force",
+        "already exists",
+        "failed to update ref",
+        "cannot lock ref",
+        "incorrect old value provided",
+        "reference already exists",
+    ]
+    .iter()
+    .any(|reason| refused.contains(reason))
+}
+
+/// A line of `git fetch --porcelain`: `<flag> <old> <new> <ref>`, where a ref that is gone has no new value.
+fn updated(line: &str) -> Option<Ref> {
+    let mut fields = line.get(1..)?.split_whitespace();
+    let (_, id, name) = (fields.next()?, fields.next()?, fields.next()?);
+    Some(Ref { name: name.to_owned(), id: ObjectId::parse_present(id)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_a_fetch_is_a_ref_or_one_that_is_gone() {
+        let (none, one) = ("0".repeat(40), "1".repeat(40));
+        let name = "refs/grite/remotes/origin/events/a";
+        for flag in [' ', '*', '+', '=', 't'] {
+            let found = updated(&format!("{flag} {none} {one} {name}")).unwrap();
+            assert_eq!((found.name.as_str(), found.id.as_str()), (name, one.as_str()));
+        }
+        assert_eq!(updated(&format!("- {one} {none} {name}")), None);
+        assert_eq!(updated(""), None);
+        assert_eq!(updated("é"), None);
+    }
+
+    #[test]
+    fn a_remote_has_a_name_that_can_stand_in_a_ref() {
+        for good in ["origin", "up-stream", "a.b_c", "9"] {
+            assert!(Remote::named(good).is_ok(), "{good}");
+        }
+        for wrong in ["", "-x", "a b", "a/b", "a..b", ".a", "a.", "a.lock", "é", "ext::sh", &"x".repeat(101)]
+        {
+            assert!(Remote::named(wrong).is_err(), "{wrong}");
+        }
+    }
+}

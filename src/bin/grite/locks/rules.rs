@@ -1,0 +1,159 @@
+//! What taking, keeping and giving back a lock do with a [`Board`].
+
+use super::{Board, BoardError, Record};
+
+/// How often a swap is tried again after another one was faster. Whoever is faster holds the lock, or has
+/// given it back at once; so many in a row are no chance.
+const TRIES: u32 = 16;
+
+/// How an attempt at a lock ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is ours, as the record says.
+    Ours(Record),
+    /// It is somebody else's.
+    Theirs(Record),
+    /// It is nobody's.
+    Free,
+    /// Others were faster every time.
+    Busy,
+}
+
+/// Takes the lock that `wanted` says, if it is free or its time and margin are over at `now`.
+///
+/// # Errors
+/// [`BoardError`] when the board could not be used; the lock may be ours then, and a repeat finds that.
+pub fn acquire(board: &mut dyn Board, wanted: &Record, now: &dyn Fn() -> i64) -> Result<Outcome, BoardError> {
+    let mut before: Option<String> = None;
+    for _ in 0..TRIES {
+        if board.swap(&wanted.resource, before.as_deref(), Some(wanted))? {
+            return Ok(Outcome::Ours(wanted.clone()));
+        }
+        match board.read(&wanted.resource)? {
+            None => before = None,
+            Some(held)
+                if held.record.key == wanted.key && held.record.is_of(&wanted.holder, &wanted.clone) =>
+            {
+                return Ok(Outcome::Ours(held.record));
+            }
+            Some(held) if held.record.free_in(now()) == 0 => before = Some(held.version),
+            Some(held) => return Ok(Outcome::Theirs(held.record)),
+        }
+    }
+    Ok(Outcome::Busy)
+}
+
+/// Lets the lock on `resource` be `holder`'s until `until`, if it is that holder's.
+///
+/// Also after its end, as long as nobody has taken it.
+///
+/// # Errors
+/// [`BoardError`] when the board could not be used.
+pub fn renew(
+    board: &mut dyn Board,
+    resource: &str,
+    holder: (&str, &str),
+    from: i64,
+    until: i64,
+) -> Result<Outcome, BoardError> {
+    for _ in 0..TRIES {
+        let Some(held) = board.read(resource)? else { return Ok(Outcome::Free) };
+        if !held.record.is_of(holder.0, holder.1) {
+            return Ok(Outcome::Theirs(held.record));
+        }
+        let renewed = Record { from, until, ..held.record };
+        if board.swap(resource, Some(&held.version), Some(&renewed))? {
+            return Ok(Outcome::Ours(renewed));
+        }
+    }
+    Ok(Outcome::Busy)
+}
+
+/// Gives the lock on `resource` back, if it is `holder`'s.
+///
+/// # Errors
+/// [`BoardError`] when the board could not be used.
+pub fn release(board: &mut dyn Board, resource: &str, holder: (&str, &str)) -> Result<Outcome, BoardError> {
+    for _ in 0..TRIES {
+        let Some(held) = board.read(resource)? else { return Ok(Outcome::Free) };
+        if !held.record.is_of(holder.0, holder.1) {
+            return Ok(Outcome::Theirs(held.record));
+        }
+        if board.swap(resource, Some(&held.version), None)? {
+            return Ok(Outcome::Free);
+        }
+    }
+    Ok(Outcome::Busy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::record;
+    use super::super::{Held, LocalBoard};
+    use super::*;
+    use crate::store::Store;
+
+    fn with_board(test: impl FnOnce(&mut dyn Board)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        test(&mut LocalBoard(&mut store));
+    }
+
+    #[test]
+    fn a_lock_is_one_holders_until_its_margin_is_over() {
+        with_board(|board| {
+            let (ann, bob) = (record("ann", "1", 100), record("bob", "2", 300));
+            assert_eq!(acquire(board, &ann, &|| 0).unwrap(), Outcome::Ours(ann.clone()));
+            assert_eq!(acquire(board, &bob, &|| 109).unwrap(), Outcome::Theirs(ann.clone()));
+            // The same command again has it; another one of the same author does not.
+            assert_eq!(acquire(board, &ann, &|| 50).unwrap(), Outcome::Ours(ann.clone()));
+            assert_eq!(acquire(board, &record("ann", "3", 100), &|| 50).unwrap(), Outcome::Theirs(ann));
+            assert_eq!(acquire(board, &bob, &|| 110).unwrap(), Outcome::Ours(bob));
+        });
+    }
+
+    #[test]
+    fn only_its_holder_keeps_it_or_gives_it_back() {
+        with_board(|board| {
+            let ann = record("ann", "1", 100);
+            assert_eq!(renew(board, "deploy", ("ann", "c"), 0, 9).unwrap(), Outcome::Free);
+            acquire(board, &ann, &|| 0).unwrap();
+            for other in [("bob", "c"), ("ann", "d")] {
+                assert_eq!(renew(board, "deploy", other, 0, 9).unwrap(), Outcome::Theirs(ann.clone()));
+                assert_eq!(release(board, "deploy", other).unwrap(), Outcome::Theirs(ann.clone()));
+            }
+            // Nobody was there to take it after its end.
+            let renewed = Record { from: 500, until: 900, ..ann };
+            assert_eq!(
+                renew(board, "deploy", ("ann", "c"), 500, 900).unwrap(),
+                Outcome::Ours(renewed.clone())
+            );
+            assert_eq!(board.all().unwrap().len(), 1);
+            assert_eq!(release(board, "deploy", ("ann", "c")).unwrap(), Outcome::Free);
+            assert_eq!(release(board, "deploy", ("ann", "c")).unwrap(), Outcome::Free);
+            assert!(board.all().unwrap().is_empty());
+        });
+    }
+
+    /// A board on which others are always faster.
+    struct Crowded;
+
+    impl Board for Crowded {
+        fn read(&mut self, _: &str) -> Result<Option<Held>, BoardError> {
+            Ok(None)
+        }
+
+        fn swap(&mut self, _: &str, _: Option<&str>, _: Option<&Record>) -> Result<bool, BoardError> {
+            Ok(false)
+        }
+
+        fn all(&mut self) -> Result<Vec<Held>, BoardError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn an_attempt_ends_where_others_are_always_faster() {
+        assert_eq!(acquire(&mut Crowded, &record("ann", "1", 1), &|| 0).unwrap(), Outcome::Busy);
+    }
+}

@@ -1,0 +1,254 @@
+//! A new store in the place of one that is damaged, gone, or not trusted: [`salvage`] reads what can be
+//! read, and [`replace`] makes a store of it and of what git holds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::examine::open_existing;
+use super::{Store, StoreError, Way, read_event};
+use crate::model::{Moment, Sealed};
+
+/// What comes behind the name of a store that was replaced.
+pub const REPLACED: &str = "replaced";
+
+/// After how many places without a readable event in a row the rest of a log is given up.
+const PATIENCE: i64 = 100_000;
+
+/// The tables that no event brings back: answers to writes, and locks of this clone alone.
+const KEPT: [(&str, &str); 2] = [
+    ("SELECT key, command, answer, at FROM answers", "INSERT OR IGNORE INTO answers VALUES (?1, ?2, ?3, ?4)"),
+    ("SELECT resource, record FROM locks", "INSERT OR IGNORE INTO locks VALUES (?1, ?2)"),
+];
+
+/// What could be read of a store.
+#[derive(Default)]
+pub struct Salvage {
+    /// The events, each with how it came.
+    pub events: Vec<(Sealed, Way)>,
+    /// How many places of the log hold something that is no event any more.
+    pub lost: u64,
+}
+
+/// Reads each event that can be read in the store of the folder `dir`.
+pub fn salvage(dir: &Path) -> Salvage {
+    let path = Store::path(dir);
+    let mut found = Salvage::default();
+    if !path.exists() {
+        return found;
+    }
+    let Ok(connection) = open_existing(&path) else { return found };
+    let (mut next, mut failed) = (1, 0);
+    while failed < PATIENCE {
+        match read_from(&connection, next, &mut found) {
+            // The log has ended.
+            Ok(()) => break,
+            // Something on the way cannot be read: the next place may be on another page.
+            Err(last) => {
+                failed = if last > next { 0 } else { failed + 1 };
+                next = last + 1;
+            }
+        }
+        if next > end(&connection) {
+            break;
+        }
+    }
+    found
+}
+
+/// Reads the log from the place `next` on; the place that could not be read is the error.
+fn read_from(connection: &Connection, next: i64, found: &mut Salvage) -> Result<(), i64> {
+    let mut place = next;
+    let mut read = || -> Result<(), rusqlite::Error> {
+        let mut statement = connection
+            .prepare_cached("SELECT seq, received, hash, body FROM events WHERE seq >= ?1 ORDER BY seq")?;
+        let mut rows = statement.query([next])?;
+        while let Some(row) = rows.next()? {
+            place = row.get(0)?;
+            let way = if row.get(1)? { Way::Received } else { Way::Made };
+            match read_event(row.get(2)?, row.get(3)?) {
+                Ok(event) => found.events.push((event, way)),
+                Err(_) => found.lost += 1,
+            }
+            place += 1;
+        }
+        Ok(())
+    };
+    let read = read();
+    read.map_err(|_| {
+        found.lost += 1;
+        place
+    })
+}
+
+/// The last place that the log ever gave away, as far as that can be read.
+fn end(connection: &Connection) -> i64 {
+    let last =
+        connection.query_row("SELECT seq FROM sqlite_sequence WHERE name = 'events'", [], |row| row.get(0));
+    last.unwrap_or(PATIENCE)
+}
+
+/// How far the events of a new store have come.
+#[derive(Default)]
+pub struct Marks {
+    /// How many, from the first one on, are in this clone's ref.
+    pub published: usize,
+    /// How many each remote has of these.
+    pub pushed: Vec<(String, usize)>,
+}
+
+/// Makes a new store in the folder `dir`, of `events`, which have come as far as `marks` says. Where an old
+/// one was, it is kept beside it, under the name that is given back.
+///
+/// No other process may use the store meanwhile.
+///
+/// # Errors
+/// [`StoreError`]; the old store is in its place then.
+pub fn replace(dir: &Path, events: &[(Sealed, Way)], marks: &Marks) -> Result<Option<PathBuf>, StoreError> {
+    let workshop = dir.join("issues.db.new");
+    let failed = |error: std::io::Error| StoreError::Damaged(format!("a new one cannot be made: {error}"));
+    if workshop.exists() {
+        fs::remove_dir_all(&workshop).map_err(failed)?;
+    }
+    fs::create_dir(&workshop).map_err(failed)?;
+    write(&workshop, dir, events, marks)?;
+    let kept = set_aside(dir).map_err(failed)?;
+    fs::rename(Store::path(&workshop), Store::path(dir)).map_err(failed)?;
+    fs::remove_dir_all(&workshop).map_err(failed)?;
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    Ok(kept)
+}
+
+fn write(workshop: &Path, old: &Path, events: &[(Sealed, Way)], marks: &Marks) -> Result<(), StoreError> {
+    let mut store = Store::open(workshop)?;
+    let session = store.begin()?;
+    let mut places = vec![0];
+    for (event, way) in events {
+        let last = places.last().copied().unwrap_or(0);
+        places.push(session.append(event, *way)?.unwrap_or(last));
+    }
+    let place = |count: usize| places.get(count).or(places.last()).copied().unwrap_or(0);
+    session.mark_published(place(marks.published))?;
+    for (remote, count) in &marks.pushed {
+        session.mark_pushed_up_to(remote, place(*count))?;
+    }
+    session.rebuild()?;
+    if let Ok(old) = open_existing(&Store::path(old)) {
+        for (from, into) in KEPT {
+            // What cannot be read of these is lost with the old store, which is kept.
+            let _ = copy(&old, &session.0, from, into);
+        }
+    }
+    session.commit()?;
+    // All of it in one file, before that is moved.
+    store.connection.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
+    Ok(())
+}
+
+fn copy(from: &Connection, into: &Connection, select: &str, insert: &str) -> Result<(), rusqlite::Error> {
+    let mut select = from.prepare(select)?;
+    let columns = select.column_count();
+    let mut insert = into.prepare(insert)?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let values: Result<Vec<rusqlite::types::Value>, _> =
+            (0..columns).map(|column| row.get(column)).collect();
+        insert.execute(rusqlite::params_from_iter(values?))?;
+    }
+    Ok(())
+}
+
+/// Gives the old store's files other names.
+fn set_aside(dir: &Path) -> std::io::Result<Option<PathBuf>> {
+    let old = Store::path(dir);
+    let with = |path: &Path, end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let kept = with(&old, &format!(".{REPLACED}-{}", Moment::now().milliseconds()));
+    let mut any = false;
+    // The file itself last: until then the store is as it was.
+    for end in ["-wal", "-shm", ""] {
+        match fs::rename(with(&old, end), with(&kept, end)) {
+            Ok(()) => any = any || end.is_empty(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(any.then_some(kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::super::examine::{Examined, examine};
+    use super::super::tests::{event, keep};
+    use super::*;
+
+    fn sound(dir: &Path) -> Vec<crate::model::EventId> {
+        match examine(dir) {
+            Ok(Examined::Sound(sound)) if sound.wrong.is_empty() && !sound.miscounted => sound.events,
+            _ => panic!("it is not sound"),
+        }
+    }
+
+    #[test]
+    fn a_page_of_rubbish_loses_what_was_on_it_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        for number in 0..400 {
+            keep(&mut store, &event(&format!("number {number}, {}", "x".repeat(200))));
+        }
+        drop(store);
+        assert_eq!(sound(dir.path()).len(), 400);
+        let page: i64 = 4096;
+        let mut file = fs::File::options().write(true).open(Store::path(dir.path())).unwrap();
+        // A leaf of the log: it was filled from the first pages on.
+        file.seek(SeekFrom::Start(20 * page.unsigned_abs())).unwrap();
+        file.write_all(&vec![0xa5; 4096]).unwrap();
+        drop(file);
+        assert!(matches!(examine(dir.path()), Ok(Examined::Damaged(_))));
+
+        let found = salvage(dir.path());
+        assert!(found.events.len() > 300, "{} read, {} lost", found.events.len(), found.lost);
+        let kept = replace(dir.path(), &found.events, &Marks::default()).unwrap().unwrap();
+        assert!(kept.exists());
+        assert_eq!(sound(dir.path()).len(), found.events.len());
+    }
+
+    #[test]
+    fn a_store_that_is_gone_is_made_of_what_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(examine(dir.path()), Ok(Examined::Missing)));
+        assert!(salvage(dir.path()).events.is_empty());
+        let events = [(event("one"), Way::Made), (event("two"), Way::Made)];
+        let marks = Marks { published: 1, pushed: vec![("origin".to_owned(), 1)] };
+        assert_eq!(replace(dir.path(), &events, &marks).unwrap(), None);
+        assert_eq!(sound(dir.path()).len(), 2);
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.unpublished(usize::MAX).unwrap().events, [events[1].0.bytes().to_vec()]);
+        assert_eq!((store.unpushed("origin").unwrap(), store.unpushed("other").unwrap()), (0, 1));
+        assert_eq!(
+            fs::read_dir(dir.path())
+                .unwrap()
+                .filter_map(Result::ok)
+                .filter(|entry| entry.path().is_dir())
+                .count(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_row_that_was_changed_by_hand_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let kept = event("one");
+        keep(&mut store, &kept);
+        store.connection.execute("UPDATE issues SET folded = zeroblob(length(folded))", []).unwrap();
+        let Ok(Examined::Sound(found)) = examine(dir.path()) else { panic!() };
+        assert_eq!(found.wrong, [kept.issue()]);
+    }
+}

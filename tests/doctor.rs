@@ -1,0 +1,268 @@
+//! Twelve breakages, prepared for real: doctor finds each, and mends what can be mended.
+#![cfg(feature = "cli")]
+
+mod clones;
+mod ended;
+
+use std::fs::{self, File, Permissions};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use clones::{World, loose};
+use ended::end;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A clone with issues that are on the remote, and what it exports.
+fn healthy() -> (World, String) {
+    let world = World::new(&["a", "b"]);
+    for number in 0..3 {
+        world.create("a", &format!("issue {number}"));
+    }
+    world.create("b", "of another clone");
+    world.done("b", &["sync", "--direct"]);
+    world.done("a", &["sync", "--direct"]);
+    assert!(world.broken("a", &[]).is_empty());
+    let export = world.done("a", &["export", "--direct"]);
+    assert_eq!(export.lines().count(), 4);
+    (world, export)
+}
+
+/// The one check that is broken, with how to mend it.
+fn finding(world: &World, check: &str) -> Value {
+    let broken = world.broken("a", &[]);
+    let found = broken.iter().find(|item| item["check"] == check);
+    let found = found.unwrap_or_else(|| panic!("{check} is not among {broken:?}")).clone();
+    assert!(found["fix"].as_str().is_some_and(|fix| !fix.is_empty()), "{found}");
+    found
+}
+
+/// Mends it, and looks whether all is as it was.
+fn mend(world: &World, check: &str, export: &str) {
+    let mended = world.mended("a");
+    assert!(mended.contains(&check.to_owned()), "{mended:?}");
+    assert!(world.broken("a", &[]).is_empty(), "{:?}", world.broken("a", &[]));
+    assert_eq!(world.mended("a"), Vec::<String>::new(), "there is nothing left to mend");
+    assert_eq!(world.done("a", &["export", "--direct"]), export);
+}
+
+fn store(world: &World) -> PathBuf {
+    world.state("a").join("issues.db")
+}
+
+fn sql(world: &World, script: &str) {
+    let connection = rusqlite::Connection::open(store(world)).unwrap();
+    connection.execute_batch(script).unwrap();
+}
+
+/// The folder of the daemon of `a`, made by running one.
+fn runtime(world: &World) -> PathBuf {
+    world.done("a", &["daemon", "start"]);
+    let socket = world.data("a", &["daemon", "status"])["socket"].as_str().unwrap().to_owned();
+    world.done("a", &["daemon", "stop"]);
+    PathBuf::from(socket).parent().unwrap().to_owned()
+}
+
+#[test]
+fn a_deleted_store_is_made_anew_from_git() {
+    let (world, export) = healthy();
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(world.state("a").join(format!("issues.db{end}")));
+    }
+    finding(&world, "store");
+    mend(&world, "store", &export);
+}
+
+#[test]
+fn a_store_with_a_damaged_page_is_made_anew_and_the_old_one_kept() {
+    let (world, export) = healthy();
+    sql(&world, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let root: i64 = rusqlite::Connection::open(store(&world))
+        .unwrap()
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'events'", [], |row| row.get(0))
+        .unwrap();
+    let mut file = File::options().write(true).open(store(&world)).unwrap();
+    file.seek(SeekFrom::Start((root.unsigned_abs() - 1) * 4096)).unwrap();
+    file.write_all(&[0x5a; 4096]).unwrap();
+    drop(file);
+    finding(&world, "store");
+    mend(&world, "store", &export);
+    let files = fs::read_dir(world.state("a")).unwrap().flatten();
+    assert!(files.map(|file| file.file_name()).any(|name| name.to_string_lossy().contains("replaced")));
+}
+
+#[test]
+fn a_row_that_was_changed_by_hand_is_folded_anew() {
+    let (world, export) = healthy();
+    // A daemon that has read the wrong row does not go on with it.
+    sql(&world, "UPDATE issues SET folded = (SELECT folded FROM issues ORDER BY number DESC LIMIT 1)");
+    world.done("a", &["daemon", "start"]);
+    assert_ne!(world.done("a", &["export"]), export);
+    finding(&world, "projection");
+    mend(&world, "projection", &export);
+    assert_eq!(world.done("a", &["export"]), export);
+}
+
+#[test]
+fn a_socket_of_a_daemon_that_is_gone_is_removed() {
+    let (world, export) = healthy();
+    let socket = runtime(&world).join("daemon.sock");
+    drop(UnixListener::bind(&socket).unwrap());
+    finding(&world, "socket");
+    mend(&world, "socket", &export);
+    assert!(!socket.exists());
+}
+
+#[test]
+fn folders_that_others_may_enter_are_closed() {
+    let (world, export) = healthy();
+    for (check, folder) in [
+        ("permissions", world.state("a")),
+        ("daemon permissions", runtime(&world)),
+        ("runtime permissions", world.path("session/grite")),
+    ] {
+        fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        finding(&world, check);
+        mend(&world, check, &export);
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}
+
+#[test]
+fn a_missing_runtime_folder_is_made() {
+    let (world, export) = healthy();
+    fs::remove_dir_all(world.path("session")).unwrap();
+    finding(&world, "session");
+    mend(&world, "session", &export);
+    world.done("a", &["issue", "list"]);
+}
+
+#[test]
+fn a_store_of_a_newer_program_is_left_alone() {
+    let (world, _) = healthy();
+    sql(&world, "UPDATE meta SET value = 99 WHERE name = 'schema'");
+    sql(&world, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let before = fs::read(store(&world)).unwrap();
+    let found = finding(&world, "store");
+    assert!(found["detail"].as_str().unwrap().contains("format 99"), "{found}");
+    let broken = world.broken("a", &["--fix"]);
+    assert!(broken.iter().any(|item| item["check"] == "store" && item["fixed"] == false), "{broken:?}");
+    assert_eq!(world.failure("a", &["rebuild"]).1, 8);
+    assert!(fs::read(store(&world)).unwrap() == before);
+}
+
+#[test]
+fn a_lock_that_is_nobodys_is_taken_away() {
+    let (world, export) = healthy();
+    // Here: a ref that names nothing.
+    let dangling = world.path("a/.git/refs/grite/locks/dangling");
+    fs::create_dir_all(dangling.parent().unwrap()).unwrap();
+    fs::write(&dangling, format!("{}\n", "1".repeat(40))).unwrap();
+    finding(&world, "refs");
+    mend(&world, "refs", &export);
+    assert!(!dangling.exists());
+    world.done("a", &["sync", "--direct"]);
+
+    // On the remote: what is no record, and what has been over for long.
+    let rubbish = world.git_with_input("a", &["hash-object", "-w", "--stdin"], b"rubbish");
+    world.git("a", &["push", "--quiet", "origin", &format!("{rubbish}:refs/grite/locks/{}", "0".repeat(32))]);
+    finding(&world, "locks");
+    mend(&world, "locks", &export);
+    assert_eq!(world.git("a", &["ls-remote", "origin", "refs/grite/locks/*"]), "");
+}
+
+#[test]
+fn a_truncated_chunk_comes_back_from_the_remote() {
+    let (world, export) = healthy();
+    let (blob, name) = world.chunks("a", &world.own_ref("a")).remove(0);
+    truncate(&world, &blob);
+    let found = finding(&world, "chunks");
+    assert!(found["detail"].as_str().unwrap().contains(&name), "{found}");
+    mend(&world, "chunks", &export);
+}
+
+#[test]
+fn a_truncated_chunk_that_nobody_else_has_is_written_from_the_store() {
+    let (world, _) = healthy();
+    world.create("a", "not sent yet");
+    let offline = world.run("a", &["sync", "push", "--remote", "nowhere", "--direct"]);
+    assert_eq!(offline.status.code(), Some(7));
+    let export = world.done("a", &["export", "--direct"]);
+    let own = world.own_ref("a");
+    let (blob, _) = world.chunks("a", &format!("{own}^!")).remove(0);
+    truncate(&world, &blob);
+    finding(&world, "chunks");
+    mend(&world, "chunks", &export);
+    assert_ne!(world.own_ref("a"), own, "published under a new name");
+    world.done("a", &["sync", "--direct"]);
+    world.done("b", &["sync", "--direct"]);
+    assert_eq!(world.done("b", &["export", "--direct"]), export);
+    assert!(world.broken("b", &[]).is_empty());
+}
+
+fn truncate(world: &World, blob: &str) {
+    let file = loose(&world.path("a"), blob);
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let length = fs::metadata(&file).unwrap().len();
+    File::options().write(true).open(&file).unwrap().set_len(length / 2).unwrap();
+}
+
+#[test]
+fn a_wedged_daemon_is_ended() {
+    let (world, export) = healthy();
+    world.done("a", &["daemon", "start"]);
+    let pid = world.data("a", &["daemon", "status"])["pid"].as_i64().unwrap();
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    finding(&world, "socket");
+    mend(&world, "socket", &export);
+    world.done("a", &["issue", "list"]);
+    assert_ne!(world.data("a", &["daemon", "status"])["pid"], pid.as_raw_nonzero().get());
+}
+
+/// Only a superuser can give a folder away.
+#[test]
+fn a_folder_of_somebody_else_is_reported() {
+    let (world, _) = healthy();
+    let folder = world.path("session/grite");
+    runtime(&world);
+    if chown(&folder, Some(12345), None).is_err() {
+        return;
+    }
+    let found = finding(&world, "runtime folder");
+    assert!(found["detail"].as_str().unwrap().contains("12345"), "{found}");
+    let broken = world.broken("a", &["--fix"]);
+    assert!(broken.iter().any(|item| item["check"] == "runtime folder"), "{broken:?}");
+    chown(&folder, Some(rustix::process::getuid().as_raw()), None).unwrap();
+    assert!(world.broken("a", &[]).is_empty());
+}
+
+#[test]
+fn a_missing_git_is_reported_and_issues_go_on() {
+    let (world, _) = healthy();
+    let run = |arguments: &[&str]| {
+        let mut command = world.command("a", arguments);
+        end(command.env("PATH", world.path("tmp")).spawn().unwrap(), "")
+    };
+    let ended = run(&["doctor", "--json"]);
+    assert_eq!(ended.status.code(), Some(1));
+    let document = ended.document();
+    let items = document["data"]["items"].as_array().unwrap();
+    let git = items.iter().find(|item| item["check"] == "git").unwrap();
+    assert!(git["ok"] == false && git["fix"].as_str().unwrap().contains("install git"), "{git}");
+    assert!(run(&["issue", "list", "--direct"]).status.success());
+    assert_eq!(run(&["sync", "--direct"]).status.code(), Some(7));
+}
+
+#[test]
+fn a_rebuilt_store_is_the_same() {
+    let (world, export) = healthy();
+    world.create("a", "published nowhere");
+    let export = export + world.done("a", &["export", "--direct"]).lines().last().unwrap() + "\n";
+    world.done("a", &["rebuild"]);
+    assert_eq!(world.done("a", &["export", "--direct"]), export);
+    assert_eq!(world.data("a", &["sync", "--direct"])["sent"], 1);
+    assert!(world.broken("a", &[]).is_empty());
+}

@@ -1,0 +1,171 @@
+//! Locks among clones: of any number that try, one wins; what was given back stays so.
+#![cfg(feature = "cli")]
+
+mod clones;
+mod ended;
+
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clones::{World, from_environment};
+use ended::{DEADLINE, end};
+use serde_json::Value;
+
+const CLONES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Lets `racers` processes in all clones try at once; gives back who won: clone and actor.
+fn race(world: &World, racers: usize, round: usize) -> (String, String) {
+    let started: Vec<(&str, String, Child)> = (0..racers)
+        .map(|number| {
+            let clone = CLONES[number % CLONES.len()];
+            let actor = format!("racer {number}");
+            let way = if number % 3 == 0 { "socket" } else { "direct" };
+            let arguments = [
+                "lock",
+                "acquire",
+                "one",
+                "--ttl",
+                "10m",
+                "--margin",
+                "1ms",
+                "--actor",
+                &actor,
+                "--transport",
+                way,
+                "--json",
+            ];
+            let child = world.command(clone, &arguments).spawn().unwrap();
+            (clone, actor, child)
+        })
+        .collect();
+    let mut winners = Vec::new();
+    let mut holders = Vec::new();
+    for (clone, actor, child) in started {
+        let ended = end(child, "");
+        let document: Value = ended.document();
+        match ended.status.code() {
+            Some(0) => winners.push((clone.to_owned(), actor)),
+            Some(4) => holders.push(document["error"]["message"].as_str().unwrap().to_owned()),
+            _ => panic!("round {round}: {document}"),
+        }
+    }
+    assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
+    let winner = winners.remove(0);
+    let named = format!("held by {},", winner.1);
+    assert!(holders.iter().all(|message| message.contains(&named)), "round {round}: {winner:?} {holders:?}");
+    winner
+}
+
+/// `GRITE_TEST_ROUNDS=200 GRITE_TEST_RACERS=32` for the long run.
+#[test]
+fn of_all_who_race_for_a_lock_exactly_one_wins_each_time() {
+    let rounds = from_environment("GRITE_TEST_ROUNDS", 2);
+    let racers = from_environment("GRITE_TEST_RACERS", 8);
+    let world = World::new(&CLONES);
+    for round in 0..rounds {
+        let (clone, actor) = race(&world, racers, round);
+        let held = world.data("a", &["lock", "status"]);
+        assert_eq!(held["items"][0]["holder"], actor.as_str(), "round {round}");
+        if round % 2 == 0 {
+            // Given back: gone for everybody, whatever anybody fetches.
+            world.done(&clone, &["lock", "release", "one", "--actor", &actor, "--direct"]);
+            for clone in CLONES {
+                world.done(clone, &["sync", "--direct"]);
+                let status = world.data(clone, &["lock", "status", "--direct"]);
+                assert_eq!(status["items"].as_array().unwrap().len(), 0, "round {round}: {clone}");
+            }
+        } else {
+            // Over: the next race takes it from whoever had it.
+            let over = ["lock", "renew", "one", "--ttl", "1ms", "--actor", &actor, "--direct"];
+            world.done(&clone, &over);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn the_loser_learns_who_holds_it_and_for_how_long() {
+    let world = World::new(&["a", "b"]);
+    let mine = world.data("a", &["lock", "acquire", "deploy", "--ttl", "2m"]);
+    assert_eq!((&mine["holder"], &mine["remote"]), (&"a".into(), &"origin".into()));
+    let left = mine["remaining_ms"].as_u64().unwrap();
+    assert!((60_000..=120_000).contains(&left), "{left}");
+    // Nobody else can have it until the margin is over, too.
+    assert_eq!(mine["free_in_ms"].as_u64().unwrap() - left, 30_000);
+    let (error, exit) = world.failure("b", &["lock", "acquire", "deploy"]);
+    assert_eq!((&error["code"], exit, &error["retryable"]), (&"conflict".into(), 4, &true.into()));
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("held by a,") && message.contains(" s more"), "{message}");
+    // The same author does not hold it twice, nor does a clone of that author's.
+    for arguments in [&["lock", "acquire", "deploy"][..], &["lock", "release", "deploy", "--actor", "other"]]
+    {
+        assert_eq!(world.failure("a", arguments).1, 4, "{arguments:?}");
+    }
+    assert_eq!(world.failure("b", &["lock", "release", "deploy", "--actor", "a"]).1, 4);
+    assert_eq!(world.failure("b", &["lock", "renew", "deploy", "--actor", "a"]).1, 4);
+    // Other locks are other locks.
+    world.done("b", &["lock", "acquire", "other"]);
+    let all = world.data("a", &["lock", "status"]);
+    let resources: Vec<&str> =
+        all["items"].as_array().unwrap().iter().map(|lock| lock["resource"].as_str().unwrap()).collect();
+    assert_eq!(resources, ["deploy", "other"]);
+}
+
+#[test]
+fn a_repeated_command_finds_that_it_has_the_lock() {
+    let world = World::new(&["a"]);
+    let acquire = ["lock", "acquire", "deploy", "--idempotency-key", "k"];
+    world.done("a", &acquire);
+    world.done("a", &acquire);
+    assert_eq!(world.failure("a", &["lock", "acquire", "deploy", "--idempotency-key", "l"]).1, 4);
+}
+
+#[test]
+fn after_its_time_and_margin_a_lock_is_the_next_ones() {
+    let world = World::new(&["a", "b"]);
+    world.done("a", &["lock", "acquire", "deploy", "--ttl", "1ms", "--margin", "1h"]);
+    thread::sleep(Duration::from_millis(5));
+    assert_eq!(world.failure("b", &["lock", "acquire", "deploy"]).1, 4, "the margin is not over");
+    // Its holder can still go on with it.
+    world.done("a", &["lock", "renew", "deploy", "--ttl", "1m"]);
+    world.done("a", &["lock", "release", "deploy"]);
+    world.done("a", &["lock", "acquire", "deploy", "--ttl", "100ms", "--margin", "1ms"]);
+    let until = Instant::now() + DEADLINE;
+    while world.run("b", &["lock", "acquire", "deploy"]).status.code() == Some(4) {
+        assert!(Instant::now() < until, "it never becomes free");
+    }
+    assert_eq!(world.failure("a", &["lock", "renew", "deploy"]).1, 4, "it is another one's now");
+    assert_eq!(world.failure("a", &["lock", "release", "deploy"]).1, 4);
+}
+
+#[test]
+fn without_a_remote_locks_hold_within_the_clone_and_it_says_so() {
+    let world = World::new(&["a"]);
+    world.git("a", &["remote", "remove", "origin"]);
+    let said = world.done("a", &["lock", "acquire", "deploy"]);
+    assert!(said.contains("within this clone alone"), "{said}");
+    let (error, exit) = world.failure("a", &["lock", "acquire", "deploy", "--actor", "other", "--direct"]);
+    assert_eq!((&error["code"], exit), (&"conflict".into(), 4), "{error}");
+    let status = world.data("a", &["lock", "status"]);
+    assert_eq!((&status["items"][0]["holder"], &status["remote"]), (&"a".into(), &Value::Null));
+    world.done("a", &["lock", "renew", "deploy"]);
+    world.done("a", &["lock", "release", "deploy", "--direct"]);
+    assert!(world.done("a", &["lock", "status"]).contains("nothing is locked"));
+    world.done("a", &["lock", "acquire", "deploy", "--actor", "other"]);
+}
+
+#[test]
+fn what_cannot_be_a_lock_is_refused() {
+    let world = World::new(&["a"]);
+    let long = "x".repeat(257);
+    for arguments in [
+        &["lock", "acquire", ""][..],
+        &["lock", "acquire", &long],
+        &["lock", "acquire", "x", "--ttl", "25h"],
+        &["lock", "acquire", "x", "--margin", "2h"],
+    ] {
+        assert_eq!(world.failure("a", arguments).1, 2, "{arguments:?}");
+    }
+    world.done("a", &["lock", "acquire", &"x".repeat(256), "--ttl", "24h", "--margin", "1h"]);
+}

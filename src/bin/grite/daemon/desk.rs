@@ -9,17 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use libgrite_ipc::grite::{ArchivedIpcCommand, ArchivedIssueFilter, ArchivedIssueState, Progress};
-use libgrite_ipc::{Encoded, Error, Grite, IpcCommand, IpcResponse, Responder};
+use libgrite_ipc::{Encoded, Error, Grite, IpcCommand, IpcResponse, Responder, ServerHandle};
 use rkyv::rancor;
 
 use super::cache::Cache;
-use super::ending::Ending;
 use crate::engine::Engine;
 
 /// Answers requests.
 pub struct Desk<'a> {
     engine: &'a Engine,
-    ending: Ending,
+    server: ServerHandle,
     /// The answer to a ping, which nothing changes.
     pong: Option<Encoded<IpcResponse>>,
     /// Locked for a look-up, never while an answer is made or sent.
@@ -35,9 +34,9 @@ thread_local! {
 const MAX_KEPT: usize = 64 << 10;
 
 impl<'a> Desk<'a> {
-    /// A desk that can begin the daemon's `ending`.
-    pub fn new(engine: &'a Engine, ending: Ending) -> Self {
-        Desk { engine, ending, pong: Encoded::new(&IpcResponse::Pong).ok(), cache: Mutex::default() }
+    /// A desk that can end `server`.
+    pub fn new(engine: &'a Engine, server: ServerHandle) -> Self {
+        Desk { engine, server, pong: Encoded::new(&IpcResponse::Pong).ok(), cache: Mutex::default() }
     }
 
     /// Answers one request. Whether the client is still there for the answer makes no difference here.
@@ -47,7 +46,7 @@ impl<'a> Desk<'a> {
             (ArchivedIpcCommand::Stop, _) => {
                 // In this order, so that whoever asked hears of it.
                 let replied = responder.reply(&IpcResponse::Stopping);
-                self.ending.begin();
+                self.server.stop();
                 replied
             }
             _ => self.read_or_execute(request, responder),

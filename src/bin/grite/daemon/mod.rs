@@ -9,7 +9,7 @@
 mod background;
 mod cache;
 mod desk;
-mod ending;
+mod descriptors;
 mod follower;
 mod terminate;
 
@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcServer, Readiness};
+use libgrite_ipc::grite::Notification;
+use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcServer, Readiness, ServerHandle};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
@@ -29,7 +30,6 @@ use crate::release;
 use crate::runtime::Place;
 use background::Background;
 use desk::Desk;
-use ending::Ending;
 use follower::Follower;
 
 pub use terminate::terminate;
@@ -67,7 +67,6 @@ pub fn run(place: &Place, manner: Manner) -> Result<(), CliError> {
 /// socket and the store free, too.
 struct Open {
     signals: Handle,
-    ending: Ending,
     server: IpcServer,
     _background: Option<Background>,
     engine: Arc<Engine>,
@@ -85,15 +84,17 @@ impl Open {
             .release(release::own())
             .may_block(move |request| desk::may_block(request, receiving.load(Ordering::Relaxed)))
             .bind(lock.socket_path())?;
-        let ending = Ending::of(&server);
-        let signals = watch_signals(ending.clone())?;
+        descriptors::allow_for_many_clients();
+        // It is short: nothing stands in its way.
+        let _ = server.publisher().publish_at_end(&Notification::Stopping);
+        let signals = watch_signals(server.handle())?;
         let start = |every| Background::start(Arc::clone(&engine), every);
         let background = manner
             .sync_every
             .map(start)
             .transpose()
             .map_err(|error| CliError::io("start a thread of", Path::new("this process"), &error))?;
-        Ok(Open { signals, ending, server, _background: background, engine, _lock: lock })
+        Ok(Open { signals, server, _background: background, engine, _lock: lock })
     }
 
     fn serve(self) -> Result<(), CliError> {
@@ -103,7 +104,7 @@ impl Open {
             // It is short: nothing stands in its way.
             let _ = own.publish(&notification);
         }));
-        let desk = Desk::new(&self.engine, self.ending.clone());
+        let desk = Desk::new(&self.engine, self.server.handle());
         let ending = AtomicBool::new(false);
         let served = thread::scope(|scope| {
             let _follower = Follower::start(scope, &self.engine, publisher, &ending)?;
@@ -123,11 +124,11 @@ fn taken(error: Error) -> CliError {
 }
 
 /// Lets the signals that ask a process to end stop the server in order.
-fn watch_signals(ending: Ending) -> Result<Handle, CliError> {
+fn watch_signals(server: ServerHandle) -> Result<Handle, CliError> {
     let failed = |error| CliError::io("watch the signals of", Path::new("this process"), &error);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
     let handle = signals.handle();
-    let watch = move || signals.forever().for_each(|_| ending.begin());
+    let watch = move || signals.forever().for_each(|_| server.stop());
     thread::Builder::new().name("grite-signals".to_owned()).spawn(watch).map_err(failed)?;
     Ok(handle)
 }

@@ -3,8 +3,9 @@
 //!
 //! `cargo bench --bench many_clients`; `ROUNDS=5`, `SECONDS=2` a cell, `CROWD=1000` idle clients,
 //! `ONLY=crowd,flight,flood,block,large`. The daemon and every busy client are processes of their own; the
-//! crowd is one process. Each answer is validated and compared. All cells of a round follow each other,
-//! and what is said at the end is a median of rounds.
+//! crowd is one process. Each answer is validated and compared. Cells that are compared follow each other
+//! in short slices, since a machine that others share changes its pace within seconds: what is said at the end
+//! is a median over the slices of all rounds, of ratios as well.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
@@ -93,6 +94,9 @@ fn number(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
 }
 
+/// In how many slices each comparison of a round is made.
+const SLICES: u64 = 4;
+
 // What is measured.
 
 /// One and ten busy clients, alone and among many that are connected and say nothing.
@@ -115,45 +119,51 @@ fn measure_crowd(table: &mut Table, count: usize, millis: u64) {
         "crowd: CPU of the daemon in 10 s in which all are idle, ms",
         (beside.cpu() - cpu).as_secs_f64() * 1e3,
     );
-    let first = alone.ask(1, 1, millis);
-    let among = beside.ask(1, 1, millis);
-    let ten = beside.ask(10, 1, millis);
-    table.add("crowd: p50 of one alone, ns", first.p50);
-    table.add("crowd: p50 of one among the crowd, ns", among.p50);
-    table.add("crowd: p50 of one among the crowd / alone", among.p50 / first.p50);
-    table.add("crowd: p99 of one among the crowd / alone", among.p99 / first.p99);
-    table.add("crowd: rate of one alone, 1/s", first.rate);
-    table.add("crowd: rate of ten among the crowd / of one alone", ten.rate / first.rate);
+    for _ in 0..SLICES {
+        let first = alone.ask(1, 1, millis / SLICES);
+        let among = beside.ask(1, 1, millis / SLICES);
+        let ten = beside.ask(10, 1, millis / SLICES);
+        table.add("crowd: p50 of one alone, ns", first.p50);
+        table.add("crowd: p50 of one among the crowd, ns", among.p50);
+        table.add("crowd: p50 of one among the crowd / alone", among.p50 / first.p50);
+        table.add("crowd: p99 of one among the crowd / alone", among.p99 / first.p99);
+        table.add("crowd: rate of one alone, 1/s", first.rate);
+        table.add("crowd: rate of ten among the crowd / of one alone", ten.rate / first.rate);
+    }
     crowd.end();
 }
 
 /// One and eight clients, with one and with 32 requests in flight each.
 fn measure_flight(table: &mut Table, millis: u64) {
     let daemon = Daemon::start();
-    let one = daemon.ask(1, 1, millis);
-    let one_deep = daemon.ask(1, 32, millis);
-    let eight = daemon.ask(8, 1, millis);
-    let eight_deep = daemon.ask(8, 32, millis);
-    table.add("flight: rate of one client, one in flight, 1/s", one.rate);
-    table.add("flight: rate of one client, 32 in flight / one", one_deep.rate / one.rate);
-    table.add("flight: rate of 8 clients, one in flight / one client", eight.rate / one.rate);
-    table.add("flight: rate of 8 clients, 32 in flight / 8 clients, one", eight_deep.rate / eight.rate);
-    table.add("flight: rate of 8 clients, 32 in flight / one client, one", eight_deep.rate / one.rate);
+    for _ in 0..SLICES {
+        let one = daemon.ask(1, 1, millis / SLICES);
+        let one_deep = daemon.ask(1, 32, millis / SLICES);
+        let eight = daemon.ask(8, 1, millis / SLICES);
+        let eight_deep = daemon.ask(8, 32, millis / SLICES);
+        table.add("flight: rate of one client, one in flight, 1/s", one.rate);
+        table.add("flight: rate of one client, 32 in flight / one", one_deep.rate / one.rate);
+        table.add("flight: rate of 8 clients, one in flight / one client", eight.rate / one.rate);
+        table.add("flight: rate of 8 clients, 32 in flight / 8 clients, one", eight_deep.rate / eight.rate);
+        table.add("flight: rate of 8 clients, 32 in flight / one client, one", eight_deep.rate / one.rate);
+    }
 }
 
 /// A client that asks one question at a time, alone and beside one that floods.
 fn measure_flood(table: &mut Table, millis: u64) {
     let daemon = Daemon::start();
-    let alone = daemon.ask(1, 1, millis);
-    let flood = daemon.helper(&format!("ask 256 {}", 2 * millis + 2000));
-    flood.go();
-    std::thread::sleep(Duration::from_millis(200));
-    let beside = daemon.ask(1, 1, millis);
-    flood.end();
-    table.add("flood: p50 of a polite client beside a flood / alone", beside.p50 / alone.p50);
-    table.add("flood: p99 of a polite client alone, ns", alone.p99);
-    table.add("flood: p99 of a polite client beside a flood, ns", beside.p99);
-    table.add("flood: p99 of a polite client beside a flood / alone", beside.p99 / alone.p99);
+    for _ in 0..SLICES {
+        let alone = daemon.ask(1, 1, millis / SLICES);
+        let flood = daemon.helper(&format!("ask 256 {}", millis / SLICES + 2000));
+        flood.go();
+        std::thread::sleep(Duration::from_millis(50));
+        let beside = daemon.ask(1, 1, millis / SLICES);
+        flood.end();
+        table.add("flood: p50 of a polite client beside a flood / alone", beside.p50 / alone.p50);
+        table.add("flood: p99 of a polite client alone, ns", alone.p99);
+        table.add("flood: p99 of a polite client beside a flood, ns", beside.p99);
+        table.add("flood: p99 of a polite client beside a flood / alone", beside.p99 / alone.p99);
+    }
 }
 
 /// Others while a request blocks for five seconds; and requests of the same connection.
@@ -554,8 +564,10 @@ impl Table {
 
     fn print(&self) {
         for (name, figures) in &self.0 {
-            let all: Vec<String> = figures.iter().map(|figure| format!("{figure:.2}")).collect();
-            println!("{name:<78} {:>12.2}   of {}", median(figures.clone()), all.join(" "));
+            let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let (middle, count) = (median(figures.clone()), figures.len());
+            println!("{name:<72} {middle:>12.2}  of {count:>2}: {least:.2} to {most:.2}");
         }
     }
 }

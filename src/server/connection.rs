@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rkyv::ser::allocator::Arena;
 
-use super::control::{Control, Note};
+use super::control::{Control, Note, Owner};
 use super::history::{Found, History};
 use super::poller::STOPPING;
 use super::responder::Context;
@@ -81,11 +81,10 @@ pub(crate) enum Lifeline {
 }
 
 impl Attendant {
-    /// Whether this is its thread.
-    fn is_here(&self) -> bool {
+    fn owner(&self) -> &Owner {
         match self {
-            Attendant::Poller(control) => control.owner.is_here(),
-            Attendant::Reactor(waker) => waker.owner.is_here(),
+            Attendant::Poller(control) => &control.owner,
+            Attendant::Reactor(waker) => &waker.owner,
         }
     }
 }
@@ -381,14 +380,20 @@ impl Connection {
         Ok(done)
     }
 
-    /// Makes the attendant look at this connection again, unless that is the calling thread, which does so
-    /// anyway: what it waits for has changed.
+    /// Makes the attendant look at this connection again, unless that is what the calling thread is about
+    /// to do: what it waits for has changed.
     fn nudge(&self) {
         match &self.attendant {
-            _ if self.attendant.is_here() => {}
+            _ if self.attendant.owner().attends(self.session()) => {}
             Attendant::Poller(control) => control.tell(Note::Stirred(self.session())),
             Attendant::Reactor(waker) => waker.watch(self.session()),
         }
+    }
+
+    /// Says that the calling thread, which is the attendant's, looks at this connection from now on.
+    #[inline]
+    pub(super) fn attend(&self) {
+        self.attendant.owner().attend(self.session());
     }
 
     /// Makes sure that the client is awake for all that was sent in this turn.
@@ -444,17 +449,20 @@ impl Connection {
             cancelled.retain(|&other| other != id);
             self.cancellations.store(cancelled.len() as u32, Ordering::Release);
         }
-        if self.attendant.is_here() {
+        let here = self.attendant.owner().is_here();
+        let unanswered = if here {
+            let unanswered = self.unanswered();
             add_one(&self.answered_here);
+            unanswered
         } else {
             let before = self.answered_elsewhere.fetch_add(1, Ordering::AcqRel);
             fence_before_look();
             // While there is no room, these two stand still: one of those who make some notices.
             let here = self.answered_here.load(Ordering::Relaxed);
-            let begun = self.begun.load(Ordering::Relaxed);
-            if begun.wrapping_sub(here).wrapping_sub(before) == self.max_unanswered {
-                self.nudge();
-            }
+            self.begun.load(Ordering::Relaxed).wrapping_sub(here).wrapping_sub(before)
+        };
+        if unanswered == self.max_unanswered {
+            self.nudge();
         }
     }
 

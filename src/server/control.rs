@@ -1,6 +1,6 @@
 //! The way to a poller: notes that other threads leave it, and the word that it sleeps on.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connection::Connection;
@@ -61,19 +61,33 @@ impl Control {
     }
 }
 
-/// Which thread does something, so that it need not be told what it has done itself.
+/// Which thread attends to connections, and to which of them just now: it need not be told what it has done
+/// to that one itself.
 #[derive(Debug, Default)]
-pub(super) struct Owner(AtomicUsize);
+pub(super) struct Owner {
+    thread: AtomicUsize,
+    session: AtomicU64,
+}
 
 impl Owner {
     /// From now on it is the calling thread.
     pub(super) fn settle_here(&self) {
-        self.0.store(here(), Ordering::Relaxed);
+        self.thread.store(here(), Ordering::Relaxed);
     }
 
     /// Whether it is the calling thread.
     pub(super) fn is_here(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == here()
+        self.thread.load(Ordering::Relaxed) == here()
+    }
+
+    /// From now on the thread attends to this session; it looks at it again before it attends to another.
+    pub(super) fn attend(&self, session: u64) {
+        self.session.store(session, Ordering::Relaxed);
+    }
+
+    /// Whether the calling thread attends to this session.
+    pub(super) fn attends(&self, session: u64) -> bool {
+        self.is_here() && self.session.load(Ordering::Relaxed) == session
     }
 }
 

@@ -26,6 +26,9 @@ pub(crate) struct Port {
     asleep: bool,
     /// Whether the last request found was one of a turn that goes on.
     amid_turn: bool,
+    /// Whether there may be something to do beside what comes through the ring. While there is not, a look at
+    /// the client's position tells all. What other threads do comes with a note.
+    unsettled: bool,
 }
 
 impl Port {
@@ -39,6 +42,7 @@ impl Port {
             active: true,
             asleep: false,
             amid_turn: false,
+            unsettled: true,
         }
     }
 
@@ -62,12 +66,25 @@ impl Port {
         bytes
     }
 
+    /// Whether nothing is to be done for this port; costs one look at the client's position.
+    #[inline]
+    pub(super) fn is_quiet(&mut self) -> bool {
+        !self.unsettled && self.receiver.look() == Ok(false)
+    }
+
+    /// Has everything looked at again: something has changed beside the ring.
+    pub(super) fn unsettle(&mut self) {
+        self.unsettled = true;
+    }
+
     /// The id of the next request, if one has come. A client that breaks the rules is closed.
     ///
     /// `more` says whether requests behind this one are answered in the same turn: only the last answer of
     /// a turn has to make sure that the client is awake.
     #[inline]
     pub(super) fn poll(&mut self, more: bool) -> Option<u64> {
+        self.unsettled = true;
+        self.connection.attend();
         if self.connection.is_backlogged() && !self.connection.flush() || !self.connection.has_room() {
             return None;
         }
@@ -77,23 +94,20 @@ impl Port {
         }
         let start = self.receiver.position();
         match self.receiver.poll() {
-            Ok(None) => None,
+            Ok(None) => self.unsettled = self.connection.is_backlogged() || self.connection.has_notices(),
             Ok(Some((Kind::Request, id))) if self.last.is_none_or(|last| precedes(start, last)) => {
                 self.amid_turn = more && self.receiver.knows_of_more();
                 self.connection.begin(self.amid_turn);
                 self.active = true;
-                Some(id)
+                return Some(id);
             }
             Ok(Some((Kind::Request, id))) => {
                 self.connection.fail(id, FailureCode::Stopping, STOPPING);
-                None
             }
-            Ok(Some((kind, id))) if self.connection.heed(kind, id) => None,
-            Ok(Some(_)) | Err(_) => {
-                self.connection.close();
-                None
-            }
+            Ok(Some((kind, id))) if self.connection.heed(kind, id) => {}
+            Ok(Some(_)) | Err(_) => self.connection.close(),
         }
+        None
     }
 
     /// Says that no more requests are answered in this turn.
@@ -131,13 +145,13 @@ impl Port {
     /// Whether there is something to do for this port; a fault is.
     #[inline]
     pub(super) fn has_news(&mut self) -> bool {
-        self.connection.has_notices() || self.has_moved()
-    }
-
-    /// Whether the client has made the move that this port waits for.
-    #[inline]
-    pub(super) fn has_moved(&mut self) -> bool {
-        self.is_awaited() && self.with_waiting(|half| half.look() != Ok(false))
+        match self.unsettled {
+            false => self.receiver.look() != Ok(false),
+            true => {
+                let has_moved = self.is_awaited() && self.with_waiting(|half| half.look() != Ok(false));
+                has_moved || self.connection.has_notices()
+            }
+        }
     }
 
     /// Whether the client's next move matters. While too much of it is unanswered, a responder's
@@ -181,6 +195,7 @@ impl Port {
     /// Tells the client that it is looked at again.
     pub(super) fn wake_up(&mut self) {
         if std::mem::take(&mut self.asleep) {
+            self.unsettled = true;
             self.receiver.mark_awake();
             if self.connection.is_backlogged() {
                 self.connection.with_outgoing_half(|half| half.mark_awake());

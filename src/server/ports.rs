@@ -78,6 +78,10 @@ impl Ports {
         }
         for _ in 0..self.hot.len() {
             let port = &mut self.hot[self.turn];
+            if port.is_quiet() {
+                self.pass_on();
+                continue;
+            }
             if let Some(id) = port.poll(self.answered + 1 < BATCH) {
                 self.answered += 1;
                 return Some((self.turn, id));
@@ -116,7 +120,7 @@ impl Ports {
             if self.next_near >= self.near.len() {
                 self.next_near = 0;
             }
-            if self.near[self.next_near].has_moved() {
+            if self.near[self.next_near].has_news() {
                 self.warm_near(self.next_near);
             } else {
                 self.next_near += 1;
@@ -138,10 +142,11 @@ impl Ports {
         }
     }
 
-    /// Makes the client of this session a hot one.
+    /// Makes the client of this session a hot one, for which there is something to do.
     pub(super) fn warm(&mut self, session: u64) {
         self.warm_far(session);
         self.warm_those_near_who(|port| port.session() == session);
+        self.hot.iter_mut().filter(|port| port.session() == session).for_each(Port::unsettle);
     }
 
     /// Makes those hot for whom something was published.
@@ -150,6 +155,7 @@ impl Ports {
         let waiting = self.far.iter().filter(|(_, (port, _))| port.connection().has_notices());
         let sessions: Vec<u64> = waiting.map(|(&session, _)| session).collect();
         sessions.into_iter().for_each(|session| self.warm_far(session));
+        self.hot.iter_mut().filter(|port| port.connection().has_notices()).for_each(Port::unsettle);
     }
 
     fn warm_those_near_who(&mut self, mut wanted: impl FnMut(&mut Port) -> bool) {

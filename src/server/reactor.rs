@@ -432,6 +432,7 @@ impl<'a> Reactor<'a> {
         let Some(Entry::Socket { connection, stream, inbox, interest }) = self.entries.get_mut(&token) else {
             return;
         };
+        connection.attend();
         let (mut answered, mut held_up) = (0, false);
         let alive = loop {
             if connection.is_closed() {

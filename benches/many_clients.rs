@@ -419,21 +419,23 @@ fn ask(folder: &Path, window: usize, millis: u64) {
             count += 17;
         }
     } else {
-        let mut open: VecDeque<(Instant, Pending<'_, Work>)> = VecDeque::new();
+        // Two batches are on their way: one is sent while the other one is received.
+        let mut open: VecDeque<Pending<'_, Work>> = VecDeque::new();
         let batch: Vec<Job> = (0..window / 2).map(|_| Job::Echo(pattern(ECHO))).collect();
+        let mut begun = now;
         while now < end {
-            let fresh = client.start_all(&batch).expect("the requests are sent");
-            open.extend(fresh.into_iter().map(|pending| (now, pending)));
-            let mut begun = now;
-            while open.len() > window / 2 {
-                let (sent, pending) = open.pop_front().expect("there are some");
-                let back = pending.wait().expect("an answer");
-                assert!(back.bytes == pattern_of_echo()[..], "every byte comes back");
-                begun = sent;
-                count += 1;
+            let sent = now;
+            open.extend(client.start_all(&batch).expect("the requests are sent"));
+            if open.len() > batch.len() {
+                for pending in open.drain(..batch.len()) {
+                    let back = pending.wait().expect("an answer");
+                    assert!(back.bytes == pattern_of_echo()[..], "every byte comes back");
+                    count += 1;
+                }
+                now = Instant::now();
+                times.add(now - begun);
             }
-            now = Instant::now();
-            times.add(now - begun);
+            begun = sent;
         }
     }
     times.say(count as f64 / start.elapsed().as_secs_f64());

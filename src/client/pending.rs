@@ -81,11 +81,10 @@ impl<P: Protocol> Pending<'_, P> {
     /// As [`Client::send`].
     pub fn wait(self) -> Result<Message<P::Response>, Error> {
         let mut line = self.client.line.borrow_mut();
-        let payload = line.claim(self.id);
-        // On its way out, `self` borrows it again.
-        let checked = payload.and_then(|payload| check(&line, payload));
-        drop(line);
-        checked
+        let payload = line.claim(self.id)?;
+        // Nothing is left to be cancelled.
+        std::mem::forget(self);
+        check(&line, payload)
     }
 
     /// Whether [`wait`](Self::wait) would return at once.

@@ -72,6 +72,12 @@ impl<M: Sleep> Receiver<M> {
         self.consumer.consumed()
     }
 
+    /// Whether a look is worth while; costs less, and fetches nothing ahead.
+    #[inline]
+    pub(crate) fn has_moved(&self) -> bool {
+        self.consumer.has_moved()
+    }
+
     /// Whether frames have come that were not read yet, as far as the last look has told.
     pub(crate) fn knows_of_more(&self) -> bool {
         self.consumer.published() != self.consumer.consumed()

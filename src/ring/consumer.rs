@@ -41,6 +41,13 @@ impl<M: Memory> Consumer<M> {
         self.capacity
     }
 
+    /// Whether the peer's position is not the one last seen, or frames are left from before: one load, and no
+    /// judgement of what it says.
+    #[inline]
+    pub(crate) fn has_moved(&self) -> bool {
+        self.consumed != self.published || self.memory.peer_published() != self.published
+    }
+
     /// Whether there is something to read; loads the peer's word if nothing is known of.
     #[inline]
     pub(crate) fn has_news(&mut self) -> Result<bool, Violation> {
@@ -82,5 +89,9 @@ impl<M: Memory> Consumer<M> {
     pub(crate) fn release(&mut self, header: Header) {
         self.consumed = self.consumed.wrapping_add(header.extent());
         self.memory.consume(self.consumed);
+        if self.consumed != self.published {
+            // The next frame comes while this one is used.
+            self.memory.expect(offset(self.consumed, self.capacity));
+        }
     }
 }

@@ -66,10 +66,19 @@ impl Port {
         bytes
     }
 
-    /// Whether nothing is to be done for this port; costs one look at the client's position.
+    /// Whether there may be something to do for this port; costs one load where there is not.
     #[inline]
-    pub(super) fn is_quiet(&mut self) -> bool {
-        !self.unsettled && self.receiver.look() == Ok(false)
+    pub(super) fn is_stirring(&mut self) -> bool {
+        match self.unsettled {
+            false => self.receiver.has_moved(),
+            true => self.has_news(),
+        }
+    }
+
+    /// Whether [`poll`](Self::poll) may find something, or has more to look at than the ring.
+    #[inline]
+    pub(super) fn must_be_polled(&self) -> bool {
+        self.unsettled || self.receiver.has_moved()
     }
 
     /// Has everything looked at again: something has changed beside the ring.
@@ -142,7 +151,8 @@ impl Port {
         }
     }
 
-    /// Whether there is something to do for this port; a fault is.
+    /// Whether there is something to do for this port; a fault is. Fetches ahead what the client is about to
+    /// write.
     #[inline]
     pub(super) fn has_news(&mut self) -> bool {
         match self.unsettled {

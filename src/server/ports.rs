@@ -78,7 +78,7 @@ impl Ports {
         }
         for _ in 0..self.hot.len() {
             let port = &mut self.hot[self.turn];
-            if port.is_quiet() {
+            if !port.must_be_polled() {
                 self.pass_on();
                 continue;
             }
@@ -120,7 +120,7 @@ impl Ports {
             if self.next_near >= self.near.len() {
                 self.next_near = 0;
             }
-            if self.near[self.next_near].has_news() {
+            if self.near[self.next_near].is_stirring() {
                 self.warm_near(self.next_near);
             } else {
                 self.next_near += 1;
@@ -197,7 +197,8 @@ impl Ports {
     #[inline]
     pub(super) fn have_news(&mut self) -> bool {
         self.look_near();
-        self.hot.iter_mut().any(Port::has_news)
+        // The client that was answered last asks next more often than any other.
+        self.hot.get_mut(self.turn).is_some_and(Port::has_news) || self.hot.iter_mut().any(Port::is_stirring)
     }
 
     /// Tells the hot clients that the poller runs on `cpu`; says whether all of those that ask just now run

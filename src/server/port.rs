@@ -24,7 +24,7 @@ pub(crate) struct Port {
     active: bool,
     /// Whether the client was told that nobody looks, and has not been told otherwise.
     asleep: bool,
-    /// Whether the last request found was one of a turn that goes on.
+    /// Whether a request of this turn was one that others follow, so that the turn has to be ended.
     amid_turn: bool,
     /// Whether there may be something to do beside what comes through the ring. While there is not, a look at
     /// the client's position tells all. What other threads do comes with a note.
@@ -105,8 +105,10 @@ impl Port {
         match self.receiver.poll() {
             Ok(None) => self.unsettled = self.connection.is_backlogged() || self.connection.has_notices(),
             Ok(Some((Kind::Request, id))) if self.last.is_none_or(|last| precedes(start, last)) => {
-                self.amid_turn = more && self.receiver.knows_of_more();
-                self.connection.begin(self.amid_turn);
+                let more = more && self.receiver.knows_of_more();
+                self.connection.begin(more);
+                // The last request of a turn may go to the pool: its answer is not what ends the turn.
+                self.amid_turn |= more;
                 self.active = true;
                 return Some(id);
             }

@@ -449,19 +449,18 @@ impl Connection {
             cancelled.retain(|&other| other != id);
             self.cancellations.store(cancelled.len() as u32, Ordering::Release);
         }
-        let here = self.attendant.owner().is_here();
-        let unanswered = if here {
-            let unanswered = self.unanswered();
+        let before = if self.attendant.owner().is_here() {
+            let before = self.unanswered();
             add_one(&self.answered_here);
-            unanswered
+            before
         } else {
-            let before = self.answered_elsewhere.fetch_add(1, Ordering::AcqRel);
+            let elsewhere = self.answered_elsewhere.fetch_add(1, Ordering::AcqRel);
             fence_before_look();
             // While there is no room, these two stand still: one of those who make some notices.
             let here = self.answered_here.load(Ordering::Relaxed);
-            self.begun.load(Ordering::Relaxed).wrapping_sub(here).wrapping_sub(before)
+            self.begun.load(Ordering::Relaxed).wrapping_sub(here).wrapping_sub(elsewhere)
         };
-        if unanswered == self.max_unanswered {
+        if before == self.max_unanswered {
             self.nudge();
         }
     }

@@ -1,12 +1,13 @@
-//! The way to a poller: notes that other threads leave it, and the word that it sleeps on.
+//! The way to a poller: what other threads tell it, and which thread it is.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::connection::Connection;
+use super::mailbox::Mailbox;
 use super::port::Port;
 use crate::payload::Bytes;
-use crate::wait::{self, Expected};
 
 /// What other threads tell a poller.
 #[derive(Debug)]
@@ -26,38 +27,16 @@ pub(crate) enum Note {
 /// The way to a poller.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
-    notes: Mutex<Vec<Note>>,
-    /// Changes with every note and nudge; the poller sleeps on it.
-    word: AtomicU32,
+    mailbox: Mailbox<Note>,
     /// The thread that polls.
     pub(super) owner: Owner,
 }
 
-impl Control {
-    pub(crate) fn tell(&self, note: Note) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
-        self.nudge();
-    }
+impl Deref for Control {
+    type Target = Mailbox<Note>;
 
-    /// Makes the poller look around.
-    pub(super) fn nudge(&self) {
-        self.word.fetch_add(1, Ordering::SeqCst);
-        wait::wake(&self.word);
-    }
-
-    /// Takes what was left since the last time, in order.
-    pub(super) fn take(&self) -> Vec<Note> {
-        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Changes with every note and nudge.
-    pub(super) fn word(&self) -> u32 {
-        self.word.load(Ordering::Acquire)
-    }
-
-    /// What a sleep waits on that ends with the next note or nudge after `seen`.
-    pub(super) fn awaited(&self, seen: u32) -> Expected<'_> {
-        Expected { word: &self.word, value: seen }
+    fn deref(&self) -> &Self::Target {
+        &self.mailbox
     }
 }
 

@@ -15,6 +15,7 @@ mod events;
 mod incoming;
 mod history;
 mod listener;
+mod mailbox;
 mod poller;
 mod pool;
 mod port;
@@ -115,9 +116,9 @@ impl<P: Protocol> Server<P> {
     /// was connected for the builder's idle time.
     ///
     /// The handler runs on two threads or [more](ServerBuilder::pollers), at once if requests come over rings
-    /// and over sockets. While it runs, other clients of the same thread wait: requests for which that takes too long are told
-    /// apart by [`may_block`](ServerBuilder::may_block), and run on threads of their own. A handler that
-    /// panics answers its request with an error, and the daemon lives.
+    /// and over sockets. While it runs, other clients of the same thread wait: requests for which that takes
+    /// too long are told apart by [`may_block`](ServerBuilder::may_block), and run on threads of their own. A
+    /// handler that panics answers its request with an error, and the daemon lives.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the system fails the reactor.
@@ -162,17 +163,18 @@ impl<P: Protocol> Server<P> {
                 }
             };
             let thread = || std::thread::Builder::new().name("ipc-poller".to_owned());
-            let started: Result<Vec<_>, _> =
-                shared.controls.iter().map(|control| thread().spawn_scoped(scope, poll(control))).collect();
-            let served = started.and_then(|pollers| {
-                let reactor = Reactor::new(shared, &shared.controls, &self.listener);
-                let served = reactor.and_then(|reactor| reactor.run(&answer));
-                shared.stop_pollers();
-                pollers.into_iter().for_each(|poller| drop(poller.join()));
-                served
-            });
-            // Also those that were started before one could not be.
+            let mut pollers = Vec::new();
+            let start = |control| {
+                pollers.push(thread().spawn_scoped(scope, poll(control))?);
+                Ok(())
+            };
+            let served = shared
+                .controls
+                .iter()
+                .try_for_each(start)
+                .and_then(|()| Reactor::new(shared, &shared.controls, &self.listener)?.run(&answer));
             shared.stop_pollers();
+            pollers.into_iter().for_each(|poller| drop(poller.join()));
             service.pool.close();
             served.map_err(|error| Error::io("serve clients", error).at(self.path()))
         })

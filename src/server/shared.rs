@@ -21,7 +21,7 @@ pub(crate) struct Limits {
     /// Connections that have not.
     pub(crate) unauthenticated: usize,
     pub(crate) sizes: Sizes,
-    /// The bytes of all rings together, and of the requests that wait for a thread.
+    /// The bytes of all rings together; as many more for the requests that wait for a thread.
     pub(crate) memory: u64,
     /// Requests of one client that are not answered yet.
     pub(crate) in_flight: u32,

@@ -6,11 +6,12 @@
 //! that it had then: a client that moves in between has changed the word, and the sleep does not begin.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use super::control::{Control, Note};
+use super::mailbox::Mailbox;
 use crate::ring::{Regions, Word};
 use crate::shm::Region;
 use crate::wait::{self, Expected, MAX_WORDS};
@@ -61,31 +62,16 @@ enum Order {
 /// A thread that sleeps on the words of quiet clients. It ends with this value.
 #[derive(Debug)]
 pub(super) struct Watch {
-    orders: Arc<Orders>,
+    orders: Arc<Mailbox<Order>>,
     /// How many clients it has, as the poller knows: at least as many as it sleeps on.
     count: usize,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
-struct Orders {
-    orders: Mutex<Vec<Order>>,
-    /// Changes with every order; the thread sleeps on it.
-    word: AtomicU32,
-}
-
-impl Orders {
-    fn give(&self, order: Order) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
-        self.word.fetch_add(1, Ordering::SeqCst);
-        wait::wake(&self.word);
-    }
-}
-
 impl Watch {
     /// Starts a watch whose notes go to `control`.
     pub(super) fn start(control: &Arc<Control>) -> io::Result<Self> {
-        let orders = Arc::<Orders>::default();
+        let orders = Arc::<Mailbox<Order>>::default();
         let (taken, control) = (Arc::clone(&orders), Arc::clone(control));
         let thread = std::thread::Builder::new().name("ipc-watch".to_owned());
         let thread = thread.spawn(move || keep_watch(&taken, &control))?;
@@ -99,30 +85,30 @@ impl Watch {
     /// Watches one client more.
     pub(super) fn watch(&mut self, watched: Watched) {
         self.count += 1;
-        self.orders.give(Order::Watch(watched));
+        self.orders.tell(Order::Watch(watched));
     }
 
     /// Watches this client no more, and lets its memory go.
     pub(super) fn release(&mut self, session: u64) {
         self.count -= 1;
-        self.orders.give(Order::Release(session));
+        self.orders.tell(Order::Release(session));
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.orders.give(Order::End);
+        self.orders.tell(Order::End);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn keep_watch(orders: &Orders, control: &Control) {
+fn keep_watch(orders: &Mailbox<Order>, control: &Control) {
     let mut all: Vec<Watched> = Vec::new();
     loop {
-        let seen = orders.word.load(Ordering::SeqCst);
-        for order in std::mem::take(&mut *orders.orders.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let seen = orders.word();
+        for order in orders.take() {
             match order {
                 Order::Watch(watched) => all.push(watched),
                 Order::Release(session) => all.retain(|watched| watched.session != session),
@@ -134,7 +120,7 @@ fn keep_watch(orders: &Orders, control: &Control) {
             watched.awaited = None;
             control.tell(Note::Stirred(watched.session));
         });
-        let mut words = [Expected { word: &orders.word, value: seen }; MAX_WORDS];
+        let mut words = [orders.awaited(seen); MAX_WORDS];
         let mut count = 1;
         for expected in all.iter().filter_map(Watched::expected) {
             words[count] = expected;

@@ -424,6 +424,12 @@ impl Line {
         }
     }
 
+    /// Whether this connection is of no more use.
+    #[cfg(feature = "tokio")]
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.get().is_some()
+    }
+
     pub(super) fn interrupt(&self, interrupted: Interrupted, tried: &'static str) -> Error {
         match interrupted {
             Interrupted::Deadline => {

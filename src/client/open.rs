@@ -113,9 +113,10 @@ impl Open {
 
     /// Keeps an answer that is waited for.
     pub(super) fn keep(&mut self, id: RequestId, answer: Answer) {
-        if let Some(slot) = self.slots.get_mut(id.place()).filter(|slot| slot.id == id) {
+        if let Some(slot) = self.slot_mut(id) {
             slot.answer = Some(answer);
-            self.due.extend(slot.waker.take());
+            let waker = slot.waker.take();
+            self.due.extend(waker);
         }
     }
 
@@ -138,11 +139,12 @@ impl Open {
     /// Frees the place of a request; its answer, if it has come.
     #[inline]
     pub(super) fn close(&mut self, id: RequestId) -> Option<Answer> {
-        let slot = self.slots.get_mut(id.place()).filter(|slot| slot.id == id)?;
+        let slot = self.slot_mut(id)?;
         slot.id = RequestId::NONE;
         slot.waker = None;
+        let answer = slot.answer.take();
         self.free.push(id.place() as u16);
-        slot.answer.take()
+        answer
     }
 
     /// How many requests are unclaimed.
@@ -154,7 +156,7 @@ impl Open {
     /// Has `waker` told when the answer comes.
     #[cfg(feature = "tokio")]
     pub(super) fn tell(&mut self, id: RequestId, waker: &Waker) {
-        if let Some(slot) = self.slots.get_mut(id.place()).filter(|slot| slot.id == id) {
+        if let Some(slot) = self.slot_mut(id) {
             match &mut slot.waker {
                 Some(told) => told.clone_from(waker),
                 None => slot.waker = Some(waker.clone()),
@@ -174,9 +176,15 @@ impl Open {
         into.append(&mut self.due);
     }
 
+    /// The place of an open request. A peer may write any id, that of a free place too, which is none.
     #[inline]
     fn slot(&self, id: RequestId) -> Option<&Slot> {
-        self.slots.get(id.place()).filter(|slot| slot.id == id)
+        self.slots.get(id.place()).filter(|slot| slot.id == id && id != RequestId::NONE)
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, id: RequestId) -> Option<&mut Slot> {
+        self.slots.get_mut(id.place()).filter(|slot| slot.id == id && id != RequestId::NONE)
     }
 }
 
@@ -230,5 +238,19 @@ mod tests {
         table.keep(gone, answer());
         assert!(!table.has_answer(next) && table.awaits(next));
         assert!(!table.awaits(RequestId::new(9, RequestId::NO_PLACE)));
+    }
+
+    #[test]
+    fn an_answer_under_the_id_of_a_free_place_is_nobodys() {
+        let mut table = Open::new(1);
+        let gone = open(&mut table, 1);
+        table.close(gone);
+        let none = RequestId::of_frame(0);
+        assert!(!table.awaits(none));
+        table.keep(none, answer());
+        assert!(table.close(none).is_none());
+        let next = open(&mut table, 2);
+        assert!(table.awaits(next) && !table.has_answer(next));
+        assert_eq!(table.place(), None);
     }
 }

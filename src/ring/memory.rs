@@ -28,10 +28,12 @@ pub(crate) enum Word {
     /// the space before it may be written again. The peer's producer sleeps on its low 32 bits.
     Consumed = 128,
     /// Odd while the region's owner sleeps, or is about to, until the other ring has frames past the
-    /// position in the other bits; the second lowest is set if it listens for its bell instead. Written by the owner, read by the peer, both between fences.
+    /// position in the other bits; the second lowest is set if it listens for its bell instead. Written by
+    /// the owner, read by the peer, both between fences.
     AwaitData = 256,
     /// Odd while the region's owner sleeps, or is about to, until its own ring was read past the
-    /// position in the other bits; the second lowest is set if it listens for its bell instead. Written by the owner, read by the peer, both between fences.
+    /// position in the other bits; the second lowest is set if it listens for its bell instead. Written by
+    /// the owner, read by the peer, both between fences.
     AwaitSpace = 264,
     /// On which CPU the region's owner ran when it last waited, plus one; zero if it never did.
     ///

@@ -64,7 +64,14 @@ impl Lookout {
         loop {
             let backlog = shared.with(|state| state.line.has_backlog());
             if ear.poll_ready(backlog, cx)?.is_pending() {
-                shared.with(|state| state.set_phase(ear.runtime, Phase::Listening, cx.waker()));
+                // A request may have been left waiting for space since the look above.
+                let missed = shared.with(|state| {
+                    state.set_phase(ear.runtime, Phase::Listening, cx.waker());
+                    !backlog && state.line.has_backlog()
+                });
+                if missed {
+                    continue;
+                }
                 return Poll::Pending;
             }
             let mut more = false;

@@ -119,6 +119,10 @@ impl Shared {
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let done = work(&mut state);
+        if !state.lost && state.line.is_broken() {
+            // Whoever broke it was told; the others wait for an answer that does not come.
+            state.lose(None);
+        }
         let (due, sent_out) = (std::mem::take(&mut state.due), state.sent_out.take());
         drop(state);
         due.into_iter().for_each(Waker::wake);
@@ -262,10 +266,8 @@ impl State {
         let phase = self.posts[place].phase;
         match phase {
             Phase::Looking => {}
-            // Over a socket it has to be told to wait for space, too.
-            Phase::Listening if self.unsettled || !self.line.is_ring() && self.line.has_backlog() => {
-                self.rouse(place);
-            }
+            // It has to be told to wait for space, too.
+            Phase::Listening if self.unsettled || self.line.has_backlog() => self.rouse(place),
             Phase::Listening => {}
             Phase::Idle if !has_looked || self.unsettled || self.listen() => self.rouse(place),
             Phase::Idle => {

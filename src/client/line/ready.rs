@@ -54,10 +54,7 @@ impl Line {
 
     /// Claims an answer, if it has come.
     pub(in crate::client) fn try_claim(&mut self, id: RequestId) -> Option<Result<Bytes, Error>> {
-        if !self.open.has_answer(id) {
-            return None;
-        }
-        let answer = self.open.close(id)?;
+        let answer = self.open.take_answer(id)?;
         Some(self.unpack(id, answer))
     }
 

@@ -32,8 +32,8 @@ impl Engine {
 ///
 /// An issue that is not there is not known to be open: it keeps nobody waiting.
 pub fn is_ready(memory: &Memory, issue: &Issue) -> bool {
-    let open = |id: &IssueId| memory.issue(*id).is_some_and(|issue| issue.state() == State::Open);
-    issue.state() == State::Open && !waits_for(issue).iter().any(open)
+    let open = |id: IssueId| memory.issue(id).is_some_and(|issue| issue.state() == State::Open);
+    issue.state() == State::Open && !issue.depends_on().any(|held| open(held.issue))
 }
 
 /// What it takes for the issue `id` to wait for `add`, and no longer for `remove`.

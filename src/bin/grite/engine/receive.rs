@@ -4,7 +4,7 @@
 //! as before meanwhile: what they see changes in one step, after the commit.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::Release;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::thread;
 
@@ -76,29 +76,33 @@ impl Engine {
             });
             let mut store = lock(&self.store);
             store.widen()?;
-            let session = store.begin()?;
-            self.absorb(&session)?;
-            let (change, damaged) = self.store_events(&session, &read, intake.own, part)?;
-            match reader.join() {
-                Ok(read) => read?,
-                Err(_) => return Err(refusal::invalid("chunk", "reading it failed")),
-            }
-            for chunk in &before {
-                session.forget_damaged(&chunk.blob)?;
-            }
-            for chunk in &damaged {
-                session.mark_damaged(chunk)?;
-            }
-            for read in &intake.read {
-                session.mark_read(&read.name, read.id.as_str())?;
-            }
-            for gone in &intake.gone {
-                session.forget_ref(gone)?;
-            }
-            let events = change.events as u64;
-            self.commit(session, change)?;
+            let received = (|| -> Result<Received, Refusal> {
+                let session = store.begin()?;
+                self.absorb(&session)?;
+                let (change, damaged) = self.store_events(&session, &read, intake.own, part)?;
+                match reader.join() {
+                    Ok(read) => read?,
+                    Err(_) => return Err(refusal::invalid("chunk", "reading it failed")),
+                }
+                for chunk in &before {
+                    session.forget_damaged(&chunk.blob)?;
+                }
+                for chunk in &damaged {
+                    session.mark_damaged(chunk)?;
+                }
+                for read in &intake.read {
+                    session.mark_read(&read.name, read.id.as_str())?;
+                }
+                for gone in &intake.gone {
+                    session.forget_ref(gone)?;
+                }
+                let events = change.events as u64;
+                self.commit(session, change)?;
+                Ok(Received { events, damaged })
+            })();
+            // Also after a failure: the memory is of use to nobody.
             store.narrow()?;
-            Ok(Received { events, damaged })
+            received
         })
     }
 
@@ -167,17 +171,17 @@ fn fold(memory: &Memory, events: &Receiver<Vec<Sealed>>) -> BTreeMap<IssueId, Is
 }
 
 /// Marks the time in which a transaction may be long.
-struct Receiving<'a>(&'a Engine, bool);
+struct Receiving<'a>(&'a Engine);
 
 impl<'a> Receiving<'a> {
     fn start(engine: &'a Engine) -> Self {
-        let before = engine.receiving.swap(true, Acquire);
-        Receiving(engine, before)
+        engine.receiving.store(true, Release);
+        Receiving(engine)
     }
 }
 
 impl Drop for Receiving<'_> {
     fn drop(&mut self) {
-        self.0.receiving.store(self.1, Release);
+        self.0.receiving.store(false, Release);
     }
 }

@@ -1,9 +1,9 @@
-//! Asking a daemon to end by a signal, for one that does not understand us.
+//! Ending a daemon by a signal, for one that does not understand us or does not answer.
 //!
 //! A number in a file is no reason to signal a process: it may be anybody's by now. So the process
 //! is held first, where the system can do that; then the kernel is asked once more whether the lock
 //! is held, and the record must still name this process, which must have the lock file open. Only then
-//! is it sent SIGTERM, which a daemon of any version takes as a request to stop.
+//! is it sent the signal; SIGTERM is what a daemon of any version takes as a request to stop.
 
 use std::path::Path;
 

@@ -78,7 +78,7 @@ fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<String, String> 
         // What this clone's own ref holds comes first, and of that what remotes have.
         let have = |event: &Sealed| contents.pushed.values().filter(|ids| ids.contains(&event.id())).count();
         let mut own = contents.own;
-        own.sort_by_key(|event| Reverse(have(event)));
+        own.sort_by_cached_key(|event| Reverse(have(event)));
         for (remote, ids) in contents.pushed {
             let count = own.iter().take_while(|event| ids.contains(&event.id())).count();
             marks.pushed.push((remote, count));

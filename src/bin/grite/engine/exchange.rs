@@ -260,7 +260,7 @@ pub(super) fn list(git: &Git, new: Vec<Ref>, known: &[ObjectId]) -> Result<(Inta
 }
 
 /// Names a chunk and what is wrong with it.
-pub fn describe(chunk: &Damaged) -> String {
+fn describe(chunk: &Damaged) -> String {
     let name = chunk.name.as_ref().map_or_else(String::new, |name| format!("chunk {name}, "));
     format!("{name}blob {}: {}", chunk.blob, chunk.problem)
 }

@@ -87,9 +87,7 @@ impl Engine {
     /// Tells the observer, if there is one, of what is in memory by now. Only with `store` locked, so that it
     /// hears of all in the order of the log.
     fn tell(&self, news: Vec<IssueChange>) {
-        if let Some(observer) = self.observer.get() {
-            news.into_iter().map(Notification::IssueChanged).for_each(observer);
-        }
+        news.into_iter().map(Notification::IssueChanged).for_each(|told| self.announce(told));
     }
 
     /// Tells the observer, if there is one, of something else than a change of an issue.

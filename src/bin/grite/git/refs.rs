@@ -1,4 +1,4 @@
-//! The refs of the repository: [`Git::refs`], and changing one by compare-and-swap.
+//! The refs of the repository: [`Git::refs`], and removing one.
 
 use super::{Git, GitError, ObjectId};
 

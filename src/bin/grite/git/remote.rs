@@ -10,7 +10,7 @@ const DEFAULT: &str = "origin";
 /// The longest name of a remote, in bytes.
 const MAX_NAME: usize = 100;
 
-/// What every fetch and push has in common: no hooks or upkeep of other work, no submodules.
+/// What every fetch has in common: no hooks or upkeep of other work, no submodules.
 const FETCH: &[&str] = &[
     "fetch",
     "--porcelain",
@@ -184,7 +184,6 @@ fn is_about_the_ref(refused: &str) -> bool {
         "failed to update ref",
         "cannot lock ref",
         "incorrect old value provided",
-        "reference already exists",
     ]
     .iter()
     .any(|reason| refused.contains(reason))

@@ -3,7 +3,7 @@
 //! [`run`] takes the lock of the state folder's place, opens the engine, listens, says that it is ready,
 //! and serves until it is told to stop, or to make way for a newer release, or nobody has been connected for
 //! the idle time, which whoever subscribes prevents as any connection does. [`desk`] answers, every change
-//! is published, whoever makes it, and [`background`] syncs where that is wished. [`terminate`] ends one by a
+//! is published, whoever makes it, and [`background`] syncs where that is wished. [`mod@terminate`] ends one by a
 //! signal; starting, finding and asking daemons from outside is `tracker`'s and the command line's business.
 
 mod background;

@@ -1,4 +1,7 @@
-//! The reactor: accepts, shakes hands, serves connections over the socket, and watches lifelines.
+//! The reactor: serves connections over the socket, and watches the lifelines of all. Who comes is received
+//! in [`reception`].
+
+mod reception;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -6,20 +9,17 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
-use super::connection::{Attendant, Connection, Lifeline};
+use super::connection::Connection;
 use super::control::{Control, Note};
 use super::events::{Events, Interest};
 use super::listener::Listener;
 use super::poller::{DRAIN, STOPPING};
-use super::responder::Context;
 use super::shared::Shared;
 use crate::frame::{FailureCode, Kind};
-use crate::handshake::{self, Answer, Grant, Heard, Mode, Refuse, RefuseCode, Welcome, judge};
+use crate::handshake::{Refuse, RefuseCode};
 use crate::payload::Bytes;
-use crate::stream::{Peer, Stream, own_uid};
-use crate::transport::{BadFrame, Broken, Inbox, Outbox, Outgoing};
+use crate::stream::{Peer, Stream};
+use crate::transport::{BadFrame, Broken, Inbox};
 
 /// Answers a request: which connection, which id, which bytes.
 pub(crate) type AnswerRequest<'a> = dyn Fn(&Arc<Connection>, u64, &Bytes) + Sync + 'a;
@@ -28,9 +28,6 @@ const LISTENER: u64 = 0;
 const WAKER: u64 = 1;
 /// The first token of a connection. Each has two: itself and, one higher, its process.
 const FIRST_CONNECTION: u64 = 2;
-
-/// How long no connection is accepted after the system had no descriptors or memory for one.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many requests of one connection are answered before the next has its turn.
 const BATCH: u32 = 16;
@@ -225,63 +222,6 @@ impl<'a> Reactor<'a> {
         Ok(())
     }
 
-    /// Accepts who has come, a batch at most: others are to be served as well.
-    fn accept(&mut self, answer: &AnswerRequest<'_>) -> io::Result<()> {
-        for _ in 0..BATCH {
-            match self.listener.accept() {
-                Ok(stream) => self.greet(stream, answer),
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::AGAIN) => return Ok(()),
-                // No descriptors, no memory, or something else that may pass.
-                Err(_) => {
-                    self.accept_after = Some(Instant::now() + ACCEPT_PAUSE);
-                    return self.events.change(self.listener, LISTENER, Interest::Nothing);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes in a new connection of our own user, and hears what it has said already.
-    fn greet(&mut self, stream: Stream, answer: &AnswerRequest<'_>) {
-        let Ok(peer) = stream.peer() else { return };
-        if peer.uid != own_uid() {
-            let text = format!("this daemon serves user {} only", own_uid());
-            self.refuse(&stream, Refuse { code: RefuseCode::Foreign, text });
-            return;
-        }
-        if self.greeting.len() >= self.shared.limits.unauthenticated
-            && let Some((&oldest, _)) = self.greeting.iter().next()
-        {
-            self.evict(oldest, answer);
-        }
-        let token = self.next_token;
-        self.next_token += 2;
-        if self.events.add(&stream, token, Interest::Read).is_err() {
-            return;
-        }
-        let entry = Entry::Greeting { stream: Arc::new(stream), peer, bytes: Vec::new() };
-        self.entries.insert(token, entry);
-        self.greeting.insert(token, Instant::now() + self.shared.limits.handshake);
-        self.listen_to(token, answer);
-    }
-
-    /// Makes room for another handshake, unless this one is done now.
-    fn evict(&mut self, token: u64, answer: &AnswerRequest<'_>) {
-        self.listen_to(token, answer);
-        if let Some(Entry::Greeting { stream, .. }) = self.entries.get(&token) {
-            let text = "too many connections whose handshake is not done: connect again".to_owned();
-            self.refuse(stream, Refuse { code: RefuseCode::Busy, text });
-            self.remove(token);
-        }
-    }
-
-    /// Sends a refusal as far as it goes at once: who is refused gets no more of our time.
-    fn refuse(&self, stream: &Stream, refuse: Refuse) {
-        let answer = Answer { daemon: self.shared.party, verdict: Err(refuse) };
-        let _ = stream.write(&answer.to_bytes());
-    }
-
     fn remove(&mut self, token: u64) {
         self.greeting.remove(&token);
         let Some(entry) = self.entries.remove(&token) else { return };
@@ -326,104 +266,6 @@ impl<'a> Reactor<'a> {
             Some(Entry::Ring { .. }) => self.remove(token),
             Some(Entry::Socket { .. }) => self.serve(token, answer),
             None => {}
-        }
-    }
-
-    /// Reads on in a hello, and judges it.
-    fn listen_to(&mut self, token: u64, answer: &AnswerRequest<'_>) {
-        let limits = handshake::Limits { sizes: self.shared.limits.sizes, rings: has_rings() };
-        let Some(Entry::Greeting { stream, bytes, .. }) = self.entries.get_mut(&token) else { return };
-        let stream = Arc::clone(stream);
-        let mut buffer = [0; handshake::MAX_LENGTH];
-        match stream.read_refusing(&mut buffer) {
-            Ok((0, _)) | Ok((_, true)) => return self.remove(token),
-            Ok((read, false)) => bytes.extend_from_slice(&buffer[..read]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(_) => return self.remove(token),
-        }
-        match judge(bytes, self.shared.party, limits) {
-            Heard::Part => {}
-            Heard::Refused(refuse) => {
-                self.refuse(&stream, refuse);
-                self.remove(token);
-            }
-            Heard::Granted(grant) => self.welcome(token, grant, answer),
-            Heard::Retired => {
-                self.refuse(&stream, Refuse { code: RefuseCode::Stopping, text: STOPPING.to_owned() });
-                self.remove(token);
-                self.shared.stop();
-            }
-        }
-    }
-
-    /// Makes a connection of a handshake.
-    fn welcome(&mut self, token: u64, grant: Grant, answer: &AnswerRequest<'_>) {
-        self.greeting.remove(&token);
-        let established = self.entries.len() - self.greeting.len() - 1;
-        let Some(Entry::Greeting { stream, peer, bytes }) = self.entries.remove(&token) else { return };
-        let context = Context { session: token, peer, ring: grant.mode == Mode::Ring };
-        let entry = if established >= self.shared.limits.connections {
-            let text = format!("{established} clients are connected, which is the limit");
-            Err(Refuse { code: RefuseCode::Limit, text })
-        } else {
-            self.establish(context, &stream, grant, &bytes[grant.length..])
-        };
-        match entry {
-            Ok(entry) => {
-                self.entries.insert(token, entry);
-                self.serve(token, answer);
-            }
-            Err(refuse) => {
-                self.refuse(&stream, refuse);
-                self.events.remove(&stream, token);
-            }
-        }
-    }
-
-    /// Over rings where they are wished and can be had, else over the socket.
-    fn establish(
-        &mut self,
-        context: Context,
-        stream: &Arc<Stream>,
-        grant: Grant,
-        already: &[u8],
-    ) -> Result<Entry, Refuse> {
-        if grant.mode == Mode::Ring {
-            if !already.is_empty() {
-                let text = "frames on the socket of a client that asks for rings".to_owned();
-                return Err(Refuse { code: RefuseCode::Malformed, text });
-            }
-            // Without memory for rings, a client may still be served.
-            if let Ok(entry) = self.over_rings(context.clone(), stream, grant) {
-                return Ok(entry);
-            }
-        }
-        let grant = Grant { mode: Mode::Socket, ..grant };
-        Ok(self.over_socket(Context { ring: false, ..context }, stream, grant, already))
-    }
-
-    fn answer_with(&self, session: u64, grant: Grant) -> [u8; handshake::ANSWER_LENGTH] {
-        let in_flight = self.shared.limits.in_flight;
-        let welcome = Welcome { mode: grant.mode, session, sizes: grant.sizes, in_flight };
-        Answer { daemon: self.shared.party, verdict: Ok(welcome) }.to_bytes()
-    }
-
-    fn over_socket(&self, context: Context, stream: &Arc<Stream>, grant: Grant, already: &[u8]) -> Entry {
-        let limit = grant.sizes.max_message as usize;
-        let mut outbox = Outbox::new(Arc::clone(stream), limit);
-        outbox.preface(&self.answer_with(context.session, grant));
-        Entry::Socket {
-            connection: Connection::new(
-                context,
-                Lifeline::Socket(Arc::clone(stream)),
-                Outgoing::Socket(outbox),
-                self.shared.limits.in_flight,
-                Arc::clone(&self.shared.history),
-                Attendant::Reactor(Arc::clone(&self.shared.waker)),
-            ),
-            stream: Arc::clone(stream),
-            inbox: Inbox::new(Arc::clone(stream), limit, already),
-            interest: Interest::Read,
         }
     }
 
@@ -487,84 +329,5 @@ impl<'a> Reactor<'a> {
             // Requests that were read before the backlog wait in the inbox.
             self.unfinished.push(token);
         }
-    }
-}
-
-#[cfg(all(target_os = "linux", not(grite_portable)))]
-impl Reactor<'_> {
-    /// Makes both regions, sends them, and hands the connection to the poller.
-    fn over_rings(&mut self, context: Context, stream: &Arc<Stream>, grant: Grant) -> io::Result<Entry> {
-        use std::os::fd::AsFd;
-
-        use super::port::Port;
-        use crate::channel::Sender;
-        use crate::ring::Regions;
-        use crate::shm::{Role, create};
-
-        let memory = u64::from(grant.sizes.reply) + u64::from(grant.sizes.request);
-        if self.ring_memory + memory > self.shared.limits.memory {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
-        let (daemon, ours) = create(Role::Daemon, grant.sizes.reply)?;
-        let (client, theirs) = create(Role::Client, grant.sizes.request)?;
-        let regions = Regions { ours, theirs };
-        let token = context.session;
-        // Its end is noticed even while a forked child keeps the socket open.
-        let process = context.peer.pid.and_then(|pid| open_process(pid).ok());
-        if let Some(process) = &process {
-            self.events.add(process, token + 1, Interest::Read)?;
-        }
-        let answer = self.answer_with(token, grant);
-        let ports = self.pollers.iter().map(|(_, ports)| ports);
-        let poller = ports.enumerate().min_by_key(|(_, ports)| **ports).map_or(0, |(poller, _)| poller);
-        let (control, ports) = &mut self.pollers[poller];
-        let limit = grant.sizes.max_message as usize;
-        let connection = Connection::new(
-            context,
-            Lifeline::Socket(Arc::clone(stream)),
-            Outgoing::Ring(Box::new(
-                Sender::new(regions.clone(), 0, limit).with_bell(Some(Arc::clone(stream) as _)),
-            )),
-            self.shared.limits.in_flight,
-            Arc::clone(&self.shared.history),
-            Attendant::Poller(Arc::clone(control)),
-        );
-        // The poller knows the client before the client knows of its rings.
-        control.tell(Note::Arrived(Box::new(Port::new(Arc::clone(&connection), regions, limit))));
-        *ports += 1;
-        self.ring_memory += memory;
-        let entry = Entry::Ring { connection, stream: Arc::clone(stream), process, poller, memory };
-        if stream.write_with(&answer, [daemon.as_fd(), client.as_fd()]).is_err() {
-            // It has gone already: the reactor hears of that as of any other end.
-            stream.shut_down();
-        }
-        Ok(entry)
-    }
-}
-
-/// Whether this system has rings, and the means to sleep on many of them.
-#[cfg(all(target_os = "linux", not(grite_portable)))]
-fn has_rings() -> bool {
-    crate::wait::can_sleep_on_many()
-}
-
-/// Whether this system has rings.
-#[cfg(not(all(target_os = "linux", not(grite_portable))))]
-fn has_rings() -> bool {
-    false
-}
-
-#[cfg(all(target_os = "linux", not(grite_portable)))]
-fn open_process(pid: u32) -> io::Result<OwnedFd> {
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
-    Ok(pidfd_open(pid, PidfdFlags::empty())?)
-}
-
-#[cfg(not(all(target_os = "linux", not(grite_portable))))]
-impl Reactor<'_> {
-    fn over_rings(&mut self, _: Context, _: &Arc<Stream>, _: Grant) -> io::Result<Entry> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -36,6 +36,7 @@ impl Background {
                 let exchange = Exchange { remote: None, timeout_ms: TIMEOUT, progress: false };
                 // A remote that is out of reach now may be within reach the next time.
                 let _ = engine.execute(&IpcCommand::Sync { exchange });
+                engine.write_back();
             }
             drop(engine);
             drop(end);

@@ -8,7 +8,9 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use libgrite_ipc::grite::{ArchivedIpcCommand, ArchivedIssueFilter, ArchivedIssueState, Progress};
+use libgrite_ipc::grite::{
+    ArchivedExchange, ArchivedIpcCommand, ArchivedIssueFilter, ArchivedIssueState, Progress,
+};
 use libgrite_ipc::{Encoded, Error, Grite, IpcCommand, IpcResponse, Responder, ServerHandle};
 use rkyv::rancor;
 
@@ -58,8 +60,10 @@ impl<'a> Desk<'a> {
         request: &ArchivedIpcCommand,
         responder: Responder<Grite>,
     ) -> Result<(), Error> {
-        if is_sync(request) {
-            return self.sync(request, responder);
+        if exchange(request).is_some() {
+            let replied = self.sync(request, responder);
+            self.engine.write_back();
+            return replied;
         }
         let mut key = KEY.take();
         key.clear();
@@ -103,7 +107,7 @@ impl<'a> Desk<'a> {
     /// Answers a sync, and says how far it is where that is wished for.
     fn sync(&self, request: &ArchivedIpcCommand, mut responder: Responder<Grite>) -> Result<(), Error> {
         let Ok(command) = rkyv::deserialize::<IpcCommand, rancor::Error>(request) else { return Ok(()) };
-        if !wishes_progress(&command) {
+        if !exchange(request).is_some_and(|exchange| exchange.progress) {
             return responder.reply(&self.engine.execute(&command));
         }
         // A part waits for its reader, and the sync must not: it holds what others wait for.
@@ -151,25 +155,17 @@ pub fn may_block(request: &ArchivedIpcCommand, receiving: bool) -> bool {
         | ArchivedIpcCommand::IssueComment { .. }
         | ArchivedIpcCommand::IssueClaim { .. }
         | ArchivedIpcCommand::IssueImport { .. } => receiving,
-        other => is_sync(other),
+        other => exchange(other).is_some(),
     }
 }
 
-fn is_sync(request: &ArchivedIpcCommand) -> bool {
-    matches!(
-        request,
-        ArchivedIpcCommand::Sync { .. }
-            | ArchivedIpcCommand::SyncPull { .. }
-            | ArchivedIpcCommand::SyncPush { .. }
-    )
-}
-
-fn wishes_progress(command: &IpcCommand) -> bool {
-    match command {
-        IpcCommand::Sync { exchange }
-        | IpcCommand::SyncPull { exchange }
-        | IpcCommand::SyncPush { exchange } => exchange.progress,
-        _ => false,
+/// How a request talks to other clones, if it is a sync.
+fn exchange(request: &ArchivedIpcCommand) -> Option<&ArchivedExchange> {
+    match request {
+        ArchivedIpcCommand::Sync { exchange }
+        | ArchivedIpcCommand::SyncPull { exchange }
+        | ArchivedIpcCommand::SyncPush { exchange } => Some(exchange),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libgrite_ipc::grite::Finding;
-use libgrite_ipc::{DaemonLock, Error, IpcCommand, Transport};
+use libgrite_ipc::{DaemonLock, Error, IpcClient, IpcCommand, Transport};
 use rustix::process::Signal;
 
 use crate::daemon::terminate;
@@ -13,7 +13,7 @@ use crate::runtime::Place;
 use crate::tracker::builder;
 
 /// For how long a daemon may take to answer, or to end.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long to wait before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -101,13 +101,16 @@ impl<'a> Checkup<'a> {
     }
 
     fn ask_to_stop(&self) -> Result<(), Error> {
-        let socket = DaemonLock::socket_path_in(&self.place.runtime)?;
-        let mut client = builder()
-            .transport(Transport::Socket)
-            .timeout(PATIENCE)
-            .handshake_timeout(PATIENCE)
-            .connect(socket)?;
-        client.send(&IpcCommand::Stop).map(drop)
+        self.connect()?.send(&IpcCommand::Stop).map(drop)
+    }
+
+    /// Connects to the daemon, with little patience.
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::connect`](libgrite_ipc::ClientBuilder::connect).
+    pub fn connect(&self) -> Result<IpcClient, Error> {
+        let builder = builder().transport(Transport::Socket).timeout(PATIENCE).handshake_timeout(PATIENCE);
+        builder.connect(DaemonLock::socket_path_in(&self.place.runtime)?)
     }
 
     /// Waits a while for the daemon's end, and says whether it came.

@@ -4,12 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use libgrite_ipc::grite::StatusResult;
-use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcCommand, IpcResponse, Transport};
+use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcCommand, IpcResponse};
 
-use super::checkup::{Checkup, PATIENCE};
+use super::checkup::Checkup;
 use crate::release;
-use crate::runtime::Place;
-use crate::tracker::builder;
 
 pub fn check(checkup: &mut Checkup<'_>) {
     let socket = match DaemonLock::socket_path_in(&checkup.place.runtime) {
@@ -34,7 +32,7 @@ pub fn check(checkup: &mut Checkup<'_>) {
         Ok(Some(daemon)) => {
             let process = daemon.pid().map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
             checkup.good("lock", format!("held by {process}"));
-            match ask(checkup.place) {
+            match ask(checkup) {
                 Ok((status, other)) => answers(checkup, &status, other),
                 Err(error) => silent(checkup, &process, &socket, &error),
             }
@@ -86,13 +84,8 @@ fn remove(checkup: &mut Checkup<'_>, socket: &Path) -> Result<(), String> {
 }
 
 /// The daemon's status, and its release.
-fn ask(place: &Place) -> Result<(StatusResult, u32), Error> {
-    let socket = DaemonLock::socket_path_in(&place.runtime)?;
-    let mut client = builder()
-        .transport(Transport::Socket)
-        .timeout(PATIENCE)
-        .handshake_timeout(PATIENCE)
-        .connect(socket)?;
+fn ask(checkup: &Checkup<'_>) -> Result<(StatusResult, u32), Error> {
+    let mut client = checkup.connect()?;
     let release = client.daemon_release();
     match client.send(&IpcCommand::Status)?.to_value()? {
         IpcResponse::Status(status) => Ok((status, release)),

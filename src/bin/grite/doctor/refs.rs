@@ -193,7 +193,7 @@ fn mend_from(git: &Git, remote: &Remote) -> Result<usize, String> {
     let scratch = Scratch::new().map_err(|error| error.message)?;
     let mend = || {
         let aside = git.aside(&scratch.path().join("git"))?;
-        let refs = aside.fetch(remote, EVENTS_PATTERN)?.refs;
+        let refs = aside.fetch(remote, EVENTS_PATTERN)?;
         git.mend_from(&aside, &refs)
     };
     mend().map_err(|error: GitError| error.to_string())
@@ -261,7 +261,7 @@ fn publish_as_another(
     for remote in remotes {
         // Nothing of the old ref goes before the new one is there.
         git.push(remote, &format!("{0}:{0}", new.events()), None).map_err(words)?;
-        let tracking = format!("{}{}", remote.tracking(), old.events().trim_start_matches(ALL));
+        let tracking = old.tracking(remote);
         if let Some(there) = git.resolve(&tracking).map_err(words)? {
             git.push(remote, &format!(":{}", old.events()), Some(Some(&there))).map_err(words)?;
         }

@@ -18,6 +18,7 @@ const NAMED: usize = 5;
 /// What is in the store, where its events are sound.
 pub fn check(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Option<Sound> {
     let state = checkup.place.state.clone();
+    let mut made = false;
     match examine(&state) {
         Err(error) => checkup.bad("store", error, "look for free space and the folder's permissions"),
         Ok(Examined::Newer(found)) => {
@@ -26,11 +27,15 @@ pub fn check(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Option<Sound> {
         }
         Ok(Examined::Missing) => {
             let detail = format!("there is no store in {}", state.display());
-            checkup.mend("store", detail, "grite rebuild", |checkup| anew(checkup, git));
+            checkup.mend("store", detail, "grite rebuild", |checkup| {
+                anew(checkup, git).inspect(|_| made = true)
+            });
         }
         Ok(Examined::Damaged(problems)) => {
             let detail = format!("it is damaged: {}", problems.join("; "));
-            checkup.mend("store", detail, "grite rebuild", |checkup| anew(checkup, git));
+            checkup.mend("store", detail, "grite rebuild", |checkup| {
+                anew(checkup, git).inspect(|_| made = true)
+            });
         }
         Ok(Examined::Sound(sound)) => {
             checkup.good("store", format!("{} events, each as its name says", sound.events.len()));
@@ -39,8 +44,8 @@ pub fn check(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Option<Sound> {
             return Some(sound);
         }
     }
-    match examine(&state) {
-        Ok(Examined::Sound(sound)) => Some(sound),
+    match made.then(|| examine(&state)) {
+        Some(Ok(Examined::Sound(sound))) => Some(sound),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use super::Engine;
 use super::follow::lock;
 use super::receive::{Intake, Received};
 use crate::git::{Git, GitError, ObjectId, Pushed, Ref, Remote};
-use crate::store::Damaged;
+use crate::store::{Damaged, Session, StoreError};
 use crate::sync::{Actor, EVENTS_PATTERN, Turn, chunk, history, publish};
 
 /// How much is published by one commit, in bytes of events.
@@ -68,7 +68,7 @@ impl Engine {
             stage(SyncStage::Fetching);
             let fetched = git.fetch(&remote, EVENTS_PATTERN)?;
             stage(SyncStage::Importing);
-            let (received, unreadable) = self.take_in(&git, &remote, fetched.refs, part)?;
+            let (received, unreadable) = self.take_in(&git, &remote, fetched, part)?;
             result.received = received.events;
             result.damaged = received.damaged.iter().map(describe).chain(unreadable).collect();
         }
@@ -97,7 +97,7 @@ impl Engine {
             return Ok(Remote::named(name)?);
         }
         // Where it was synced with before, there is no need to ask git which remotes there are.
-        let usual = Remote::named("origin")?;
+        let usual = Remote::usual();
         let known = lock(&self.store).read_refs()?;
         if known.keys().any(|name| name.starts_with(&usual.tracking())) {
             return Ok(usual);
@@ -114,10 +114,7 @@ impl Engine {
             }
             let actor = self.actor()?;
             publish(git, &actor, &chunk::write(found.events.iter().map(Vec::as_slice)))?;
-            let mut store = lock(&self.store);
-            let session = store.begin()?;
-            session.mark_published(found.end)?;
-            session.commit()?;
+            self.note(|session| session.mark_published(found.end))?;
             if !found.more {
                 return Ok(());
             }
@@ -129,13 +126,16 @@ impl Engine {
     /// # Errors
     /// A refusal that says why it did not work.
     pub fn publish_again(&self, git: &Git) -> Result<(), Refusal> {
-        {
-            let mut store = lock(&self.store);
-            let session = store.begin()?;
-            session.publish_again()?;
-            session.commit()?;
-        }
+        self.note(|session| session.publish_again())?;
         self.publish(git)
+    }
+
+    /// Notes something about the exchange, in a transaction of its own.
+    fn note(&self, what: impl FnOnce(&Session<'_>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let mut store = lock(&self.store);
+        let session = store.begin()?;
+        what(&session)?;
+        session.commit()
     }
 
     /// Reads all of `refs` once more, and says how many events were new.
@@ -176,11 +176,8 @@ impl Engine {
             .collect();
         if let Some(actor) = Actor::read(&self.dir).map_err(|error| unreadable_actor(&error))? {
             // Somebody has emptied the remote, or made it anew: it has nothing of ours.
-            if gone.contains(&tracking(remote, &actor)) {
-                let mut store = lock(&self.store);
-                let session = store.begin()?;
-                session.forget_pushed(remote.name())?;
-                session.commit()?;
+            if gone.contains(&actor.tracking(remote)) {
+                self.note(|session| session.forget_pushed(remote.name()))?;
             }
         }
         let tips: Vec<ObjectId> = known.values().filter_map(|tip| ObjectId::parse(tip)).collect();
@@ -218,19 +215,18 @@ impl Engine {
         for attempt in 1.. {
             match git.push(remote, &spec, None)? {
                 Pushed::Done => break,
-                Pushed::Rejected(reason) if has_gone_another_way(&reason) => return Ok(false),
-                Pushed::Rejected(reason) if attempt == PUSHES => {
+                Pushed::Diverged => return Ok(false),
+                Pushed::Contended(reason) if attempt == PUSHES => {
                     return Err(GitError::Failed { what: "push".to_owned(), said: reason }.into());
                 }
-                Pushed::Rejected(_) => std::thread::sleep(PAUSE),
+                Pushed::Contended(_) => std::thread::sleep(PAUSE),
             }
         }
-        let mut store = lock(&self.store);
-        let session = store.begin()?;
-        session.mark_pushed(remote.name())?;
-        // What it holds need not be read when it comes back.
-        session.mark_read(&tracking(remote, actor), tip.as_str())?;
-        session.commit()?;
+        self.note(|session| {
+            session.mark_pushed(remote.name())?;
+            // What it holds need not be read when it comes back.
+            session.mark_read(&actor.tracking(remote), tip.as_str())
+        })?;
         Ok(true)
     }
 }
@@ -263,17 +259,6 @@ pub(super) fn list(git: &Git, new: Vec<Ref>, known: &[ObjectId]) -> Result<(Inta
 fn describe(chunk: &Damaged) -> String {
     let name = chunk.name.as_ref().map_or_else(String::new, |name| format!("chunk {name}, "));
     format!("{name}blob {}: {}", chunk.blob, chunk.problem)
-}
-
-/// Where the ref of `actor` on `remote` is kept here.
-fn tracking(remote: &Remote, actor: &Actor) -> String {
-    format!("{}events/{actor}", remote.tracking())
-}
-
-fn has_gone_another_way(reason: &str) -> bool {
-    ["non-fast-forward", "fetch first", "needs force", "already exists"]
-        .iter()
-        .any(|words| reason.contains(words))
 }
 
 fn unreadable_actor(error: &std::io::Error) -> GitError {

@@ -30,6 +30,7 @@ mod resolve;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
@@ -59,6 +60,8 @@ pub struct Engine {
     store: Mutex<Store>,
     /// Set while a transaction takes in what other clones published.
     receiving: Arc<AtomicBool>,
+    /// Set while much of what is durable is in the store's log alone.
+    unwritten: AtomicBool,
     /// A connection for searches, so that none waits for a write; opened by the first one.
     finder: Mutex<Option<Store>>,
     observer: OnceLock<Observer>,
@@ -92,6 +95,7 @@ impl Engine {
             memory: RwLock::new(Memory::from(snapshot)),
             store: Mutex::new(store),
             receiving: Arc::new(AtomicBool::new(false)),
+            unwritten: AtomicBool::new(false),
             finder: Mutex::new(None),
             observer: OnceLock::new(),
         };
@@ -117,6 +121,15 @@ impl Engine {
     /// Set while a transaction may take long, so that a write would wait for it.
     pub fn receiving(&self) -> &Arc<AtomicBool> {
         &self.receiving
+    }
+
+    /// Moves what a sync has left in the store's log to where it stays, so that no later write has to: for
+    /// when the sync was answered. Nobody waits for it.
+    pub fn write_back(&self) {
+        if self.unwritten.swap(false, Acquire) {
+            // Where it fails, a later write does it.
+            let _ = Store::write_back(&self.dir);
+        }
     }
 
     fn answer(&self, command: &IpcCommand, part: &mut dyn FnMut(Progress)) -> Result<IpcResponse, Refusal> {

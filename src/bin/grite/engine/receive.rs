@@ -66,6 +66,8 @@ impl Engine {
         if intake.chunks.is_empty() && intake.read.is_empty() && intake.gone.is_empty() {
             return Ok(Received::default());
         }
+        // Those who read from now on find what others have written, and need not wait for this transaction.
+        self.catch_up()?;
         let _receiving = Receiving::start(self);
         thread::scope(|scope| {
             let (sender, read) = sync_channel::<Read>(WAITING);
@@ -98,6 +100,7 @@ impl Engine {
                 }
                 let events = change.events as u64;
                 self.commit(session, change)?;
+                self.unwritten.fetch_or(events > 0, Release);
                 Ok(Received { events, damaged })
             })();
             // Also after a failure: the memory is of use to nobody.

@@ -27,20 +27,15 @@ const FETCH: &[&str] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote(String);
 
-/// What a fetch found: all refs that the pattern fits, changed or not.
-#[derive(Debug)]
-pub struct Fetched {
-    /// Our tracking refs, as they are now.
-    pub refs: Vec<Ref>,
-}
-
 /// How a push of one ref ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pushed {
     /// The remote has it.
     Done,
-    /// The remote's ref is not what was expected; its own words.
-    Rejected(String),
+    /// The remote's ref has gone another way.
+    Diverged,
+    /// The remote's ref is not what was expected, or others push it now; its own words.
+    Contended(String),
 }
 
 impl Remote {
@@ -58,6 +53,11 @@ impl Remote {
             && !name.ends_with(".lock")
             && !name.ends_with('.');
         if good { Ok(Remote(name.to_owned())) } else { Err(GitError::NoRemote(name.to_owned())) }
+    }
+
+    /// What git itself calls the remote that a repository was cloned from.
+    pub fn usual() -> Self {
+        Remote(DEFAULT.to_owned())
     }
 
     pub fn name(&self) -> &str {
@@ -99,11 +99,11 @@ impl Git {
     }
 
     /// Fetches what `pattern` fits on the remote, such as `events/*`, into our tracking refs, and drops
-    /// those of them that are gone there.
+    /// those of them that are gone there. Gives back all that it fits, changed or not, as they are now.
     ///
     /// # Errors
     /// [`GitError`] with git's own words.
-    pub fn fetch(&self, remote: &Remote, pattern: &str) -> Result<Fetched, GitError> {
+    pub fn fetch(&self, remote: &Remote, pattern: &str) -> Result<Vec<Ref>, GitError> {
         let spec = format!("+refs/grite/{pattern}:{}{pattern}", remote.tracking());
         let mut arguments = FETCH.to_vec();
         arguments.extend(["--", remote.name(), &spec]);
@@ -111,7 +111,7 @@ impl Git {
         if !finished.status.success() {
             return Err(self.explain(remote, GitError::failed(name(&arguments), &finished)));
         }
-        Ok(Fetched { refs: text.lines().filter_map(updated).collect() })
+        Ok(text.lines().filter_map(updated).collect())
     }
 
     /// Pushes `spec`, such as `<source>:<target>`. With `expected`, only if the remote's ref is that, or
@@ -140,8 +140,9 @@ impl Git {
         let refused = text.lines().find_map(|line| line.strip_prefix("!\t"));
         match (finished.status.success(), refused) {
             (true, _) => Ok(Pushed::Done),
-            (false, Some(refused)) if is_about_the_ref(refused) => {
-                Ok(Pushed::Rejected(refused.rsplit('\t').next().unwrap_or_default().to_owned()))
+            (false, Some(refused)) if holds_one_of(DIVERGED, refused) => Ok(Pushed::Diverged),
+            (false, Some(refused)) if holds_one_of(CONTENDED, refused) => {
+                Ok(Pushed::Contended(refused.rsplit('\t').next().unwrap_or_default().to_owned()))
             }
             (false, _) => {
                 let failed = GitError::failed(name(&arguments), &finished);
@@ -173,20 +174,15 @@ impl Git {
     }
 }
 
-/// Whether a push was refused because of what the remote's ref is, or because others push it now.
-fn is_about_the_ref(refused: &str) -> bool {
-    [
-        "stale info",
-        "non-fast-forward",
-        "fetch first",
-        "needs force",
-        "already exists",
-        "failed to update ref",
-        "cannot lock ref",
-        "incorrect old value provided",
-    ]
-    .iter()
-    .any(|reason| refused.contains(reason))
+/// What git says where the remote's ref is no ancestor of what was pushed.
+const DIVERGED: &[&str] = &["non-fast-forward", "fetch first", "needs force", "already exists"];
+
+/// What git says where the remote's ref has moved, or others push it now.
+const CONTENDED: &[&str] =
+    &["stale info", "failed to update ref", "cannot lock ref", "incorrect old value provided"];
+
+fn holds_one_of(reasons: &[&str], refused: &str) -> bool {
+    reasons.iter().any(|reason| refused.contains(reason))
 }
 
 /// A line of `git fetch --porcelain`: `<flag> <old> <new> <ref>`, where a ref that is gone has no new value.

@@ -38,7 +38,7 @@ impl RemoteBoard<'_> {
     /// [`BoardError`] when git failed.
     pub fn look(&self, pattern: &str) -> Result<Vec<(Ref, Option<Record>)>, BoardError> {
         let _turn = Turn::take(self.state, TURN, self.git.end())?;
-        let refs = self.git.fetch(self.remote, pattern)?.refs;
+        let refs = self.git.fetch(self.remote, pattern)?;
         let ids: Vec<ObjectId> = refs.iter().map(|found| found.id.clone()).collect();
         let mut records = Vec::with_capacity(refs.len());
         self.git.objects(&ids, MAX_RECORD, &mut |_, object| {

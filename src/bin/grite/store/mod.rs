@@ -40,7 +40,10 @@ const ANSWERS_KEPT: i64 = 30 * 24 * 60 * 60 * 1000;
 /// How much memory pages take at most, in KiB; what SQLite itself takes by default.
 const NARROW: i64 = 2000;
 
-/// The same during a long transaction.
+/// How many pages the log has at most before the next write moves them; what SQLite itself takes by default.
+const LOG: i64 = 1000;
+
+/// The same as [`NARROW`] during a long transaction.
 const WIDE: i64 = 64 << 10;
 
 /// One connection to the store of a folder.
@@ -80,15 +83,25 @@ impl Store {
     }
 
     /// Lets transactions keep more pages in memory, until [`narrow`](Store::narrow): a long one would write
-    /// them out and read them back again and again.
+    /// them out and read them back again and again. What they commit is durable in the log, and stays there
+    /// until [`write_back`](Store::write_back).
     pub fn widen(&self) -> Result<(), StoreError> {
+        self.connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         Ok(self.connection.pragma_update(None, "cache_size", -WIDE)?)
     }
 
     /// As it was before [`widen`](Store::widen).
     pub fn narrow(&self) -> Result<(), StoreError> {
+        self.connection.pragma_update_and_check(None, "wal_autocheckpoint", LOG, |_| Ok(()))?;
         self.connection.pragma_update(None, "cache_size", -NARROW)?;
         self.connection.execute_batch("PRAGMA shrink_memory")?;
+        Ok(())
+    }
+
+    /// Writes what is in the log of the store of `dir` to its place, beside all who read and write.
+    pub fn write_back(dir: &Path) -> Result<(), StoreError> {
+        let connection = Connection::open(Store::path(dir))?;
+        connection.pragma_update_and_check(None, "wal_checkpoint", "PASSIVE", |_| Ok(()))?;
         Ok(())
     }
 
@@ -291,6 +304,30 @@ mod tests {
         assert_eq!(session.events_after(0).unwrap(), [(1, event.clone())]);
         assert_eq!(session.events_of(event.issue()).unwrap(), std::slice::from_ref(&event));
         assert_eq!(session.append(&event, Way::Received).unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_long_transaction_commits_is_durable_at_once_and_written_to_its_place_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let length = || std::fs::metadata(Store::path(dir.path())).unwrap().len();
+        store.widen().unwrap();
+        let session = store.begin().unwrap();
+        for number in 0..2000 {
+            session
+                .append(&event(&format!("{number} {}", "x".repeat(3000))), Way::Received)
+                .unwrap()
+                .unwrap();
+        }
+        session.commit().unwrap();
+        store.narrow().unwrap();
+        let before = length();
+        assert!(before < 2000 * 3000, "it is in the log");
+        let session = store.begin().unwrap();
+        assert_eq!(session.events_after(0).unwrap().len(), 2000);
+        drop(session);
+        Store::write_back(dir.path()).unwrap();
+        assert!(length() > before + 2000 * 3000, "it is in its place");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::EVENTS;
+use crate::git::Remote;
 use crate::random;
 
 /// The name of the file that says which one this is.
@@ -80,6 +81,11 @@ impl Actor {
     /// The ref to which it appends.
     pub fn events(&self) -> String {
         format!("{EVENTS}{}", self.0)
+    }
+
+    /// Where its ref on `remote` is kept here.
+    pub fn tracking(&self, remote: &Remote) -> String {
+        format!("{}events/{self}", remote.tracking())
     }
 }
 

@@ -475,7 +475,9 @@ fn an_interrupted_demo_or_bench_leaves_nothing_behind() {
 #[test]
 fn the_bench_reports_limits_and_runs() {
     let home = Home::bare();
-    let data = home.data(&["bench", "--seconds", "1"]);
+    let data = home.data(&["bench", "--seconds", "1", "--svg", "card.svg"]);
+    let card = fs::read_to_string(home.path("card.svg")).unwrap();
+    assert!(card.starts_with("<svg ") && card.ends_with("</svg>\n"));
     for limit in ["spin_p50_ns", "futex_p50_ns", "socket_p50_ns"] {
         assert!(data["raw"][limit].as_u64().unwrap() > 0, "{limit}");
     }
@@ -487,7 +489,9 @@ fn the_bench_reports_limits_and_runs() {
         assert!(number("n") > 0 && number("bytes") > 0 && number("rate_per_s") > 0, "{run}");
         assert!(number("p50_ns") <= number("p99_ns") && number("p99_ns") <= number("p999_ns"), "{run}");
         assert_eq!(run["transport"] == "ring", run["wait"].is_string(), "{run}");
-        assert!(["ping", "issue show", "issue list"].contains(&run["command"].as_str().unwrap()));
+        let command = run["command"].as_str().unwrap();
+        assert!(["ping", "issue show", "issue list"].contains(&command));
+        assert!(card.contains(command), "the card shows {command}");
     }
     assert!(data["machine"]["cpus"].as_u64().unwrap() > 0);
     assert_eq!(home.processes(), Vec::<String>::new());

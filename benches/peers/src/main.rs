@@ -10,6 +10,7 @@ mod machine;
 mod measure;
 mod peer;
 mod peers;
+#[path = "../../../src/bin/grite/measure/plot.rs"]
 mod plot;
 mod report;
 mod results;

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use crate::claims::claims;
 use crate::peer::{Failure, Reads, Side};
-use crate::plot::{Bar, Panel, draw};
+use crate::plot::{Bar, Panel, Tint, draw, time};
 use crate::results::{Described, Figures, Outcome, Results};
 use crate::work::{Stock, Work};
 
@@ -34,7 +34,7 @@ pub fn report(path: &Path) -> Result<Vec<PathBuf>, Failure> {
         if panels.is_empty() {
             return Ok(());
         }
-        fs::write(&path, draw(title, &panels))?;
+        fs::write(&path, draw(title, &LEGEND, &panels))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         writeln!(text, "![{title}]({name})\n")?;
         written.push(path);
@@ -54,16 +54,16 @@ pub fn report(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(written)
 }
 
-/// A latency with three digits and the unit that fits.
-pub fn time(nanoseconds: u64) -> String {
-    let (value, unit) = match nanoseconds {
-        0..1_000 => return format!("{nanoseconds} ns"),
-        1_000..1_000_000 => (nanoseconds as f64 / 1e3, "µs"),
-        1_000_000..1_000_000_000 => (nanoseconds as f64 / 1e6, "ms"),
-        _ => (nanoseconds as f64 / 1e9, "s"),
-    };
-    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    format!("{value:.digits$} {unit}")
+/// What the colours of the bars stand for.
+const LEGEND: [(Tint, &str); 3] =
+    [(Tint::Ours, "libgrite-ipc"), (Tint::Other, "peers"), (Tint::Limit, "the machine's limits")];
+
+fn tint(side: Side) -> Tint {
+    match side {
+        Side::Ours => Tint::Ours,
+        Side::Peer => Tint::Other,
+        Side::Limit => Tint::Limit,
+    }
 }
 
 /// What a question is called in a heading.
@@ -307,7 +307,7 @@ fn write_table(text: &mut String, rows: &[(&Described, Figures)], pace: Option<u
 fn bars(rows: Vec<(&Described, Figures)>, pace: Option<u32>) -> Vec<Bar> {
     let bar = |(peer, figures): (&Described, Figures)| Bar {
         label: peer.title.clone(),
-        side: peer.side,
+        tint: tint(peer.side),
         latencies: (!is_behind(&figures, pace)).then_some([figures.p50_ns, figures.p99_ns, figures.p999_ns]),
     };
     rows.into_iter().map(bar).collect()

@@ -5,7 +5,7 @@
 //! that of one question, from before it is sent until its answer is read to the last byte.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -19,7 +19,8 @@ use crate::error::{CliError, Code};
 use crate::folder;
 use crate::measure::raw::{self, Limit};
 use crate::measure::{
-    Asker, DaemonProcess, Extent, Histogram, Interrupts, Machine, Scratch, Way, issues, progress, slice, time,
+    Asker, Bar, DaemonProcess, Extent, Histogram, Interrupts, Machine, Panel, Scratch, Tint, Way, chart,
+    draw, issues, progress, slice, time,
 };
 use crate::output::{Output, Paint, Table, Terminal, line};
 use crate::runtime::Place;
@@ -38,6 +39,10 @@ pub struct Bench {
     /// Ask about the issues of the state folder, which are only read, and not about made-up ones
     #[arg(long)]
     own: bool,
+
+    /// Draw the figures into FILE, too
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 
     /// Ask by this way only, and leave out the raw limits
     #[arg(long, hide = true, value_name = "WAY")]
@@ -149,7 +154,12 @@ pub fn run(bench: &Bench, global: &Global, output: &Output) -> Result<(), CliErr
     let report = measure(bench, &target, scratch.path(), &interrupts)?;
     drop(target);
     scratch.remove()?;
-    output.report(&report, |terminal| render(&report, terminal))
+    let panels = panels(&report);
+    if let Some(path) = &bench.svg {
+        let svg = draw(&title(&report), &LEGEND, &panels);
+        fs::write(path, svg).map_err(|error| CliError::io("write", path, &error))?;
+    }
+    output.report(&report, |terminal| render(&report, terminal) + &chart(&panels, terminal))
 }
 
 /// The issues of the state folder, with its own daemon, which stays as any command leaves it.
@@ -301,17 +311,54 @@ fn result(case: &Case, target: &Target) -> Result<Run, CliError> {
     })
 }
 
-fn render(report: &Report, terminal: &Terminal) -> String {
+/// What the colours of the bars stand for.
+const LEGEND: [(Tint, &str); 3] =
+    [(Tint::Ours, "over rings"), (Tint::Other, "by other ways"), (Tint::Limit, "the machine's limits")];
+
+/// Where this was measured, and how.
+fn title(report: &Report) -> String {
     let machine = &report.machine;
-    let mut text = format!(
-        "{} × {}, Linux {}; grite {}; {} issues, {} rounds\n",
+    format!(
+        "{} × {}, Linux {}; grite {}; {} issues, {} rounds",
         machine.cpus,
         line(machine.cpu.as_deref().unwrap_or("CPU")),
         line(machine.kernel.as_deref().unwrap_or("unknown")),
         machine.version,
         report.issues,
         report.rounds
-    );
+    )
+}
+
+/// The figures as bars: a panel a question, and the machine's limits in each.
+fn panels(report: &Report) -> Vec<Panel> {
+    let limits = report.raw.iter().flat_map(|raw| {
+        [("cache line", raw.spin_p50_ns), ("futex", raw.futex_p50_ns), ("socket, bare", raw.socket_p50_ns)]
+    });
+    let limits: Vec<(&str, u64)> = limits.collect();
+    let of = |subject: Subject| {
+        let runs: Vec<&Run> = report.runs.iter().filter(|run| run.command == subject.name()).collect();
+        let first = runs.first()?;
+        let title = format!("{}, {} bytes there and back", first.command, first.bytes);
+        let ours = runs.iter().map(|run| Bar {
+            label: run
+                .wait
+                .map_or_else(|| run.transport.to_owned(), |wait| format!("{}, {wait}", run.transport)),
+            tint: if run.transport == "ring" { Tint::Ours } else { Tint::Other },
+            latencies: Some([run.p50_ns, run.p99_ns, run.p999_ns]),
+        });
+        let limits = limits.iter().map(|(name, p50)| Bar {
+            label: (*name).to_owned(),
+            tint: Tint::Limit,
+            latencies: Some([*p50, *p50, *p50]),
+        });
+        Some(Panel { title, bars: ours.chain(limits).collect() })
+    };
+    Subject::ALL.into_iter().filter_map(of).collect()
+}
+
+fn render(report: &Report, terminal: &Terminal) -> String {
+    let machine = &report.machine;
+    let mut text = title(report) + "\n";
     if !machine.optimised {
         text += &(terminal.paint(Paint::Done, "built without optimisation: these numbers say little") + "\n");
     }

@@ -5,9 +5,11 @@
 //! folder has an owner whose drop ends it, so that an error, a panic or Ctrl-C, which [`Interrupts`] turns
 //! into an error, leaves nothing behind.
 
+mod chart;
 mod histogram;
 mod interrupts;
 mod machine;
+mod plot;
 mod process;
 mod progress;
 pub mod raw;
@@ -17,11 +19,13 @@ mod slice;
 mod touch;
 mod way;
 
+pub use chart::chart;
 pub use histogram::Histogram;
 pub use interrupts::Interrupts;
 pub use machine::Machine;
+pub use plot::{Bar, Panel, Tint, draw, time};
 pub use process::DaemonProcess;
-pub use progress::{progress, time};
+pub use progress::progress;
 pub use sample::issues;
 pub use scratch::Scratch;
 pub use slice::{Extent, slice};

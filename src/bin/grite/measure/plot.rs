@@ -5,21 +5,51 @@
 
 use std::fmt::Write;
 
-use crate::peer::Side;
-use crate::report::time;
-
 /// One question: who took how long.
 pub struct Panel {
     pub title: String,
     pub bars: Vec<Bar>,
 }
 
-/// One peer's latencies.
+/// The latencies of one who was asked.
 pub struct Bar {
     pub label: String,
-    pub side: Side,
+    pub tint: Tint,
     /// Its p50, p99 and p99.9 in nanoseconds; nothing if it could not keep up.
     pub latencies: Option<[u64; 3]>,
+}
+
+/// What a bar's colour says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tint {
+    /// What the plot is about.
+    Ours,
+    /// What it is compared with.
+    Other,
+    /// What the machine can do at the best.
+    Limit,
+}
+
+impl Tint {
+    fn class(self) -> &'static str {
+        match self {
+            Tint::Ours => "ours",
+            Tint::Other => "other",
+            Tint::Limit => "limit",
+        }
+    }
+}
+
+/// A latency for people.
+pub fn time(nanoseconds: u64) -> String {
+    let (value, unit) = match nanoseconds {
+        0..1_000 => return format!("{nanoseconds} ns"),
+        1_000..1_000_000 => (nanoseconds as f64 / 1e3, "µs"),
+        1_000_000..1_000_000_000 => (nanoseconds as f64 / 1e6, "ms"),
+        _ => (nanoseconds as f64 / 1e9, "s"),
+    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.digits$} {unit}")
 }
 
 /// Panels stand so many abreast.
@@ -34,13 +64,13 @@ const TITLE: usize = 76;
 
 const STYLE: &str = "\
 text{font:12px system-ui,sans-serif;fill:#1f2328}.title{font-size:18px;font-weight:600}.head{font-size:14px;\
-font-weight:600}.faint{fill:#59636e}.grid{stroke:#d1d9e0;stroke-width:1}.ours{fill:#0969da}.peer{fill:#bc4c00}\
+font-weight:600}.faint{fill:#59636e}.grid{stroke:#d1d9e0;stroke-width:1}.ours{fill:#0969da}.other{fill:#bc4c00}\
 .limit{fill:#818b98}.mark{stroke:#1f2328;stroke-width:1.5;opacity:.75}\
 @media(prefers-color-scheme:dark){text{fill:#f0f6fc}.faint{fill:#9198a1}.grid{stroke:#3d444d}.ours{fill:#4493f8}\
-.peer{fill:#db6d28}.limit{fill:#8b949e}.mark{stroke:#f0f6fc}}";
+.other{fill:#db6d28}.limit{fill:#8b949e}.mark{stroke:#f0f6fc}}";
 
-/// Draws the panels under one title.
-pub fn draw(title: &str, panels: &[Panel]) -> String {
+/// Draws the panels under one title; `legend` says what each colour stands for.
+pub fn draw(title: &str, legend: &[(Tint, &str)], panels: &[Panel]) -> String {
     let axis = Axis::around(panels);
     let lines: Vec<&[Panel]> = panels.chunks(ABREAST).collect();
     let height =
@@ -53,7 +83,7 @@ pub fn draw(title: &str, panels: &[Panel]) -> String {
          <style>{STYLE}</style>\n"
     );
     text(&mut svg, (12, 28), "title", title);
-    legend(&mut svg, panels);
+    draw_legend(&mut svg, legend);
     let mut top = TITLE;
     for line in lines {
         for (place, panel) in line.iter().enumerate() {
@@ -64,18 +94,10 @@ pub fn draw(title: &str, panels: &[Panel]) -> String {
     svg + "</svg>\n"
 }
 
-/// What a bar's colour says, and how that is called in the style.
-const SIDES: [(Side, &str, &str); 3] = [
-    (Side::Ours, "ours", "libgrite-ipc"),
-    (Side::Peer, "peer", "peers"),
-    (Side::Limit, "limit", "the machine's limits"),
-];
-
-fn legend(svg: &mut String, panels: &[Panel]) {
+fn draw_legend(svg: &mut String, legend: &[(Tint, &str)]) {
     let mut left = 12;
-    let is_there = |side| panels.iter().any(|panel| panel.bars.iter().any(|bar| bar.side == side));
-    for (_, class, says) in SIDES.into_iter().filter(|(side, ..)| is_there(*side)) {
-        rectangle(svg, (left, 44), (12, 12), class);
+    for (tint, says) in legend {
+        rectangle(svg, (left, 44), (12, 12), tint.class());
         text(svg, (left + 18, 54), "faint", says);
         left += 40 + 7 * says.len();
     }
@@ -108,10 +130,9 @@ fn draw_panel(svg: &mut String, panel: &Panel, axis: &Axis, (left, top): (usize,
             text(svg, (start + 6, y + 13), "faint", "cannot keep up");
             continue;
         };
-        let class = SIDES.iter().find(|(side, ..)| *side == bar.side).map_or("limit", |(_, class, _)| class);
         let [p50, p99, p999] = latencies.map(|nanoseconds| start + axis.place(nanoseconds));
         let middle = y + ROW / 2;
-        rectangle(svg, (start, y + 3), (p50 - start, ROW - 6), class);
+        rectangle(svg, (start, y + 3), (p50 - start, ROW - 6), bar.tint.class());
         line(svg, (p50, middle), (p99, middle), "mark");
         line(svg, (p999, middle - 4), (p999, middle + 4), "mark");
         text(svg, (p999.max(p99) + 6, y + 13), "faint", &time(latencies[0]));
@@ -119,13 +140,14 @@ fn draw_panel(svg: &mut String, panel: &Panel, axis: &Axis, (left, top): (usize,
 }
 
 /// Powers of ten from below the quickest to above the slowest.
-struct Axis {
+pub struct Axis {
     first: u32,
     last: u32,
 }
 
 impl Axis {
-    fn around(panels: &[Panel]) -> Self {
+    /// An axis for all bars.
+    pub fn around(panels: &[Panel]) -> Self {
         let bars = panels.iter().flat_map(|panel| &panel.bars);
         let all: Vec<u64> = bars.filter_map(|bar| bar.latencies).flatten().collect();
         let least = all.iter().min().map_or(1, |least| *least).max(1);
@@ -133,12 +155,15 @@ impl Axis {
         Axis { first: least.ilog10(), last: (most - 1).ilog10() + 1 }
     }
 
-    /// How far from its start a latency lies.
-    fn place(&self, nanoseconds: u64) -> usize {
-        let width = (PANEL - LABELS - VALUES) as f64;
+    /// How far from its start a latency lies, as a share of the axis.
+    pub fn share(&self, nanoseconds: u64) -> f64 {
         let share = ((nanoseconds.max(1) as f64).log10() - f64::from(self.first))
             / f64::from(self.last - self.first).max(1.0);
-        (share.clamp(0.0, 1.0) * width).round() as usize
+        share.clamp(0.0, 1.0)
+    }
+
+    fn place(&self, nanoseconds: u64) -> usize {
+        (self.share(nanoseconds) * (PANEL - LABELS - VALUES) as f64).round() as usize
     }
 }
 
@@ -166,11 +191,26 @@ mod tests {
     #[test]
     fn the_axis_takes_in_every_bar() {
         let bar =
-            |p50, p999| Bar { label: String::new(), side: Side::Ours, latencies: Some([p50, p50, p999]) };
+            |p50, p999| Bar { label: String::new(), tint: Tint::Ours, latencies: Some([p50, p50, p999]) };
         let panel = Panel { title: String::new(), bars: vec![bar(150, 2_000), bar(1_000, 10_000)] };
         let axis = Axis::around(&[panel]);
         assert_eq!((axis.first, axis.last), (2, 4));
         let places = [100, 1_000, 10_000].map(|nanoseconds| axis.place(nanoseconds));
         assert_eq!(places, [0, (PANEL - LABELS - VALUES) / 2, PANEL - LABELS - VALUES]);
+    }
+
+    #[test]
+    fn a_latency_has_the_unit_that_fits() {
+        for (nanoseconds, expected) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (45_000, "45.0 µs"),
+            (123_000, "123 µs"),
+            (1_250_000, "1.25 ms"),
+            (12_000_000_000, "12.0 s"),
+        ] {
+            assert_eq!(time(nanoseconds), expected);
+        }
     }
 }

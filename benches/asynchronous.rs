@@ -4,32 +4,13 @@
 //! `cargo bench --bench asynchronous --features tokio`; `ROUNDS=9` for more rounds. Rounds interleave the
 //! clients, the figures are medians over the rounds, and every byte of every answer is compared.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+mod common;
+
 use std::time::{Duration, Instant};
 
-use libgrite_ipc::{AsyncClient, Client, Protocol, Server, Transport, wire};
+use common::{Echo, Helper, Load, median, number, quantile, serve_echo, wait_for};
+use libgrite_ipc::{AsyncClient, Client, Transport};
 use tokio::runtime::{Builder, Runtime};
-
-wire! {
-    /// Bytes to give back.
-    pub struct Load {
-        /// The bytes.
-        pub bytes: Vec<u8>,
-    }
-}
-
-enum Echo {}
-
-impl Protocol for Echo {
-    type Request = Load;
-    type Response = Load;
-    const NAME: &'static str = "echo";
-    const VERSION: u16 = 1;
-}
-
-/// Tells the child process that it is the server, and of which folder.
-const FOLDER: &str = "ASYNCHRONOUS_FOLDER";
 
 /// How many bytes go each way.
 const LENGTH: usize = 64;
@@ -41,16 +22,16 @@ const MANY: usize = 1000;
 const PAUSE: Duration = Duration::from_millis(2);
 
 fn main() {
-    if let Some(folder) = std::env::var_os(FOLDER) {
-        return serve(Path::new(&folder));
+    if let Some((_, folder)) = Helper::role() {
+        return serve_echo(&folder);
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let rounds: usize = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
-    let _server = Helper::start(folder.path());
+    let rounds = number("ROUNDS", 5);
+    let _server = Helper::start("server", folder.path());
     let socket = folder.path().join("echo.sock");
     wait_for(&socket);
 
-    let load = Load { bytes: (0..LENGTH).map(|index| index as u8).collect() };
+    let load = Load::of(LENGTH);
     let one = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let two = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     for transport in [Transport::Ring, Transport::Socket] {
@@ -60,9 +41,9 @@ fn main() {
         let clients = [&one, &two].map(|runtime| {
             runtime.block_on(builder.connect_async(&socket)).expect("the async client connects")
         });
-        let mut hot = Table::new("one at a time, awake", rounds);
-        let mut parked = Table::new("one at a time, asleep in between", rounds);
-        let mut many = Table::new("a thousand at once, a request", rounds);
+        let mut hot = Table::new("one at a time, awake");
+        let mut parked = Table::new("one at a time, asleep in between");
+        let mut many = Table::new("a thousand at once, a request");
         for _ in 0..rounds {
             hot.add(
                 "blocking",
@@ -86,38 +67,6 @@ fn main() {
         parked.print();
         many.print();
     }
-}
-
-/// A child process that ends with this value.
-struct Helper(Child);
-
-impl Helper {
-    fn start(folder: &Path) -> Self {
-        let program = std::env::current_exe().expect("this program has a path");
-        let mut command = Command::new(program);
-        command.env(FOLDER, folder).stdin(Stdio::null());
-        Helper(command.spawn().expect("the child starts"))
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn wait_for(path: &Path) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !path.exists() {
-        assert!(Instant::now() < end, "{} does not appear", path.display());
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn serve(folder: &Path) {
-    let server = Server::<Echo>::bind(folder.join("echo.sock")).expect("the server binds");
-    server.serve(|load, _cx| Load { bytes: load.bytes.to_vec() }).expect("the server serves");
 }
 
 fn ask(client: &mut Client<Echo>, load: &Load) {
@@ -169,7 +118,7 @@ async fn repeat(client: &AsyncClient<Echo>, load: &Load, time: Duration, pause: 
 /// As [`repeat`], in a task of its own.
 fn spawned(runtime: &Runtime, client: AsyncClient<Echo>, time: Duration, pause: Duration) -> Vec<Duration> {
     let task = async move {
-        let load = Load { bytes: (0..LENGTH).map(|index| index as u8).collect() };
+        let load = Load::of(LENGTH);
         repeat(&client, &load, time, pause).await
     };
     runtime.block_on(async { tokio::spawn(task).await.expect("the task ends") })
@@ -184,7 +133,7 @@ async fn at_once(client: AsyncClient<Echo>) -> Vec<Duration> {
             .map(|_| {
                 let client = client.clone();
                 tokio::spawn(async move {
-                    let load = Load { bytes: (0..LENGTH).map(|index| index as u8).collect() };
+                    let load = Load::of(LENGTH);
                     ask_async(&client, &load).await;
                 })
             })
@@ -221,19 +170,16 @@ fn window(client: &Client<Echo>, load: &Load) -> Vec<Duration> {
 /// What was measured of one kind: the clients beside each other.
 struct Table {
     title: &'static str,
-    rounds: usize,
     rows: Vec<(String, Vec<[Duration; 2]>)>,
 }
 
 impl Table {
-    fn new(title: &'static str, rounds: usize) -> Self {
-        Table { title, rounds, rows: Vec::new() }
+    fn new(title: &'static str) -> Self {
+        Table { title, rows: Vec::new() }
     }
 
     fn add(&mut self, name: &str, mut times: Vec<Duration>) {
-        times.sort_unstable();
-        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-        let figures = [at(0.5), at(0.99)];
+        let figures = [0.5, 0.99].map(|share| quantile(&mut times, share));
         match self.rows.iter_mut().find(|(known, _)| known == name) {
             Some((_, rounds)) => rounds.push(figures),
             None => self.rows.push((name.to_owned(), vec![figures])),
@@ -243,18 +189,16 @@ impl Table {
     /// Medians over the rounds, and how many times the first row's each is.
     fn print(self) {
         println!("  {}", self.title);
-        let median = |rounds: &[[Duration; 2]], which: usize| {
-            let mut all: Vec<_> = rounds.iter().map(|figures| figures[which]).collect();
-            all.sort_unstable();
-            all[self.rounds / 2]
+        let over = |rounds: &[[Duration; 2]], which: usize| {
+            median(&mut rounds.iter().map(|figures| figures[which]).collect::<Vec<_>>())
         };
-        let first = median(&self.rows[0].1, 0);
+        let first = over(&self.rows[0].1, 0);
         for (name, rounds) in &self.rows {
-            let p50 = median(rounds, 0);
+            let p50 = over(rounds, 0);
             println!(
                 "    {name:<24} p50 {:>8} ns  p99 {:>8} ns  {:>5.2} x blocking",
                 p50.as_nanos(),
-                median(rounds, 1).as_nanos(),
+                over(rounds, 1).as_nanos(),
                 p50.as_secs_f64() / first.as_secs_f64(),
             );
         }

@@ -4,10 +4,14 @@
 //! Asks about the issues of `../shared/data/issues.jsonl`, or about made-up ones where that is not there.
 //! Touches a temporary folder and a daemon in it, both gone afterwards.
 
+mod common;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use common::median;
 
 /// How many questions one batch holds.
 const LINES: usize = 10_000;
@@ -52,11 +56,6 @@ fn main() {
     println!("a command of its own: {command:?} ({COMMANDS} of them)");
     println!("a batch of {LINES} lines: {batch:?}, {line:?} a line, {} bytes answered", answers.len());
     println!("ratio of the rates: {:.0}", command.as_secs_f64() / line.as_secs_f64());
-}
-
-fn median(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
 }
 
 /// A state folder and its daemon, which ends with it.

@@ -4,12 +4,15 @@
 //! rings; the other is a task on a runtime of one thread. Before each round trip both have slept for two
 //! milliseconds. "rings in" is what the ring costs the side that rings.
 
+mod common;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::{median, number, quantile};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::thread::futex;
 use tokio::net::UnixStream;
@@ -23,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 const TRIPS: usize = 150;
 
 fn main() {
-    let rounds: usize = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
+    let rounds = number("ROUNDS", 5);
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut rows: [(&str, Vec<[Duration; 4]>); 4] = [
         ("futex, a thread that blocks", Vec::new()),
@@ -38,17 +41,15 @@ fn main() {
         rows[3].1.push(socket(&runtime));
     }
     for (name, figures) in rows {
-        let median = |which: usize| {
-            let mut all: Vec<_> = figures.iter().map(|figures| figures[which].as_nanos()).collect();
-            all.sort_unstable();
-            all[rounds / 2]
+        let over = |which: usize| {
+            median(&mut figures.iter().map(|figures| figures[which]).collect::<Vec<_>>()).as_nanos()
         };
         println!(
             "{name:<28} there and back p50 {:>7} ns  p99 {:>7} ns   rings in p50 {:>6} ns  p99 {:>6} ns",
-            median(0),
-            median(1),
-            median(2),
-            median(3)
+            over(0),
+            over(1),
+            over(2),
+            over(3)
         );
     }
 }
@@ -98,10 +99,12 @@ fn trips(words: &Words, ring: impl Fn() + Sync, ask: impl FnOnce() -> Vec<Durati
         trips
     });
     let mut rings = rings.into_inner().expect("nobody panics");
-    trips.sort_unstable();
-    rings.sort_unstable();
-    let at = |times: &[Duration], share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    [at(&trips, 0.5), at(&trips, 0.99), at(&rings, 0.5), at(&rings, 0.99)]
+    [
+        quantile(&mut trips, 0.5),
+        quantile(&mut trips, 0.99),
+        quantile(&mut rings, 0.5),
+        quantile(&mut rings, 0.99),
+    ]
 }
 
 /// Pings so many times and waits for each answer with `hear`.

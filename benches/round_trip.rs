@@ -4,42 +4,20 @@
 //! `cargo bench --bench round_trip`; `ROUNDS=5` for more rounds. The echo is typed and validated on
 //! both sides, and the client compares every byte that comes back.
 
+mod common;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use libgrite_ipc::{ChangeCounter, Client, Protocol, Server, Transport, WaitStrategy, wire};
-
-wire! {
-    /// Bytes to give back.
-    pub struct Load {
-        /// The bytes.
-        pub bytes: Vec<u8>,
-    }
-}
-
-enum Echo {}
-
-impl Protocol for Echo {
-    type Request = Load;
-    type Response = Load;
-    const NAME: &'static str = "echo";
-    const VERSION: u16 = 1;
-}
-
-/// Tells the child process which part it plays, in which folder.
-const ROLE: &str = "ROUND_TRIP_ROLE";
+use common::{Echo, Helper, Load, number, quantile, serve_echo, wait_for};
+use libgrite_ipc::{ChangeCounter, Client, Transport, WaitStrategy};
 
 fn main() {
-    if let Some(role) = std::env::var_os(ROLE) {
-        let folder = std::env::var("ROUND_TRIP_FOLDER").expect("the parent names the folder");
-        return match role.to_str() {
-            Some("mirror") => mirror(Path::new(&folder)),
-            _ => serve(Path::new(&folder)),
-        };
+    if let Some((role, folder)) = Helper::role() {
+        return if role == "mirror" { mirror(&folder) } else { serve_echo(&folder) };
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let rounds: u32 = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
+    let rounds = number("ROUNDS", 3);
     let _server = Helper::start("server", folder.path());
     wait_for(&folder.path().join("echo.sock"));
     for round in 1..=rounds {
@@ -55,38 +33,6 @@ fn main() {
             }
         }
     }
-}
-
-/// A child process that ends with this value.
-struct Helper(Child);
-
-impl Helper {
-    fn start(role: &str, folder: &Path) -> Self {
-        let program = std::env::current_exe().expect("this program has a path");
-        let mut command = Command::new(program);
-        command.env(ROLE, role).env("ROUND_TRIP_FOLDER", folder).stdin(Stdio::null());
-        Helper(command.spawn().expect("the child starts"))
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn wait_for(path: &Path) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !path.exists() {
-        assert!(Instant::now() < end, "{} does not appear", path.display());
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn serve(folder: &Path) {
-    let server = Server::<Echo>::bind(folder.join("echo.sock")).expect("the server binds");
-    server.serve(|load, _cx| Load { bytes: load.bytes.to_vec() }).expect("the server serves");
 }
 
 fn counters(folder: &Path) -> [ChangeCounter; 2] {
@@ -128,7 +74,7 @@ fn echo(folder: &Path, size: usize, transport: Transport, wait: WaitStrategy) ->
         .wait(wait)
         .connect(folder.join("echo.sock"))
         .expect("the client connects");
-    let load = Load { bytes: (0..size).map(|index| index as u8).collect() };
+    let load = Load::of(size);
     measure(Duration::from_millis(500), || {
         let back = client.send(&load).expect("an answer");
         assert!(back.bytes == load.bytes[..], "every byte comes back");
@@ -152,17 +98,11 @@ fn measure(time: Duration, mut call: impl FnMut()) -> Vec<Duration> {
             break;
         }
     }
-    times.sort_unstable();
     times
 }
 
-fn report(name: &str, times: Vec<Duration>) {
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_nanos();
-    println!(
-        "  {name:<24} p50 {:>9} ns  p99 {:>9} ns  p99.9 {:>9} ns  n {}",
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        times.len()
-    );
+fn report(name: &str, mut times: Vec<Duration>) {
+    let mut at = |share: f64| quantile(&mut times, share).as_nanos();
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(&mut at);
+    println!("  {name:<24} p50 {p50:>9} ns  p99 {p99:>9} ns  p99.9 {p999:>9} ns  n {}", times.len());
 }

@@ -5,6 +5,8 @@
 //! interleaved in rounds, on repositories in a temporary folder, and medians are reported. Each pull is
 //! checked to have brought every event, each read to have brought its issue.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::{median, number, quantile};
 use libgrite_ipc::{IpcClient, IpcCommand, IpcResponse, Transport};
 use tempfile::TempDir;
 
@@ -22,9 +25,7 @@ const PER_ISSUE: usize = 10;
 const SPEC: &str = "+refs/grite/events/*:refs/grite/remotes/origin/events/*";
 
 fn main() {
-    let number =
-        |name: &str, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
-    let (events, rounds): (usize, usize) = (number("EVENTS", 100_000), number("ROUNDS", 5));
+    let (events, rounds) = (number("EVENTS", 100_000) as usize, number("ROUNDS", 5) as usize);
     let world = World::new();
     println!("{events} events of {} issues, {rounds} rounds", events / PER_ISSUE);
     let made = world.fill(events);
@@ -288,15 +289,6 @@ fn shows(client: &mut IpcClient, id: &str, mut more: impl FnMut() -> bool) -> Ve
         assert!(matches!(reply.to_value(), Ok(IpcResponse::IssueShow(issue)) if issue.id == id));
     }
     took
-}
-
-fn median(times: &mut [Duration]) -> Duration {
-    quantile(times, 0.5)
-}
-
-fn quantile(times: &mut [Duration], part: f64) -> Duration {
-    times.sort_unstable();
-    times[((times.len() - 1) as f64 * part) as usize]
 }
 
 fn ms(time: Duration) -> f64 {

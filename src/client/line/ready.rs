@@ -58,43 +58,35 @@ impl Line {
         Some(self.unpack(id, answer))
     }
 
-    /// Moves on what waits for space, and receives what is awaited, if it has come, for
-    /// [`message`](Line::message) to hold. Says with nothing whether there may be more.
-    pub(in crate::client) fn try_receive(&mut self, awaited: Awaited) -> Result<Received, Error> {
-        self.flush()?;
-        for _ in 0..BATCH {
-            match self.incoming.poll() {
-                Ok(Some((kind, id))) if self.is_awaited(awaited, kind, id) => {
-                    return Ok(Received::Awaited(kind, id));
-                }
-                Ok(Some((kind, id))) => self.sort(kind, RequestId::of_frame(id))?,
-                Ok(None) => return Ok(Received::Nothing),
-                Err(broken) => return Err(self.break_with(broken, RECEIVE)),
-            }
-        }
-        Ok(Received::NothingYet)
+    /// Moves on what waits for space, and receives what has come. Says whether there may be more.
+    pub(in crate::client) fn progress(&mut self) -> Result<bool, Error> {
+        Ok(self.take(None)? == Received::NothingYet)
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
+    /// The same until what is awaited has come, for [`message`](Line::message) to hold.
+    pub(in crate::client) fn try_receive(&mut self, awaited: Awaited) -> Result<Received, Error> {
+        self.take(Some(awaited))
+    }
+
+    fn take(&mut self, awaited: Option<Awaited>) -> Result<Received, Error> {
         self.check_usable(RECEIVE)?;
         if self.outgoing.has_backlog() {
             self.outgoing.flush().map_err(|broken| self.break_with(broken, SEND))?;
             self.outgoing.announce();
         }
-        Ok(())
-    }
-
-    /// Moves on what waits for space, and receives what has come. Says whether there may be more.
-    pub(in crate::client) fn progress(&mut self) -> Result<bool, Error> {
-        self.flush()?;
         for _ in 0..BATCH {
             match self.incoming.poll() {
-                Ok(Some((kind, id))) => self.sort(kind, RequestId::of_frame(id))?,
-                Ok(None) => return Ok(false),
+                Ok(Some((kind, id))) => {
+                    if awaited.is_some_and(|awaited| self.is_awaited(awaited, kind, id)) {
+                        return Ok(Received::Awaited(kind, id));
+                    }
+                    self.sort(kind, RequestId::of_frame(id))?;
+                }
+                Ok(None) => return Ok(Received::Nothing),
                 Err(broken) => return Err(self.break_with(broken, RECEIVE)),
             }
         }
-        Ok(true)
+        Ok(Received::NothingYet)
     }
 
     /// Looks for answers for a microsecond or two, if that has lately paid; says whether some have come.

@@ -63,10 +63,19 @@ impl Listener {
         &self.path
     }
 
+    /// Whether the path still leads to this socket, as far as can be told.
+    pub(super) fn is_in_place(&self) -> bool {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) => found.ino() == self.inode,
+            Err(error) => !matches!(error.kind(), NotFound | NotADirectory),
+        }
+    }
+
     /// Takes the socket's file away, if it is still ours, and lets nobody connect who has found it
     /// before. Who is connected already can still be accepted.
     pub(super) fn withdraw(&self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+        if self.is_in_place() {
             let _ = fs::remove_file(&self.path);
         }
         // Where the system does not do this for a listener, closing it ends the same connections later.

@@ -20,6 +20,7 @@ mod poller;
 mod pool;
 mod port;
 mod ports;
+mod presence;
 mod publisher;
 mod reactor;
 mod responder;
@@ -112,8 +113,9 @@ impl<P: Protocol> Server<P> {
         Publisher::new(Arc::clone(&self.shared))
     }
 
-    /// Answers requests with what `handler` returns, until a [`ServerHandle`] stops it or nobody
-    /// was connected for the builder's idle time.
+    /// Answers requests with what `handler` returns, until a [`ServerHandle`] stops it, nobody was connected
+    /// for the builder's idle time, or the socket's file was taken away or replaced, so that no client would
+    /// find it any more.
     ///
     /// The handler runs on two threads or [more](ServerBuilder::pollers), at once if requests come over rings
     /// and over sockets. While it runs, other clients of the same thread wait: requests for which that takes

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod daemon;
 pub mod process;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub mod runtimes;

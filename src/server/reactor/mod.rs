@@ -14,6 +14,7 @@ use super::control::{Control, Note};
 use super::events::{Events, Interest};
 use super::listener::Listener;
 use super::poller::{DRAIN, STOPPING};
+use super::presence::Presence;
 use super::shared::Shared;
 use crate::frame::{FailureCode, Kind};
 use crate::handshake::{Refuse, RefuseCode};
@@ -26,6 +27,7 @@ pub(crate) type AnswerRequest<'a> = dyn Fn(&Arc<Connection>, u64, &Bytes) + Sync
 
 const LISTENER: u64 = 0;
 const WAKER: u64 = 1;
+const FILE: u64 = u64::MAX;
 /// The first token of a connection. Each has two: itself and, one higher, its process.
 const FIRST_CONNECTION: u64 = 2;
 
@@ -40,6 +42,7 @@ pub(crate) struct Reactor<'a> {
     shared: &'a Shared,
     listener: &'a Listener,
     events: Events,
+    presence: Presence,
     /// Connections by token.
     entries: HashMap<u64, Entry>,
     /// Unfinished handshakes by token, so by age.
@@ -108,10 +111,12 @@ impl<'a> Reactor<'a> {
         let mut events = Events::new()?;
         events.add(listener, LISTENER, Interest::Read)?;
         events.add(&shared.waker.far, WAKER, Interest::Read)?;
+        let presence = Presence::watch(listener, &mut events, FILE);
         Ok(Reactor {
             shared,
             listener,
             events,
+            presence,
             entries: HashMap::new(),
             greeting: BTreeMap::new(),
             next_token: FIRST_CONNECTION,
@@ -123,7 +128,7 @@ impl<'a> Reactor<'a> {
         })
     }
 
-    /// Serves until the server stops or has been idle for long enough.
+    /// Serves until the server stops, or has been idle for long enough, or is not to be found any more.
     pub(crate) fn run(mut self, answer: &AnswerRequest<'_>) -> io::Result<()> {
         self.shared.waker.owner.settle_here();
         while !self.is_over() {
@@ -132,6 +137,7 @@ impl<'a> Reactor<'a> {
                 match token {
                     LISTENER => self.accept(answer)?,
                     WAKER => self.heed(),
+                    FILE => self.presence.heed(),
                     token => self.attend(token & !1, answer),
                 }
             }
@@ -150,6 +156,7 @@ impl<'a> Reactor<'a> {
     /// Tells all who are not served any more that they may go elsewhere: nothing of theirs was done.
     fn turn_to_others(&mut self) {
         // Whoever connects from now on finds nobody, and looks for another daemon.
+        self.presence.forget(&mut self.events, FILE);
         self.listener.withdraw();
         self.events.remove(self.listener, LISTENER);
         let refuse = || Refuse { code: RefuseCode::Stopping, text: STOPPING.to_owned() };
@@ -203,10 +210,11 @@ impl<'a> Reactor<'a> {
         let idle = self.shared.limits.idle.filter(|_| self.entries.is_empty());
         // The oldest handshake ends first: all have the same time.
         let handshake = self.greeting.values().next().copied();
-        [handshake, self.accept_after, idle.map(|idle| self.idle_since + idle)].into_iter().flatten().min()
+        let idle = idle.map(|idle| self.idle_since + idle);
+        [handshake, self.accept_after, idle, Some(self.presence.due())].into_iter().flatten().min()
     }
 
-    /// Closes handshakes whose time is up, and accepts again after a pause.
+    /// Closes handshakes whose time is up, accepts again after a pause, and ends a server that nobody finds.
     fn expire(&mut self) -> io::Result<()> {
         let now = Instant::now();
         while let Some((&token, &deadline)) = self.greeting.iter().next() {
@@ -218,6 +226,9 @@ impl<'a> Reactor<'a> {
         if self.accept_after.is_some_and(|after| after <= now) {
             self.accept_after = None;
             self.events.change(self.listener, LISTENER, Interest::Read)?;
+        }
+        if self.presence.is_lost(self.listener, now) {
+            self.shared.stop();
         }
         Ok(())
     }

@@ -1,0 +1,85 @@
+//! The daemon of a folder, and a visitor who asks it, as parts that a test program plays.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use libgrite_ipc::{Client, DaemonLock, Readiness, Server};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::process::{PATIENCE, Process, role_command};
+use super::{Order, Work, pattern, work};
+
+/// Is the daemon of `folder`, if nobody else is, and says so.
+pub fn be_the_daemon(folder: &Path) {
+    let readiness = Readiness::of_this_process();
+    let lock = match DaemonLock::acquire(folder) {
+        Ok(lock) => lock,
+        Err(error) => {
+            println!("not the daemon: {error}");
+            return readiness.failed(&error.to_string());
+        }
+    };
+    match Server::<Work>::builder().idle_timeout(PATIENCE).bind(lock.socket_path()) {
+        Ok(server) => {
+            println!("the daemon");
+            readiness.ready();
+            server.serve(work).unwrap();
+        }
+        Err(error) => readiness.failed(&error.to_string()),
+    }
+}
+
+/// Finds the daemon, starts it if need be, and says which one answered, or why none did.
+pub fn visit(folder: &Path) {
+    let home = folder.to_owned();
+    let reached = Client::<Work>::builder().connect_or_spawn(folder, move || role_command("daemon", &home));
+    let mut client = match reached {
+        Ok(client) => client,
+        Err(error) => return println!("failed as {:?}: {error}", error.kind()),
+    };
+    assert!(client.send(&Order::Make(10)).unwrap().bytes == pattern(10)[..]);
+    let daemon = DaemonLock::read(folder).unwrap().unwrap();
+    println!("answered by {}", daemon.pid().unwrap());
+}
+
+/// Starts the daemon of `folder` as a child of the test.
+pub fn start_daemon(folder: &Path) -> Process {
+    let mut daemon = Process::start("daemon", folder);
+    daemon.line("the daemon").expect("it is the daemon");
+    daemon
+}
+
+/// Sends a visitor, and says which process answered it.
+pub fn answered_by(folder: &Path) -> u32 {
+    let answered = Process::start("visitor", folder).line("answered by ");
+    answered.expect("the visitor is answered").parse().unwrap()
+}
+
+/// Ends the daemon that visitors have started: a grandchild, so nobody else does.
+pub fn end_daemon(folder: &Path) {
+    let daemon = DaemonLock::read(folder).unwrap().expect("it lives");
+    signal(daemon.pid().unwrap(), Signal::KILL);
+    until("the killed daemon's lock is free", || DaemonLock::read(folder).unwrap().is_none());
+}
+
+/// Stops a child of the test, and waits until all of its threads stand still.
+pub fn stop(child: u32) {
+    signal(child, Signal::STOP);
+    let child = Pid::from_raw(child as i32);
+    rustix::process::waitpid(child, rustix::process::WaitOptions::UNTRACED).unwrap();
+}
+
+/// Signals a process that the test has started, by itself or by a visitor.
+pub fn signal(process: u32, signal: Signal) {
+    kill_process(Pid::from_raw(process as i32).unwrap(), signal).unwrap();
+}
+
+/// Waits until `done` says so; says how long that took.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < PATIENCE, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    begin.elapsed()
+}

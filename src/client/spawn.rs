@@ -90,6 +90,7 @@ impl<P: Protocol> ClientBuilder<P> {
         mut command: impl FnMut() -> Command,
         mut attempt: impl FnMut(&Path, Stance) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        DaemonLock::vet(directory)?;
         let mut deadline = Deadline::starting_now(self.spawn_timeout);
         let mut pause = FIRST_PAUSE;
         let mut stance = Stance::Decline;

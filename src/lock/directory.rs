@@ -18,15 +18,24 @@ const MAX_SOCKET_PATH: usize = 103;
 
 /// Makes `directory` if there is none, closed to others, and refuses one that is not as it must be.
 pub(super) fn private_directory(directory: &Path) -> Result<(), Error> {
-    let failed = |error: io::Error| Error::io("prepare the daemon's directory", error).at(directory);
     match DirBuilder::new().mode(0o700).create(directory) {
         // The process's umask may have taken from our own rights, too.
-        Ok(()) => fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(failed)?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed(error)),
+        Ok(()) => fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
+            .map_err(|error| failed(directory, error)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => is_there(directory).map(drop),
+        Err(error) => Err(failed(directory, error)),
     }
-    let refuse = |reason: &str| Err(failed(io::ErrorKind::PermissionDenied.into()).saying(reason));
-    let found = fs::symlink_metadata(directory).map_err(failed)?;
+}
+
+/// Whether there is a `directory`; refuses one that is not as it must be, since others may have put anything
+/// there, such as a link to another daemon's socket.
+pub(super) fn is_there(directory: &Path) -> Result<bool, Error> {
+    let refuse = |reason: &str| Err(failed(directory, io::ErrorKind::PermissionDenied.into()).saying(reason));
+    let found = match fs::symlink_metadata(directory) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(directory, error)),
+    };
     if found.file_type().is_symlink() {
         refuse("it is a symbolic link")
     } else if !found.is_dir() {
@@ -36,8 +45,12 @@ pub(super) fn private_directory(directory: &Path) -> Result<(), Error> {
     } else if found.mode() & 0o077 != 0 {
         refuse("others may enter it: it must have mode 0700")
     } else {
-        Ok(())
+        Ok(true)
     }
+}
+
+fn failed(directory: &Path, error: io::Error) -> Error {
+    Error::io("use the daemon's directory", error).at(directory)
 }
 
 /// The directory by a name that holds wherever a process works.

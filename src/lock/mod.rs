@@ -19,7 +19,7 @@ pub use record::Daemon;
 pub use spawn::Readiness;
 pub(crate) use spawn::SpawnLock;
 
-use directory::{absolute, private_directory, socket_path_in};
+use directory::{absolute, is_there, private_directory, socket_path_in};
 use file::Holder;
 
 /// The name of the file whose lock is the truth.
@@ -85,9 +85,13 @@ impl DaemonLock {
     /// Asks the kernel without taking the lock, so it disturbs no daemon that is starting.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when the lock file is there but cannot be opened or asked about.
+    /// [`ErrorKind::Io`]: the directory is a link, or not ours, or open to others, or the lock file is there
+    /// but cannot be opened or asked about.
     pub fn read(directory: impl AsRef<Path>) -> Result<Option<Daemon>, Error> {
         let directory = &absolute(directory.as_ref())?;
+        if !is_there(directory)? {
+            return Ok(None);
+        }
         let path = directory.join(LOCK_FILE);
         let failed = |error: io::Error| Error::io("ask about the daemon's lock", error).at(&path);
         let file = match file::open_existing(&path) {
@@ -103,6 +107,11 @@ impl DaemonLock {
                 Ok(Some(record::read(&file).map_err(failed)?.unwrap_or_else(|| Daemon::unknown(socket))))
             }
         }
+    }
+
+    /// Refuses a directory in which others may have put what a client would follow. A missing one is none.
+    pub(crate) fn vet(directory: &Path) -> Result<(), Error> {
+        is_there(&absolute(directory)?).map(drop)
     }
 
     /// Where the daemon of this lock listens: in the directory, or, where that path is too long for

@@ -1,0 +1,146 @@
+//! Starting a daemon: one of all who would, a daemon that does not come up, and one that does not answer.
+//!
+//! The parts are played by this test program itself, started again with a role.
+#![cfg(not(loom))]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use common::daemon::{answered_by, be_the_daemon, end_daemon, signal, start_daemon, stop, until, visit};
+use common::process::{PATIENCE, Process, role as own_role};
+use common::{Order, Work};
+use libgrite_ipc::{Client, ClientBuilder, DaemonLock, Error, ErrorKind, Transport};
+use rustix::process::{Pid, Signal, test_kill_process};
+
+/// The parts that this program plays when a test starts it again.
+#[test]
+fn role() {
+    let Some((role, folder)) = own_role() else { return };
+    match role.as_str() {
+        "daemon" => be_the_daemon(&folder),
+        "holder of the lock" => {
+            let _lock = DaemonLock::acquire(&folder).unwrap();
+            println!("holds it");
+            std::thread::sleep(PATIENCE);
+        }
+        "visitor" => visit(&folder),
+        other => panic!("no such role: {other}"),
+    }
+}
+
+/// Fault 47, for any daemon: twelve visitors find none, one of them starts it, and it answers all.
+#[test]
+fn many_visitors_without_a_daemon_start_exactly_one() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    let mut visitors: Vec<Process> = (0..12).map(|_| Process::start("visitor", &folder)).collect();
+    let answers: Vec<String> = visitors
+        .iter_mut()
+        .map(|visitor| visitor.line("answered by ").expect("every visitor is answered"))
+        .collect();
+    end_daemon(&folder);
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+}
+
+/// How long a visitor waits for a daemon here.
+const DEADLINE: Duration = Duration::from_millis(300);
+
+/// Tries to start a daemon that is this script; what came of it, and when.
+fn start(folder: &Path, script: &str) -> (Error, Duration) {
+    let script = script.to_owned();
+    let command = move || {
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]);
+        command
+    };
+    let begin = Instant::now();
+    let builder = Client::<Work>::builder().spawn_timeout(DEADLINE);
+    (builder.connect_or_spawn(folder, command).unwrap_err(), begin.elapsed())
+}
+
+/// Fault 58. A daemon says why it does not start, or prints something and ends, or ends without a word: whoever
+/// started it is told that, well before its deadline. One that is never ready is ended at the deadline, with
+/// what it has started itself: no orphan is left.
+#[test]
+fn a_daemon_that_does_not_come_up_is_reported_in_its_own_words_and_leaves_no_orphan() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    for (script, reason) in [
+        ("echo libgrite-ipc: failed: the disk is full; exec sleep 60", "the disk is full"),
+        ("echo out of paper; exit 1", "it ended; its last words: out of paper"),
+        ("exit 1", "it ended without a word"),
+        ("kill -9 $$", "it ended without a word"),
+    ] {
+        let (error, _) = start(&folder, script);
+        assert_eq!((error.kind(), error.reason()), (ErrorKind::NotRunning, Some(reason)), "{script}");
+    }
+
+    let processes = home.path().join("processes");
+    let script = format!("sleep 60 & echo $$ $! > {}; wait", processes.display());
+    let (error, elapsed) = start(&folder, &script);
+    assert_eq!(error.kind(), ErrorKind::Unresponsive, "{error}");
+    assert!(elapsed >= DEADLINE && elapsed < PATIENCE, "{elapsed:?}");
+    for process in std::fs::read_to_string(processes).unwrap().split_whitespace() {
+        let process = Pid::from_raw(process.parse().unwrap()).unwrap();
+        until("the daemon and its child are gone", || test_kill_process(process).is_err());
+    }
+    answered_by(&folder);
+    end_daemon(&folder);
+}
+
+/// A visitor that counts how often it is to start a daemon.
+fn counted(builder: ClientBuilder<Work>, folder: &Path) -> (Result<Client<Work>, Error>, usize) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    let reached = builder.connect_or_spawn(folder, move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Command::new("false")
+    });
+    (reached, count.load(Ordering::Relaxed))
+}
+
+/// Fault 59. The daemon is stopped in the middle of its life, or by a debugger before it listens. Whoever asks
+/// for it is told at the deadline that it does not answer, and starts no other. When it goes on, it
+/// serves as before.
+#[test]
+fn a_stopped_daemon_is_unresponsive_at_the_deadline_and_no_other_is_started() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    let builder = || {
+        let builder = Client::<Work>::builder().transport(Transport::Socket).timeout(DEADLINE);
+        builder.handshake_timeout(DEADLINE).spawn_timeout(DEADLINE)
+    };
+    let told = |error: Error, started: usize, begin: Instant| {
+        assert_eq!(error.kind(), ErrorKind::Unresponsive, "{error}");
+        assert_eq!(started, 0);
+        let elapsed = begin.elapsed();
+        assert!(elapsed >= DEADLINE && elapsed < PATIENCE, "{elapsed:?}");
+    };
+
+    let daemon = start_daemon(&folder);
+    stop(daemon.id());
+    for transport in [Transport::Auto, Transport::Socket] {
+        let begin = Instant::now();
+        let (reached, started) = counted(builder().transport(transport), &folder);
+        told(reached.unwrap_err(), started, begin);
+    }
+    let begin = Instant::now();
+    let asked = builder().ask_or_spawn(&folder, || unreachable!("a daemon lives"), &Order::Session);
+    told(asked.unwrap_err(), 0, begin);
+    assert_eq!(DaemonLock::read(&folder).unwrap().unwrap().pid(), Some(daemon.id()));
+    signal(daemon.id(), Signal::CONT);
+    assert_eq!(answered_by(&folder), daemon.id());
+    drop(daemon);
+
+    let mut holder = Process::start("holder of the lock", &folder);
+    holder.line("holds it").unwrap();
+    stop(holder.id());
+    let begin = Instant::now();
+    let (reached, started) = counted(builder(), &folder);
+    told(reached.unwrap_err(), started, begin);
+}

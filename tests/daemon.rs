@@ -2,12 +2,13 @@
 #![cfg(feature = "cli")]
 
 mod ended;
+mod home;
 
 use std::fs::{self, DirBuilder};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -109,22 +110,8 @@ impl Home {
     }
 
     /// The processes that were started for this home and still run.
-    #[cfg(target_os = "linux")]
     fn processes(&self) -> Vec<String> {
-        let mark = self.dir.path().to_str().unwrap().to_owned();
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let read = |name| fs::read(entry.path().join(name)).unwrap_or_default();
-            if String::from_utf8_lossy(&read("environ")).contains(&mark) {
-                found.push(String::from_utf8_lossy(&read("cmdline")).replace('\0', " "));
-            }
-        }
-        found
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn processes(&self) -> Vec<String> {
-        Vec::new()
+        home::processes(self.dir.path())
     }
 }
 
@@ -278,37 +265,6 @@ fn a_killed_daemon_is_replaced_and_nothing_written_is_lost() {
         assert_ne!(home.pid().unwrap(), pid);
         let total = home.data(&["issue", "list"])["total"].as_u64().unwrap();
         assert_eq!(total, u64::from(round + 1) * 3);
-    }
-}
-
-#[test]
-fn fifty_commands_at_once_get_one_daemon_and_fifty_answers() {
-    const COMMANDS: usize = 50;
-    let home = Home::new();
-    let id = home.data(&["issue", "create", "asked for by all", "--direct"])["id"].clone();
-    for round in 0..rounds() {
-        assert_eq!(home.pid(), None);
-        let start = |number: usize| {
-            let arguments = if number < COMMANDS / 2 { ["daemon", "start"] } else { ["issue", "list"] };
-            let arguments = &[&arguments[..], &["--json"]].concat();
-            home.command(arguments).spawn().unwrap()
-        };
-        let children: Vec<Child> = (0..COMMANDS).map(start).collect();
-        let mut pids = Vec::new();
-        for (number, child) in children.into_iter().enumerate() {
-            let ended = end(child, "");
-            assert!(ended.status.success(), "round {round}: {}{}", ended.stdout, ended.stderr);
-            let answer: Value = serde_json::from_str(&ended.stdout).unwrap();
-            if number < COMMANDS / 2 {
-                pids.push(answer["data"]["pid"].as_u64().unwrap());
-            } else {
-                assert_eq!(answer["data"]["items"][0]["id"], id);
-            }
-        }
-        pids.dedup();
-        assert_eq!(pids, [home.pid().unwrap()], "round {round}");
-        assert_eq!(home.processes().len(), usize::from(cfg!(target_os = "linux")), "round {round}");
-        home.done(&["daemon", "stop"]);
     }
 }
 

@@ -2,7 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -82,4 +83,23 @@ impl Drop for Home {
 
 pub fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}
+
+/// The processes that were started with this folder in their environment and still run.
+#[cfg(target_os = "linux")]
+pub fn processes(folder: &Path) -> Vec<String> {
+    let mark = folder.to_str().unwrap();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let read = |name| fs::read(entry.path().join(name)).unwrap_or_default();
+        if String::from_utf8_lossy(&read("environ")).contains(mark) {
+            found.push(String::from_utf8_lossy(&read("cmdline")).replace('\0', " "));
+        }
+    }
+    found
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn processes(_: &Path) -> Vec<String> {
+    Vec::new()
 }

@@ -359,6 +359,7 @@ impl Line {
 
     /// Claims the answer to a request that [`open`](Self::open) has sent.
     pub(super) fn claim(&mut self, id: RequestId) -> Result<Bytes, Error> {
+        self.check_process(RECEIVE)?;
         let answer = match self.open.take_answer(id) {
             Some(answer) => answer,
             None => {
@@ -415,13 +416,16 @@ impl Line {
 
     /// An error if this handle can do nothing any more.
     pub(super) fn check_usable(&self, tried: &'static str) -> Result<(), Error> {
-        if self.process != shm::process() {
-            return Err(self.error(ErrorKind::Forked, tried));
-        }
+        self.check_process(tried)?;
         match self.broken.get() {
             Some(kind) => Err(self.error(kind, tried).saying("the connection was lost before")),
             None => Ok(()),
         }
+    }
+
+    /// An error in a forked child of the process that made this handle.
+    fn check_process(&self, tried: &'static str) -> Result<(), Error> {
+        if self.process == shm::process() { Ok(()) } else { Err(self.error(ErrorKind::Forked, tried)) }
     }
 
     /// Whether this connection is of no more use.

@@ -72,6 +72,7 @@ impl<P: Protocol> Stream<'_, P> {
             return Ok(None);
         }
         let line = self.client.line.get_mut();
+        line.check_usable(RECEIVE)?;
         let mut deadline = Deadline::after(line.timeout());
         let received = line.receive(Awaited::Answer(self.id), &mut deadline);
         self.ended = is_last(&received);

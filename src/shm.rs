@@ -172,7 +172,7 @@ mod sealed {
         }
         let fd = new_memfd()?;
         rustix::fs::ftruncate(&fd, length)?;
-        rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, length)?;
+        allocate(&fd, length)?;
         let mut options = MmapOptions::new();
         options.len(length as usize);
         let map = match role {
@@ -181,6 +181,23 @@ mod sealed {
         };
         rustix::fs::fcntl_add_seals(&fd, role.seals())?;
         Ok((fd, Region::mapped(map, capacity)))
+    }
+
+    /// Has the kernel find memory for all of the file now, so that nobody is killed later for want of it.
+    fn allocate(fd: &OwnedFd, length: u64) -> io::Result<()> {
+        /// How much is asked for at once. A signal undoes what a call has done so far: a process that gets
+        /// one every millisecond could not have a large ring in one call.
+        const PIECE: u64 = 256 << 10;
+        let mut done = 0;
+        while done < length {
+            let piece = PIECE.min(length - done);
+            match rustix::fs::fallocate(fd, FallocateFlags::empty(), done, piece) {
+                Ok(()) => done += piece,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
     }
 
     fn new_memfd() -> io::Result<OwnedFd> {

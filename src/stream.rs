@@ -1,12 +1,16 @@
 //! A connected Unix stream socket: reads and writes with a deadline, descriptors beside the bytes,
-//! and who is on the other side.
+//! who is on the other side, and whether that process still runs.
 //!
 //! Nothing here blocks without a deadline, and nothing raises SIGPIPE. Descriptors are received only
 //! where they are asked for; everywhere else the kernel drops what a peer sends.
+//!
+//! A socket ends with the last process that has it, which may be a forked child of a peer that is dead: so a
+//! wait that takes longer is also for the end of the peer's process, where the system tells.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -18,7 +22,25 @@ use rustix::time::Timespec;
 
 /// A connected, non-blocking Unix stream socket.
 #[derive(Debug)]
-pub(crate) struct Stream(OwnedFd);
+pub(crate) struct Stream {
+    socket: OwnedFd,
+    /// The peer's process, once somebody has asked for it: most connections are over before.
+    process: OnceLock<Process<OwnedFd>>,
+}
+
+/// What is known of the process on the other side of a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Process<F> {
+    /// This descriptor can be read from its end on.
+    Watched(F),
+    /// It has ended, and nothing is left of it.
+    Ended,
+    /// The system does not tell.
+    Unknown,
+}
+
+/// A wait that is over sooner is for the socket alone.
+const UNWATCHED: Duration = Duration::from_millis(2);
 
 /// Who is on the other side of a socket, by the kernel's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +54,13 @@ pub(crate) struct Peer {
 impl From<OwnedFd> for Stream {
     /// Takes a socket that is non-blocking and closed on exec already.
     fn from(socket: OwnedFd) -> Self {
-        Stream(socket)
+        Stream { socket, process: OnceLock::new() }
     }
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
@@ -53,7 +75,7 @@ impl Stream {
         let socket = new_socket()?;
         loop {
             match rustix::net::connect(&socket, &address) {
-                Ok(()) => return Ok(Stream(socket)),
+                Ok(()) => return Ok(Stream::from(socket)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) if Instant::now() < until => std::thread::sleep(RETRY),
                 Err(errno) => return Err(errno.into()),
@@ -63,60 +85,96 @@ impl Stream {
 
     /// Reads what has come, without waiting: 0 at the end of the stream.
     pub(crate) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        Ok(retry(|| recv(&self.0, &mut *into, RecvFlags::DONTWAIT))?.0)
+        Ok(retry(|| recv(&self.socket, &mut *into, RecvFlags::DONTWAIT))?.0)
     }
 
     /// Writes what fits, without waiting.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(retry(|| send(&self.0, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))?)
+        Ok(retry(|| send(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))?)
     }
 
     /// Waits until there is something to read, or the peer is gone. Says whether the time sufficed.
+    ///
+    /// A peer whose process has ended and whose socket says nothing of that has reset the connection.
     pub(crate) fn wait_readable(&self, until: Instant) -> io::Result<bool> {
         self.wait(PollFlags::IN, until)
     }
 
-    /// Waits until there is space to write, or the peer is gone. Says whether the time sufficed.
+    /// As [`wait_readable`](Self::wait_readable), until there is space to write.
     pub(crate) fn wait_writable(&self, until: Instant) -> io::Result<bool> {
         self.wait(PollFlags::OUT, until)
     }
 
-    /// Whether the peer has closed its side, or has sent something.
+    /// Whether the peer has closed its side or has ended, or has sent something.
     pub(crate) fn has_event(&self) -> bool {
-        self.wait(PollFlags::IN, Instant::now()).unwrap_or(true)
+        self.wait_for_both(PollFlags::IN, Instant::now()).unwrap_or(true)
     }
 
     fn wait(&self, events: PollFlags, until: Instant) -> io::Result<bool> {
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            match poll(&mut [PollFd::new(&self.0, events)], Some(&left)) {
-                Ok(0) => return Ok(false),
-                Ok(_) => return Ok(true),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
+        let soon = Instant::now() + UNWATCHED;
+        match poll_until(&mut [PollFd::new(&self.socket, events)], until.min(soon))? {
+            false if soon < until => self.wait_for_both(events, until),
+            ready => Ok(ready),
+        }
+    }
+
+    /// Waits for the socket, and for the end of the peer's process.
+    fn wait_for_both(&self, events: PollFlags, until: Instant) -> io::Result<bool> {
+        let socket = || PollFd::new(&self.socket, events);
+        let ready = match self.process() {
+            Process::Unknown => return poll_until(&mut [socket()], until),
+            Process::Ended => true,
+            Process::Watched(process) => {
+                let mut both = [socket(), PollFd::from_borrowed_fd(process, PollFlags::IN)];
+                let ready = poll_until(&mut both, until)?;
+                if !both[0].revents().is_empty() {
+                    return Ok(true);
+                }
+                ready
             }
+        };
+        // What the peer did before its end still counts, and may have come since the look at the socket.
+        if !ready || poll_until(&mut [socket()], Instant::now())? {
+            return Ok(ready);
+        }
+        Err(io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// The process that has connected, or that listens.
+    pub(crate) fn process(&self) -> Process<BorrowedFd<'_>> {
+        match self.process.get_or_init(|| open_peer(self)) {
+            Process::Watched(process) => Process::Watched(process.as_fd()),
+            Process::Ended => Process::Ended,
+            Process::Unknown => Process::Unknown,
+        }
+    }
+
+    /// The descriptor of that process, if somebody has asked for it before.
+    pub(crate) fn watched_process(&self) -> Option<BorrowedFd<'_>> {
+        match self.process.get() {
+            Some(Process::Watched(process)) => Some(process.as_fd()),
+            _ => None,
         }
     }
 
     /// Ends both directions; the peer and any of our threads that wait on the socket notice.
     pub(crate) fn shut_down(&self) {
         // It fails only when the peer has gone already.
-        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 
     /// Who is on the other side.
     #[cfg(target_os = "linux")]
     pub(crate) fn peer(&self) -> io::Result<Peer> {
         // A process of another namespace has the number 0 here, which rustix does not allow for.
-        let peer = nix::sys::socket::getsockopt(&self.0, nix::sys::socket::sockopt::PeerCredentials)?;
+        let peer = nix::sys::socket::getsockopt(&self.socket, nix::sys::socket::sockopt::PeerCredentials)?;
         Ok(Peer { uid: peer.uid(), pid: u32::try_from(peer.pid()).ok().filter(|&pid| pid > 0) })
     }
 
     /// Who is on the other side.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn peer(&self) -> io::Result<Peer> {
-        let (uid, _gid) = nix::unistd::getpeereid(&self.0)?;
+        let (uid, _gid) = nix::unistd::getpeereid(&self.socket)?;
         Ok(Peer { uid: uid.as_raw(), pid: None })
     }
 }
@@ -135,6 +193,47 @@ pub(crate) fn new_socket() -> io::Result<OwnedFd> {
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&socket, rustix::fs::OFlags::NONBLOCK)?;
     Ok(socket)
+}
+
+/// Waits for any of these, `until` at most; says whether the time sufficed.
+fn poll_until(fds: &mut [PollFd<'_>], until: Instant) -> io::Result<bool> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        match poll(fds, Some(&left)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// A descriptor of the process on the other side.
+#[cfg(all(target_os = "linux", not(grite_portable)))]
+fn open_peer(stream: &Stream) -> Process<OwnedFd> {
+    use nix::errno::Errno as NixErrno;
+    use nix::sys::socket::{getsockopt, sockopt};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    match getsockopt(stream, sockopt::PeerPidfd) {
+        Ok(process) => return Process::Watched(process),
+        Err(NixErrno::ESRCH) => return Process::Ended,
+        // A kernel before 6.5, which knows no more than the number.
+        Err(_) => {}
+    }
+    let number = stream.peer().ok().and_then(|peer| i32::try_from(peer.pid?).ok()).and_then(Pid::from_raw);
+    let Some(number) = number else { return Process::Unknown };
+    match pidfd_open(number, PidfdFlags::empty()) {
+        Ok(process) => Process::Watched(process),
+        Err(Errno::SRCH) => Process::Ended,
+        Err(_) => Process::Unknown,
+    }
+}
+
+/// A descriptor of the process on the other side, which this system does not have.
+#[cfg(not(all(target_os = "linux", not(grite_portable))))]
+fn open_peer(_: &Stream) -> Process<OwnedFd> {
+    Process::Unknown
 }
 
 /// Calls again for as long as a signal interrupts.
@@ -177,7 +276,7 @@ mod descriptors {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match retry(|| sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, flags))? {
+            match retry(|| sendmsg(&self.socket, &[IoSlice::new(bytes)], &mut control, flags))? {
                 sent if sent == bytes.len() => Ok(()),
                 _ => Err(io::ErrorKind::WriteZero.into()),
             }
@@ -189,7 +288,8 @@ mod descriptors {
             let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-            let received = retry(|| recvmsg(&self.0, &mut [IoSliceMut::new(into)], &mut control, flags))?;
+            let received =
+                retry(|| recvmsg(&self.socket, &mut [IoSliceMut::new(into)], &mut control, flags))?;
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(fds) = message {
                     descriptors.extend(fds);
@@ -204,7 +304,8 @@ mod descriptors {
         pub(crate) fn read_refusing(&self, into: &mut [u8]) -> io::Result<(usize, bool)> {
             let mut control = RecvAncillaryBuffer::default();
             let flags = RecvFlags::DONTWAIT;
-            let received = retry(|| recvmsg(&self.0, &mut [IoSliceMut::new(into)], &mut control, flags))?;
+            let received =
+                retry(|| recvmsg(&self.socket, &mut [IoSliceMut::new(into)], &mut control, flags))?;
             Ok((received.bytes, received.flags.contains(ReturnFlags::CTRUNC)))
         }
     }

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 
 use crate::error::Error;
+use crate::shm;
 use crate::stream::{Stream, new_socket};
 
 /// How many connections may wait to be accepted.
@@ -26,6 +27,8 @@ pub(super) struct Listener {
     /// The file's inode, so that only our own file is removed: no other has its number while the socket
     /// is open.
     inode: u64,
+    /// The process that accepts: a forked child that drops its copy of this value takes nothing away.
+    process: AtomicU32,
 }
 
 impl Listener {
@@ -51,7 +54,10 @@ impl Listener {
             Ok(inode)
         };
         match made() {
-            Ok(inode) => Ok(Listener { socket, path: path.to_path_buf(), inode }),
+            Ok(inode) => {
+                let process = AtomicU32::new(shm::process());
+                Ok(Listener { socket, path: path.to_path_buf(), inode, process })
+            }
             Err(error) => {
                 let _ = fs::remove_file(&temporary);
                 Err(failed("listen on the daemon's socket")(error))
@@ -72,9 +78,19 @@ impl Listener {
         }
     }
 
+    /// From now on it is the calling process that serves: those who connect take its end for the daemon's.
+    pub(super) fn settle_here(&self) -> io::Result<()> {
+        self.process.store(shm::process(), Ordering::Relaxed);
+        // The kernel notes who has listened last.
+        Ok(listen(&self.socket, BACKLOG)?)
+    }
+
     /// Takes the socket's file away, if it is still ours, and lets nobody connect who has found it
     /// before. Who is connected already can still be accepted.
     pub(super) fn withdraw(&self) {
+        if self.process.load(Ordering::Relaxed) != shm::process() {
+            return;
+        }
         if self.is_in_place() {
             let _ = fs::remove_file(&self.path);
         }

@@ -16,7 +16,7 @@ use crate::client::line::{Awaited, Line, RECEIVE};
 use crate::error::Error;
 use crate::frame::Kind;
 use crate::stream::Stream;
-use crate::transport::Interrupted;
+use crate::transport::{Broken, Interrupted};
 
 pub(super) struct Alone {
     pub(super) line: Line,
@@ -94,6 +94,13 @@ impl Alone {
         while let (Received::Nothing, Some(ear)) = (received, &self.ear) {
             let ready = ear.poll_ready(self.line.has_backlog(), cx);
             if ready.map_err(|error| self.line.sever(error.into()))?.is_pending() {
+                if ear.poll_end(cx).is_ready() {
+                    // What came before the end still counts.
+                    return match self.line.try_receive(awaited)? {
+                        Received::Nothing => Err(self.line.sever(Broken::Severed)),
+                        received => Ok(received),
+                    };
+                }
                 break;
             }
             let mut failed = None;

@@ -1,38 +1,59 @@
 //! A connection's socket as one runtime waits for it: [`Ear`].
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::runtime::Id;
 
-use crate::stream::Stream;
+use crate::stream::{Process, Stream};
 use crate::transport::Broken;
 
-/// The socket under a descriptor of its own, registered with a runtime.
+/// The socket under a descriptor of its own, and the daemon's process, registered with a runtime.
 ///
 /// A method that says `Pending` has arranged for a wake by this runtime; one that fails says that the
 /// runtime is ending.
 pub(super) struct Ear {
     pub(super) runtime: Id,
     socket: UnixStream,
+    process: Process<AsyncFd<OwnedFd>>,
 }
 
 impl Ear {
     /// For the current runtime, which is `runtime`.
     pub(super) fn new(socket: &Stream, runtime: Id) -> io::Result<Self> {
+        let process = match socket.process() {
+            Process::Watched(process) => {
+                let process = process.try_clone_to_owned()?;
+                // Newer releases of Tokio want an unsafe call, for descriptors that are closed too early.
+                #[allow(deprecated, reason = "this one is owned by what is registered")]
+                let process = AsyncFd::with_interest(process, Interest::READABLE)?;
+                Process::Watched(process)
+            }
+            Process::Ended => Process::Ended,
+            Process::Unknown => Process::Unknown,
+        };
         let socket = StdUnixStream::from(socket.as_fd().try_clone_to_owned()?);
-        Ok(Ear { runtime, socket: UnixStream::from_std(socket)? })
+        Ok(Ear { runtime, socket: UnixStream::from_std(socket)?, process })
+    }
+
+    /// Whether the daemon's process has ended.
+    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.process {
+            Process::Watched(process) => process.poll_read_ready(cx).map_ok(drop),
+            Process::Ended => Poll::Ready(Ok(())),
+            Process::Unknown => Poll::Pending,
+        }
     }
 
     /// Over rings: hears until there is no more to hear; says why that is the end if it is.
     pub(super) fn poll_bell(&self, cx: &mut Context<'_>) -> Poll<io::Result<Broken>> {
         let mut rings = [0; 64];
-        loop {
-            ready!(self.socket.poll_read_ready(cx))?;
+        while self.socket.poll_read_ready(cx)?.is_ready() {
             match self.socket.try_read(&mut rings) {
                 Ok(0) => return Poll::Ready(Ok(Broken::Severed)),
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
@@ -41,6 +62,7 @@ impl Ear {
                 _ => {}
             }
         }
+        self.poll_end(cx).map_ok(|()| Broken::Severed)
     }
 
     /// Over the socket: waits until it can be read, or written where that `writes`.

@@ -19,6 +19,7 @@ use tokio::runtime::Id;
 
 use super::ear::Ear;
 use super::shared::{Phase, Shared};
+use crate::transport::Broken;
 
 pub(super) struct Lookout {
     shared: Arc<Shared>,
@@ -64,6 +65,10 @@ impl Lookout {
         loop {
             let backlog = shared.with(|state| state.line.has_backlog());
             if ear.poll_ready(backlog, cx)?.is_pending() {
+                if ear.poll_end(cx)?.is_ready() {
+                    shared.with(|state| state.sever(Broken::Severed));
+                    return Poll::Ready(Ok(()));
+                }
                 // A request may have been left waiting for space since the look above.
                 let missed = shared.with(|state| {
                     state.set_phase(ear.runtime, Phase::Listening, cx.waker());

@@ -3,9 +3,8 @@
 
 mod reception;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use super::shared::Shared;
 use crate::frame::{FailureCode, Kind};
 use crate::handshake::{Refuse, RefuseCode};
 use crate::payload::Bytes;
-use crate::stream::{Peer, Stream};
+use crate::stream::{Peer, Process, Stream};
 use crate::transport::{BadFrame, Broken, Inbox};
 
 /// Answers a request: which connection, which id, which bytes.
@@ -33,6 +32,10 @@ const FIRST_CONNECTION: u64 = 2;
 
 /// How many requests of one connection are answered before the next has its turn.
 const BATCH: u32 = 16;
+
+/// After how long the process of a client over the socket is watched, too: a question or two are over before,
+/// and cost nothing for it.
+const WATCH_AFTER: Duration = Duration::from_millis(500);
 
 /// How often a reactor that stops looks whether other threads have answered.
 const DRAIN_TICK: Duration = Duration::from_millis(2);
@@ -54,6 +57,8 @@ pub(crate) struct Reactor<'a> {
     ring_memory: u64,
     /// No connection is accepted before.
     accept_after: Option<Instant>,
+    /// Clients over the socket whose processes are not watched yet, and from when on they are.
+    unwatched: VecDeque<(Instant, u64)>,
     /// Sockets that may hold more requests than their turn allowed.
     unfinished: Vec<u64>,
     /// Since when nobody is connected.
@@ -72,7 +77,6 @@ enum Entry {
     Ring {
         connection: Arc<Connection>,
         stream: Arc<Stream>,
-        process: Option<OwnedFd>,
         /// Which poller, and the bytes of its rings.
         poller: usize,
         memory: u64,
@@ -108,6 +112,7 @@ impl<'a> Reactor<'a> {
         controls: &[Arc<Control>],
         listener: &'a Listener,
     ) -> io::Result<Self> {
+        listener.settle_here()?;
         let mut events = Events::new()?;
         events.add(listener, LISTENER, Interest::Read)?;
         events.add(&shared.waker.far, WAKER, Interest::Read)?;
@@ -123,6 +128,7 @@ impl<'a> Reactor<'a> {
             pollers: controls.iter().map(|control| (Arc::clone(control), 0)).collect(),
             ring_memory: 0,
             accept_after: None,
+            unwatched: VecDeque::new(),
             unfinished: Vec::new(),
             idle_since: Instant::now(),
         })
@@ -138,7 +144,7 @@ impl<'a> Reactor<'a> {
                     LISTENER => self.accept(answer)?,
                     WAKER => self.heed(),
                     FILE => self.presence.heed(),
-                    token => self.attend(token & !1, answer),
+                    token => self.attend(token, answer),
                 }
             }
             for token in std::mem::take(&mut self.unfinished) {
@@ -190,7 +196,7 @@ impl<'a> Reactor<'a> {
             for token in self.events.wait(Some(until))? {
                 match token {
                     WAKER => self.heed(),
-                    token => self.attend(token & !1, turn_away),
+                    token => self.attend(token, turn_away),
                 }
             }
         }
@@ -210,11 +216,14 @@ impl<'a> Reactor<'a> {
         let idle = self.shared.limits.idle.filter(|_| self.entries.is_empty());
         // The oldest handshake ends first: all have the same time.
         let handshake = self.greeting.values().next().copied();
+        let watch = self.unwatched.front().map(|(from, _)| *from);
         let idle = idle.map(|idle| self.idle_since + idle);
-        [handshake, self.accept_after, idle, Some(self.presence.due())].into_iter().flatten().min()
+        let due = [handshake, watch, self.accept_after, idle, Some(self.presence.due())];
+        due.into_iter().flatten().min()
     }
 
-    /// Closes handshakes whose time is up, accepts again after a pause, and ends a server that nobody finds.
+    /// Closes handshakes whose time is up, watches who has stayed, accepts again after a pause, and ends a
+    /// server that nobody finds.
     fn expire(&mut self) -> io::Result<()> {
         let now = Instant::now();
         while let Some((&token, &deadline)) = self.greeting.iter().next() {
@@ -222,6 +231,16 @@ impl<'a> Reactor<'a> {
                 break;
             }
             self.remove(token);
+        }
+        while let Some(&(from, token)) = self.unwatched.front() {
+            let stays = self.entries.contains_key(&token);
+            if stays && from > now {
+                break;
+            }
+            self.unwatched.pop_front();
+            if stays {
+                self.watch_process(token);
+            }
         }
         if self.accept_after.is_some_and(|after| after <= now) {
             self.accept_after = None;
@@ -237,12 +256,12 @@ impl<'a> Reactor<'a> {
         self.greeting.remove(&token);
         let Some(entry) = self.entries.remove(&token) else { return };
         self.events.remove(entry.stream(), token);
+        if let Some(process) = entry.stream().watched_process() {
+            self.events.remove(process, token + 1);
+        }
         match entry {
             Entry::Greeting { .. } => {}
-            Entry::Ring { connection, process, poller, memory, .. } => {
-                if let Some(process) = &process {
-                    self.events.remove(process, token + 1);
-                }
+            Entry::Ring { connection, poller, memory, .. } => {
                 connection.close();
                 self.ring_memory -= memory;
                 let (control, ports) = &mut self.pollers[poller];
@@ -253,6 +272,18 @@ impl<'a> Reactor<'a> {
         }
         if self.entries.is_empty() {
             self.idle_since = Instant::now();
+        }
+    }
+
+    /// Has the end of a client's process noticed even while a forked child of it keeps the socket open.
+    fn watch_process(&mut self, token: u64) {
+        let Some(entry) = self.entries.get(&token) else { return };
+        let stream = Arc::clone(entry.stream());
+        match stream.process() {
+            // Where it cannot be watched, the socket's end is all that tells.
+            Process::Watched(process) => drop(self.events.add(process, token + 1, Interest::Read)),
+            Process::Ended => self.remove(token),
+            Process::Unknown => {}
         }
     }
 
@@ -269,8 +300,13 @@ impl<'a> Reactor<'a> {
             .extend(self.entries.iter().filter(|(_, entry)| has_notices(entry)).map(|(&token, _)| token));
     }
 
-    /// Does what a connection wants done.
+    /// Does what a connection wants done, or what the end of its process does.
     fn attend(&mut self, token: u64, answer: &AnswerRequest<'_>) {
+        if token & 1 == 1 {
+            // What it has asked before still counts.
+            self.attend(token - 1, answer);
+            return self.remove(token - 1);
+        }
         match self.entries.get_mut(&token) {
             Some(Entry::Greeting { .. }) => self.listen_to(token, answer),
             // A client over rings says nothing here: it is gone, or breaks the rules.

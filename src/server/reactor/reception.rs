@@ -1,7 +1,6 @@
 //! How a connection becomes a client: accepted, heard out, welcomed or turned away.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use super::super::connection::{Attendant, Connection, Lifeline};
 use super::super::events::Interest;
 use super::super::poller::STOPPING;
 use super::super::responder::Context;
-use super::{AnswerRequest, BATCH, Entry, LISTENER, Reactor};
+use super::{AnswerRequest, BATCH, Entry, LISTENER, Reactor, WATCH_AFTER};
 use crate::handshake::{self, Answer, Grant, Heard, Mode, Refuse, RefuseCode, Welcome, judge};
 use crate::stream::{Stream, own_uid};
 use crate::transport::{Inbox, Outbox, Outgoing};
@@ -118,7 +117,13 @@ impl Reactor<'_> {
         };
         match entry {
             Ok(entry) => {
+                let over_rings = matches!(entry, Entry::Ring { .. });
                 self.entries.insert(token, entry);
+                if over_rings {
+                    self.watch_process(token);
+                } else {
+                    self.unwatched.push_back((Instant::now() + WATCH_AFTER, token));
+                }
                 self.serve(token, answer);
             }
             Err(refuse) => {
@@ -196,11 +201,6 @@ impl Reactor<'_> {
         let (client, theirs) = create(Role::Client, grant.sizes.request)?;
         let regions = Regions { ours, theirs };
         let token = context.session;
-        // Its end is noticed even while a forked child keeps the socket open.
-        let process = context.peer.pid.and_then(|pid| open_process(pid).ok());
-        if let Some(process) = &process {
-            self.events.add(process, token + 1, Interest::Read)?;
-        }
         let answer = self.answer_with(token, grant);
         let ports = self.pollers.iter().map(|(_, ports)| ports);
         let poller = ports.enumerate().min_by_key(|(_, ports)| **ports).map_or(0, |(poller, _)| poller);
@@ -220,7 +220,7 @@ impl Reactor<'_> {
         control.tell(Note::Arrived(Box::new(Port::new(Arc::clone(&connection), regions, limit))));
         *ports += 1;
         self.ring_memory += memory;
-        let entry = Entry::Ring { connection, stream: Arc::clone(stream), process, poller, memory };
+        let entry = Entry::Ring { connection, stream: Arc::clone(stream), poller, memory };
         if stream.write_with(&answer, [daemon.as_fd(), client.as_fd()]).is_err() {
             // It has gone already: the reactor hears of that as of any other end.
             stream.shut_down();
@@ -239,14 +239,6 @@ fn has_rings() -> bool {
 #[cfg(not(all(target_os = "linux", not(grite_portable))))]
 fn has_rings() -> bool {
     false
-}
-
-#[cfg(all(target_os = "linux", not(grite_portable)))]
-fn open_process(pid: u32) -> io::Result<OwnedFd> {
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
-    Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 #[cfg(not(all(target_os = "linux", not(grite_portable))))]

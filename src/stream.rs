@@ -283,7 +283,7 @@ mod descriptors {
         }
 
         /// Reads what has come with all descriptors that came with it, each owned and closed on
-        /// exec before anybody looks at it.
+        /// exec before anybody looks at it. Fails where this process may not have them all.
         pub(crate) fn read_with(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
             let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -294,6 +294,10 @@ mod descriptors {
                 if let RecvAncillaryMessage::ScmRights(fds) = message {
                     descriptors.extend(fds);
                 }
+            }
+            // There was room for as many as one message can hold: it is the process that has none.
+            if received.flags.contains(ReturnFlags::CTRUNC) {
+                return Err(Errno::MFILE.into());
             }
             Ok(received.bytes)
         }

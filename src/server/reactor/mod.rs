@@ -5,6 +5,7 @@ mod reception;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use super::shared::Shared;
 use crate::frame::{FailureCode, Kind};
 use crate::handshake::{Refuse, RefuseCode};
 use crate::payload::Bytes;
-use crate::stream::{Peer, Process, Stream};
+use crate::stream::{Peer, Process, Stream, new_socket};
 use crate::transport::{BadFrame, Broken, Inbox};
 
 /// Answers a request: which connection, which id, which bytes.
@@ -57,6 +58,8 @@ pub(crate) struct Reactor<'a> {
     ring_memory: u64,
     /// No connection is accepted before.
     accept_after: Option<Instant>,
+    /// Kept for a time in which there is no other: who comes then is told so.
+    spare: Option<OwnedFd>,
     /// Clients over the socket whose processes are not watched yet, and from when on they are.
     unwatched: VecDeque<(Instant, u64)>,
     /// Sockets that may hold more requests than their turn allowed.
@@ -128,6 +131,7 @@ impl<'a> Reactor<'a> {
             pollers: controls.iter().map(|control| (Arc::clone(control), 0)).collect(),
             ring_memory: 0,
             accept_after: None,
+            spare: new_socket().ok(),
             unwatched: VecDeque::new(),
             unfinished: Vec::new(),
             idle_since: Instant::now(),
@@ -244,6 +248,7 @@ impl<'a> Reactor<'a> {
         }
         if self.accept_after.is_some_and(|after| after <= now) {
             self.accept_after = None;
+            self.spare = self.spare.take().or_else(|| new_socket().ok());
             self.events.change(self.listener, LISTENER, Interest::Read)?;
         }
         if self.presence.is_lost(self.listener, now) {

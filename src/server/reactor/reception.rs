@@ -12,7 +12,7 @@ use super::super::poller::STOPPING;
 use super::super::responder::Context;
 use super::{AnswerRequest, BATCH, Entry, LISTENER, Reactor, WATCH_AFTER};
 use crate::handshake::{self, Answer, Grant, Heard, Mode, Refuse, RefuseCode, Welcome, judge};
-use crate::stream::{Stream, own_uid};
+use crate::stream::{Stream, new_socket, own_uid};
 use crate::transport::{Inbox, Outbox, Outgoing};
 
 /// How long no connection is accepted after the system had no descriptors or memory for one.
@@ -26,6 +26,7 @@ impl Reactor<'_> {
                 Ok(stream) => self.greet(stream, answer),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::MFILE | Errno::NFILE) if self.turn_one_away() => {}
                 // No descriptors, no memory, or something else that may pass.
                 Err(_) => {
                     self.accept_after = Some(Instant::now() + ACCEPT_PAUSE);
@@ -34,6 +35,22 @@ impl Reactor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Gives the spare descriptor to one who has come while there is no other, to say so: nobody waits for a
+    /// handshake that does not come. Says whether there was one.
+    fn turn_one_away(&mut self) -> bool {
+        let Some(spare) = self.spare.take() else { return false };
+        drop(spare);
+        let accepted = self.listener.accept();
+        if let Ok(stream) = &accepted {
+            let text = "the daemon may open no more files".to_owned();
+            self.refuse(stream, Refuse { code: RefuseCode::Resources, text });
+        }
+        let turned_away = accepted.is_ok();
+        drop(accepted);
+        self.spare = new_socket().ok();
+        turned_away
     }
 
     /// Takes in a new connection of our own user, and hears what it has said already.

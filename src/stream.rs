@@ -252,9 +252,14 @@ pub(crate) fn own_uid() -> u32 {
 }
 
 #[cfg(all(target_os = "linux", not(grite_portable)))]
+pub(crate) use descriptors::refuse_descriptors;
+
+#[cfg(all(target_os = "linux", not(grite_portable)))]
 mod descriptors {
     use std::io::{IoSlice, IoSliceMut};
     use std::mem::MaybeUninit;
+
+    use nix::{libc, setsockopt_impl, sockopt_impl};
 
     use rustix::cmsg_space;
     use rustix::net::{
@@ -266,6 +271,20 @@ mod descriptors {
 
     /// The most descriptors that the kernel puts into one message (`SCM_MAX_FD`).
     const MOST_DESCRIPTORS: usize = 253;
+
+    /// Whether others may send descriptors to a socket: of Linux 6.16, and not in the C library's headers yet.
+    const SO_PASSRIGHTS: libc::c_int =
+        if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) { 92 } else { 83 };
+
+    sockopt_impl!(PassRights, SetOnly, libc::SOL_SOCKET, SO_PASSRIGHTS, bool);
+
+    /// Has the kernel refuse descriptors at their sender, for all connections of this listener.
+    ///
+    /// Without that, those that come are dropped unseen, see [`Stream::read_refusing`].
+    pub(crate) fn refuse_descriptors(listener: &OwnedFd) {
+        // It fails on older kernels.
+        let _ = nix::sys::socket::setsockopt(listener, PassRights, &false);
+    }
 
     impl Stream {
         /// Sends `bytes` and two descriptors as one message; fails rather than sending a part.

@@ -356,19 +356,6 @@ fn what_is_no_hello_is_refused_at_once() {
 }
 
 #[test]
-fn descriptors_with_a_hello_end_the_connection() {
-    let server = Running::start();
-    let mut polite = server.client(Way::Socket);
-    let stream = UnixStream::connect(server.socket()).unwrap();
-    let hello = honest_hello(Transport::Socket);
-    send_with(&stream, &hello, &[stream.as_fd(), stream.as_fd()]);
-    let mut end = Vec::new();
-    let _ = (&stream).read_to_end(&mut end);
-    assert!(end.is_empty(), "no answer to a hello with descriptors");
-    assert!(answers(&mut polite));
-}
-
-#[test]
 fn a_question_that_has_come_in_part_when_the_server_stops_is_turned_away() {
     let server = Running::start();
     let mut stream = UnixStream::connect(server.socket()).unwrap();

@@ -36,6 +36,8 @@ impl Listener {
         let failed = |tried: &'static str| move |error: io::Error| Error::io(tried, error).at(path);
         refuse_what_must_stay(path)?;
         let socket = new_socket().map_err(failed("make the daemon's socket"))?;
+        #[cfg(all(target_os = "linux", not(grite_portable)))]
+        crate::stream::refuse_descriptors(&socket);
         // Where the system heeds it, the file is closed to others before it exists.
         let _ = rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR);
         // Shorter than most names, so that it fits where the name fits.

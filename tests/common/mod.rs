@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod daemon;
+#[cfg(target_os = "linux")]
+pub mod hello;
 pub mod process;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub mod runtimes;

@@ -169,7 +169,7 @@ fn requests_that_wait_for_a_thread_are_bounded_in_bytes() {
     });
     for way in [Way::Ring, Way::Socket] {
         let client = server.client(way);
-        let busy = client.start(&Order::Wait(200)).unwrap();
+        let busy = client.start(&Order::Wait(1_000)).unwrap();
         // It has a thread by the time that this is answered.
         client.start(&Order::Session).unwrap().wait().unwrap();
         std::thread::sleep(Duration::from_millis(20));

@@ -90,8 +90,15 @@ fn a_late_answer_is_dropped_and_the_connection_goes_on() {
         assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}");
         assert!(start.elapsed() >= Duration::from_millis(50), "{way:?}");
         std::thread::sleep(Duration::from_millis(250));
-        let done = client.send(&Order::Make(9)).unwrap();
-        assert!(done.bytes == pattern(9)[..], "{way:?}");
+        let end = Instant::now() + Duration::from_secs(20);
+        // The machine may be too slow for the short timeout of this test once or twice.
+        loop {
+            match client.send(&Order::Make(9)) {
+                Ok(done) => break assert!(done.bytes == pattern(9)[..], "{way:?}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}: {error}"),
+            }
+            assert!(Instant::now() < end, "{way:?} never recovers");
+        }
     });
 }
 

@@ -4,12 +4,14 @@
 #![cfg(not(loom))]
 
 mod common;
+#[cfg(target_os = "linux")]
+mod held;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::process::{PATIENCE, Process, role as own_role};
-use common::{Order, Way, Work, builder_for, pattern, work};
+use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
 use libgrite_ipc::{ErrorKind, Server};
 
 /// The parts that this program plays when a test starts it again.
@@ -18,6 +20,9 @@ fn role() {
     let Some((role, folder)) = own_role() else { return };
     match role.as_str() {
         "server" => serve(&folder),
+        "server with a pool" => serve_on_a_pool(&folder),
+        "client over rings" => wait_for_long(&folder, Way::Ring),
+        "client over the socket" => wait_for_long(&folder, Way::Socket),
         "flood over rings" => flood(&folder, Way::Ring),
         "flood over the socket" => flood(&folder, Way::Socket),
         other => panic!("no such role: {other}"),
@@ -28,6 +33,23 @@ fn serve(folder: &Path) {
     let server = Server::<Work>::bind(folder.join("work.sock")).unwrap();
     println!("ready");
     server.serve(work).unwrap();
+}
+
+/// A server that works on requests that take long on threads of their own.
+fn serve_on_a_pool(folder: &Path) {
+    let may_block = |order: &ArchivedOrder| matches!(order, ArchivedOrder::Wait(_));
+    let server = Server::<Work>::builder().may_block(may_block).bind(folder.join("work.sock")).unwrap();
+    println!("ready");
+    server.serve(work).unwrap();
+}
+
+/// Asks for what takes longer than any test, with an answer behind it so that it is known to be under way.
+fn wait_for_long(folder: &Path, way: Way) {
+    let client = builder_for(way).connect(folder.join("work.sock")).unwrap();
+    let long = client.start(&Order::Wait(60_000)).unwrap();
+    client.start(&Order::Session).unwrap().wait().unwrap();
+    println!("ready");
+    let _ = long.wait();
 }
 
 /// Sends messages that take many frames each way, until it is killed.
@@ -51,6 +73,7 @@ fn ways() -> Vec<Way> {
     common::WAYS.iter().copied().filter(|&way| way != Way::Pair).collect()
 }
 
+/// Fault 36. (That it is a matter of milliseconds is for `benches/liveness.rs` to measure.)
 #[test]
 fn a_client_that_waits_learns_at_once_that_the_server_was_killed() {
     for way in ways() {
@@ -69,6 +92,34 @@ fn a_client_that_waits_learns_at_once_that_the_server_was_killed() {
         assert!(late < PATIENCE / 3, "{way:?}: learned {late:?} after the kill");
         let error = client.send(&Order::Make(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PeerDied, "{way:?}, the next request: {error}");
+    }
+}
+
+/// Fault 36. Eight clients wait, each over its connection; all learn that the server was killed.
+#[test]
+fn all_clients_that_wait_learn_that_the_server_was_killed() {
+    for way in ways() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = start_server(folder.path());
+        let waiting: Vec<_> = (0..8)
+            .map(|_| {
+                let builder = builder_for(way).timeout(PATIENCE);
+                let mut client = builder.connect(folder.path().join("work.sock")).unwrap();
+                std::thread::spawn(move || {
+                    let error = client.send(&Order::Wait(60_000)).map(drop).unwrap_err();
+                    (error, Instant::now())
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(100));
+        server.kill();
+        let killed = Instant::now();
+        for waiting in waiting {
+            let (error, learned) = waiting.join().unwrap();
+            assert_eq!(error.kind(), ErrorKind::PeerDied, "{way:?}: {error}");
+            let late = learned.saturating_duration_since(killed);
+            assert!(late < PATIENCE / 3, "{way:?}: learned {late:?} after the kill");
+        }
     }
 }
 
@@ -135,6 +186,32 @@ fn clients_killed_in_the_middle_of_their_messages_leave_nothing_behind() {
     }
 }
 
+/// Fault 37. A client that is killed gives back its memory and its socket at once, though a request of it is
+/// still worked on, and will be for long.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_client_killed_amid_a_long_request_leaves_nothing_but_the_work_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Process::start("server with a pool", folder.path());
+    server.line("ready").unwrap();
+    let mut polite = builder_for(ways()[0]).connect(folder.path().join("work.sock")).unwrap();
+    polite.send(&Order::Make(9)).unwrap();
+    // Threads go on working: one for each of the clients below.
+    let before = held::held(server.id());
+    let before = held::Held { threads: before.threads + 2, ..before };
+    for role in ["client over rings", "client over the socket"] {
+        if role.contains("rings") && !ways().contains(&Way::Ring) {
+            continue;
+        }
+        let mut client = Process::start(role, folder.path());
+        client.line("ready").unwrap();
+        client.kill();
+        println!("{role}: all was given back after {:?}", held::until_no_more_than(before, server.id()));
+    }
+    assert!(polite.send(&Order::Make(9)).unwrap().bytes == pattern(9)[..]);
+}
+
+/// Fault 39. (For a client that stands still, see `stopped.rs`.)
 #[test]
 #[cfg(target_os = "linux")]
 fn a_client_that_reads_no_answers_costs_the_server_little_memory() {

@@ -24,7 +24,8 @@ use crate::transport::{Broken, LocalLine, Outgoing};
 #[derive(Debug)]
 pub(crate) struct Connection {
     context: Context,
-    lifeline: Lifeline,
+    /// Nothing once the client is gone and all of it was given back.
+    lifeline: Mutex<Option<Lifeline>>,
     outbound: Mutex<Outbound>,
     /// Replies wait for space: no more requests are read until they are gone.
     backlogged: AtomicBool,
@@ -95,7 +96,8 @@ fn add_one(count: &AtomicU32) {
 }
 
 struct Outbound {
-    outgoing: Outgoing,
+    /// Nothing once the client is gone and all of it was given back.
+    outgoing: Option<Outgoing>,
     arena: Arena,
 }
 
@@ -116,8 +118,8 @@ impl Connection {
     ) -> Arc<Self> {
         Arc::new(Connection {
             context,
-            lifeline,
-            outbound: Mutex::new(Outbound { outgoing, arena: Arena::new() }),
+            lifeline: Mutex::new(Some(lifeline)),
+            outbound: Mutex::new(Outbound { outgoing: Some(outgoing), arena: Arena::new() }),
             backlogged: AtomicBool::new(false),
             space: Condvar::new(),
             closed: AtomicBool::new(false),
@@ -146,17 +148,33 @@ impl Connection {
     /// Ends the connection for both sides; what is still under way goes nowhere.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        match &self.lifeline {
-            Lifeline::Socket(stream) => stream.shut_down(),
-            Lifeline::Local(line) => line.sever(),
+        match &*self.lifeline() {
+            Some(Lifeline::Socket(stream)) => stream.shut_down(),
+            Some(Lifeline::Local(line)) => line.sever(),
+            None => {}
         }
+    }
+
+    /// Ends the connection and lets go of its socket and its memory: a request of this client that is still
+    /// worked on keeps neither.
+    pub(crate) fn give_back(&self) {
+        self.close();
+        let outgoing = self.lock().outgoing.take();
+        let lifeline = self.lifeline().take();
+        drop((outgoing, lifeline));
+        self.space.notify_all();
+    }
+
+    /// Nothing panics with the lock held.
+    fn lifeline(&self) -> MutexGuard<'_, Option<Lifeline>> {
+        self.lifeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What calls a client that listens.
     pub(super) fn bell(&self) -> Option<Arc<dyn Bell>> {
-        match &self.lifeline {
-            Lifeline::Socket(stream) => Some(Arc::clone(stream) as _),
-            Lifeline::Local(_) => None,
+        match &*self.lifeline() {
+            Some(Lifeline::Socket(stream)) => Some(Arc::clone(stream) as _),
+            Some(Lifeline::Local(_)) | None => None,
         }
     }
 
@@ -230,7 +248,7 @@ impl Connection {
             std::hint::spin_loop();
         }
         let outbound = self.lock();
-        if !outbound.outgoing.has_backlog() || self.is_closed() {
+        if !outbound.outgoing.as_ref().is_some_and(Outgoing::has_backlog) || self.is_closed() {
             return true;
         }
         // Whether that was long enough shows at the next look.
@@ -354,7 +372,9 @@ impl Connection {
             return Err(Broken::Severed);
         }
         let mut outbound = self.lock();
-        let Outbound { outgoing, arena } = &mut *outbound;
+        let Outbound { outgoing: Some(outgoing), arena } = &mut *outbound else {
+            return Err(Broken::Severed);
+        };
         let done = match work(outgoing, arena) {
             Ok(done) => done,
             Err(broken) => {
@@ -406,7 +426,9 @@ impl Connection {
     /// Gives memory back that only longer messages needed.
     pub(super) fn trim(&self) {
         let mut outbound = self.lock();
-        outbound.outgoing.trim();
+        if let Some(outgoing) = &mut outbound.outgoing {
+            outgoing.trim();
+        }
         outbound.arena.shrink();
     }
 
@@ -465,14 +487,15 @@ impl Connection {
         }
     }
 
-    /// The half that waits for space, for the poller's sleep.
+    /// The half that waits for space, for the poller's sleep; gives the work back where there is none any more.
     ///
     /// # Panics
     /// On a connection over the socket, which no poller serves.
-    pub(super) fn with_outgoing_half<T>(&self, work: impl FnOnce(&mut dyn Waits) -> T) -> T {
+    pub(super) fn with_outgoing_half<T, W: FnOnce(&mut dyn Waits) -> T>(&self, work: W) -> Result<T, W> {
         match &mut self.lock().outgoing {
-            Outgoing::Ring(sender) => work(&mut **sender),
-            Outgoing::Socket(_) => unreachable!("the poller serves rings"),
+            Some(Outgoing::Ring(sender)) => Ok(work(&mut **sender)),
+            Some(Outgoing::Socket(_)) => unreachable!("the poller serves rings"),
+            None => Err(work),
         }
     }
 

@@ -146,11 +146,11 @@ impl Port {
     /// Works on the half of the connection that the poller waits on: while replies wait for space,
     /// that is the sender, and requests behind them are no news.
     fn with_waiting<T>(&mut self, work: impl FnOnce(&mut dyn Waits) -> T) -> T {
-        if self.connection.is_backlogged() {
-            self.connection.with_outgoing_half(work)
-        } else {
-            work(&mut self.receiver)
+        if !self.connection.is_backlogged() {
+            return work(&mut self.receiver);
         }
+        // A client that is gone moves neither half any more.
+        self.connection.with_outgoing_half(work).unwrap_or_else(|work| work(&mut self.receiver))
     }
 
     /// Whether there is something to do for this port; a fault is. Fetches ahead what the client is about to
@@ -210,7 +210,8 @@ impl Port {
             self.unsettled = true;
             self.receiver.mark_awake();
             if self.connection.is_backlogged() {
-                self.connection.with_outgoing_half(|half| half.mark_awake());
+                // There is nobody to be told where there is no such half any more.
+                let _ = self.connection.with_outgoing_half(|half| half.mark_awake());
             }
         }
     }

@@ -267,13 +267,13 @@ impl<'a> Reactor<'a> {
         match entry {
             Entry::Greeting { .. } => {}
             Entry::Ring { connection, poller, memory, .. } => {
-                connection.close();
+                connection.give_back();
                 self.ring_memory -= memory;
                 let (control, ports) = &mut self.pollers[poller];
                 *ports -= 1;
                 control.tell(Note::Left(connection.session()));
             }
-            Entry::Socket { connection, .. } => connection.close(),
+            Entry::Socket { connection, .. } => connection.give_back(),
         }
         if self.entries.is_empty() {
             self.idle_since = Instant::now();

@@ -83,7 +83,8 @@ impl<P: Protocol> ServerBuilder<P> {
     /// How many clients may be connected at once; one more is refused. All are of one user: a daemon serves
     /// nobody else.
     ///
-    /// Each takes two descriptors; a process that serves many may have to raise its own limit.
+    /// Each takes two descriptors; a process that serves many may have to raise its own limit. Who comes when it
+    /// may open no more files is refused.
     pub fn max_connections(mut self, count: usize) -> Self {
         self.limits.connections = count;
         self

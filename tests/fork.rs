@@ -1,12 +1,17 @@
-//! A forked child that uses its parent's handle: an error there, and no harm here.
+//! A forked child that uses its parent's handle, or drops it: an error there, and no harm here.
 #![cfg(all(target_os = "linux", not(grite_portable), not(loom)))]
 #![allow(unsafe_code, reason = "fork is what is tested")]
 
 mod common;
 
-use common::{Order, Running, Way, pattern};
-use libgrite_ipc::ErrorKind;
+use std::mem::ManuallyDrop;
 
+use common::{Order, Running, Way, Work, pattern};
+use libgrite_ipc::{Client, Error, ErrorKind, Pending, Server};
+
+/// Fault 41. A forked child that uses a handle of its parent in any way gets an error, for an answer too that
+/// had come before the fork; that it drops the handle, too, the parent does not notice.
+///
 /// One test in this program: a fork of a process with other tests' threads would be a trap.
 #[test]
 fn a_forked_child_gets_an_error_and_the_parent_goes_on() {
@@ -14,50 +19,129 @@ fn a_forked_child_gets_an_error_and_the_parent_goes_on() {
     for way in [Way::Ring, Way::Socket] {
         let mut client = server.client(way);
         assert!(client.send(&Order::Make(10)).unwrap().bytes == pattern(10)[..]);
-        // SAFETY: the child calls nothing that waits for the parent's other threads, and leaves
-        // with `_exit`.
-        let child = unsafe { nix::libc::fork() };
-        assert!(child >= 0);
-        if child == 0 {
-            let forked = client.send(&Order::Make(10)).is_err_and(|error| error.kind() == ErrorKind::Forked);
-            // SAFETY: ends the child without running the parent's destructors in it.
-            unsafe { nix::libc::_exit(if forked { 7 } else { 1 }) };
-        }
-        let mut status = 0;
-        // SAFETY: waits for our own child, into a local.
-        assert_eq!(unsafe { nix::libc::waitpid(child, &mut status, 0) }, child);
-        assert!(
-            nix::libc::WIFEXITED(status) && nix::libc::WEXITSTATUS(status) == 7,
-            "{way:?}: status {status}"
-        );
+        let status = in_a_child(|| {
+            let sent = is_forked(client.send(&Order::Make(10)).map(drop));
+            let again = is_forked(client.send_with_retry(&Order::Session).map(drop));
+            let started = is_forked(client.start(&Order::Session).map(drop));
+            let streamed = is_forked(client.stream(&Order::Session).map(drop));
+            sent && again && started && streamed
+        });
+        assert_eq!(status, SUCCEEDED, "{way:?}");
+        fork_amid_requests(&server, way);
+        fork_amid_a_stream(&server, way);
+        let mut client = ManuallyDrop::new(client);
+        let status = in_a_child(|| {
+            // SAFETY: it is not used again in the child, whose copy this is.
+            unsafe { ManuallyDrop::drop(&mut client) };
+            true
+        });
+        assert_eq!(status, SUCCEEDED, "{way:?}");
         assert!(client.send(&Order::Make(20)).unwrap().bytes == pattern(20)[..], "{way:?}");
+        drop(ManuallyDrop::into_inner(client));
         #[cfg(feature = "tokio")]
         fork_with_an_async_client(&server, way);
     }
+    fork_with_a_server();
+}
+
+/// What a child ends with in which all was as it must be.
+const SUCCEEDED: i32 = 7;
+
+fn is_forked<T>(outcome: Result<T, Error>) -> bool {
+    outcome.is_err_and(|error| error.kind() == ErrorKind::Forked)
+}
+
+/// Does something in a forked child, and says what that has ended with.
+fn in_a_child(work: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: the child calls nothing that waits for the parent's other threads, and leaves
+    // with `_exit`.
+    let child = unsafe { nix::libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        let status = if work() { SUCCEEDED } else { 1 };
+        // SAFETY: ends the child without running the parent's destructors in it.
+        unsafe { nix::libc::_exit(status) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for our own child, into a local.
+    assert_eq!(unsafe { nix::libc::waitpid(child, &mut status, 0) }, child);
+    assert!(nix::libc::WIFEXITED(status), "status {status}");
+    nix::libc::WEXITSTATUS(status)
+}
+
+/// Answers that are claimed later: one that had come, and one that had not.
+fn fork_amid_requests(server: &Running, way: Way) {
+    let client = server.client(way);
+    let come = [client.start(&Order::Make(30)).unwrap(), client.start(&Order::Make(40)).unwrap()];
+    while !come.iter().all(|answer| answer.is_ready().unwrap()) {
+        std::thread::yield_now();
+    }
+    let coming = [client.start(&Order::Wait(20)).unwrap(), client.start(&Order::Wait(20)).unwrap()];
+    let mut pending: Vec<_> = come.into_iter().chain(coming).map(Some).collect();
+    let status = in_a_child(|| {
+        // Those that the child does not wait for it drops at its end, were it not for `_exit`.
+        let wait = |place: usize, pending: &mut Vec<Option<Pending<'_, Work>>>| {
+            is_forked(pending[place].take().unwrap().wait().map(drop))
+        };
+        let not_ready = is_forked(pending[3].as_ref().unwrap().is_ready());
+        wait(0, &mut pending) && wait(2, &mut pending) && not_ready && {
+            drop(pending[1].take());
+            true
+        }
+    });
+    assert_eq!(status, SUCCEEDED, "{way:?}");
+    let lengths: Vec<_> =
+        pending.into_iter().map(|answer| answer.unwrap().wait().unwrap().bytes.len()).collect();
+    assert_eq!(lengths, [30, 40, 0, 0], "{way:?}");
+}
+
+/// A stream of which nothing was read yet.
+fn fork_amid_a_stream(server: &Running, way: Way) {
+    let mut client = server.client(way);
+    let mut parts = client.stream(&Order::Make(50)).unwrap();
+    let status = in_a_child(|| is_forked(parts.next().map(drop)));
+    assert_eq!(status, SUCCEEDED, "{way:?}");
+    assert_eq!(parts.next().unwrap().unwrap().bytes.len(), 50, "{way:?}");
+}
+
+/// A child that drops its copy of a server takes neither the socket nor its file from the parent.
+fn fork_with_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("work.sock");
+    let mut server = ManuallyDrop::new(Server::<Work>::bind(&path).unwrap());
+    let status = in_a_child(|| {
+        // SAFETY: it is not used again in the child, whose copy this is.
+        unsafe { ManuallyDrop::drop(&mut server) };
+        true
+    });
+    assert_eq!(status, SUCCEEDED);
+    let server = ManuallyDrop::into_inner(server);
+    let stop = server.handle();
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.serve(common::work).unwrap());
+        let asked =
+            Client::<Work>::connect(&path).and_then(|mut client| client.send(&Order::Session).map(drop));
+        stop.stop();
+        asked.unwrap();
+    });
 }
 
 /// The same, for an async client that the child even drops.
 #[cfg(feature = "tokio")]
 fn fork_with_an_async_client(server: &Running, way: Way) {
     let runtime = common::runtimes::one_thread();
-    let client = runtime.block_on(common::runtimes::connect(way, server.socket()));
+    let mut client = ManuallyDrop::new(runtime.block_on(common::runtimes::connect(way, server.socket())));
     runtime.block_on(client.send(&Order::Wait(2))).unwrap();
-    // SAFETY: as above.
-    let child = unsafe { nix::libc::fork() };
-    assert!(child >= 0);
-    if child == 0 {
+    let status = in_a_child(|| {
         let own = common::runtimes::one_thread();
-        let asked = own.block_on(client.send(&Order::Make(10)));
-        let forked = asked.is_err_and(|error| error.kind() == ErrorKind::Forked);
-        drop(client);
-        // SAFETY: as above.
-        unsafe { nix::libc::_exit(if forked { 7 } else { 1 }) };
-    }
-    let mut status = 0;
-    // SAFETY: as above.
-    assert_eq!(unsafe { nix::libc::waitpid(child, &mut status, 0) }, child);
-    assert!(nix::libc::WIFEXITED(status) && nix::libc::WEXITSTATUS(status) == 7, "{way:?}: status {status}");
+        let forked = is_forked(own.block_on(client.send(&Order::Make(10))));
+        // SAFETY: it is not used again in the child, whose copy this is.
+        unsafe { ManuallyDrop::drop(&mut client) };
+        forked
+    });
+    assert_eq!(status, SUCCEEDED, "{way:?}");
     for millis in [0, 2] {
         runtime.block_on(client.send(&Order::Wait(millis))).unwrap();
     }
+    drop(ManuallyDrop::into_inner(client));
 }

@@ -1,78 +1,79 @@
-//! Systems that lack a call: the daemon serves all the same, and says what it cannot.
+//! Systems that lack a call: the daemon serves all the same, and says what it cannot, and a client asks.
 //!
-//! The daemon is this test program itself, started again behind a filter that answers the call as a kernel
+//! Each is this test program itself, started again behind a filter that answers the call as a kernel
 //! without it does, or as a sandbox that forbids it.
 #![cfg(all(not(loom), target_os = "linux", not(grite_portable)))]
 
 mod common;
+mod filter;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 
+use common::process::{Process, role as own_role};
 use common::{Order, Work, pattern, work};
+use filter::{Calls, forbid};
 use libgrite_ipc::{Client, ErrorKind, Server, Transport};
-use nix::libc::{EINVAL, ENOSYS, EPERM, SYS_futex_waitv, SYS_memfd_create, SYS_sched_setaffinity};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
+use nix::libc::{
+    EINVAL, ENOSYS, EPERM, SYS_futex_waitv, SYS_getsockopt, SYS_memfd_create, SYS_pidfd_open,
+    SYS_sched_setaffinity, SYS_setsockopt,
+};
 
-const ROLE: &str = "SANDBOX_ROLE";
-const FOLDER: &str = "SANDBOX_FOLDER";
-
-/// The part that this program plays when a test starts it again: a daemon without one system call.
+/// The parts that this program plays when a test starts it again: a daemon, or a client, and the call that it
+/// does not have, with the error that it gets.
 #[test]
 fn role() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let (call, answer) = role.split_once(' ').unwrap();
-    forbid(call.parse().unwrap(), answer.parse().unwrap());
-    let folder = std::env::var(FOLDER).unwrap();
-    let server = Server::<Work>::bind(Path::new(&folder).join("work.sock")).unwrap();
-    println!("ready");
-    server.serve(work).unwrap();
+    let Some((role, folder)) = own_role() else { return };
+    let path = folder.join("work.sock");
+    let mut words = role.split(' ');
+    let part = words.next().unwrap();
+    let numbers: Vec<i64> = words.map(|word| word.parse().unwrap()).collect();
+    for call in numbers.chunks(2) {
+        forbid(call_of(call[0]), call[1] as i32);
+    }
+    if part == "daemon" {
+        let server = Server::<Work>::bind(path).unwrap();
+        println!("ready");
+        return server.serve(work).unwrap();
+    }
+    for transport in [Transport::Ring, Transport::Socket, Transport::Auto] {
+        let mut client = Client::<Work>::builder().transport(transport).connect(&path).unwrap();
+        ask(&mut client);
+        client.send(&Order::Wait(20)).unwrap();
+        println!("over rings: {}", client.uses_ring());
+    }
 }
 
-/// From now on the kernel answers this call of this process with an error, and does nothing.
-fn forbid(call: i64, error: i32) {
-    let architecture = TargetArch::try_from(std::env::consts::ARCH).unwrap();
-    let filter = SeccompFilter::new(
-        BTreeMap::from([(call, Vec::new())]),
-        SeccompAction::Allow,
-        SeccompAction::Errno(error as u32),
-        architecture,
-    );
-    apply_filter(&BpfProgram::try_from(filter.unwrap()).unwrap()).unwrap();
+/// All calls of this number; of those that ask about a socket, only those about the peer's process.
+fn call_of(number: i64) -> Calls {
+    const SO_PEERPIDFD: u64 = 77;
+    if number == SYS_getsockopt { Calls::with(number, 2, SO_PEERPIDFD) } else { Calls::all(number) }
 }
 
 /// A daemon in a folder of its own; both end with this value.
 struct Daemon {
-    child: Child,
+    _process: Process,
     folder: tempfile::TempDir,
 }
 
 impl Daemon {
-    fn without(call: i64, error: i32) -> Self {
+    fn without(calls: &[(i64, i32)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["role", "--exact", "--nocapture", "--quiet"]);
-        command.env(ROLE, format!("{call} {error}")).env(FOLDER, folder.path());
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        let daemon = Daemon { child, folder };
-        assert!(said.lines().any(|line| line.unwrap() == "ready"), "it serves without {call}");
-        daemon
+        let mut process = Process::start(&role_without("daemon", calls), folder.path());
+        process.line("ready").unwrap_or_else(|| panic!("it does not serve without {calls:?}"));
+        Daemon { _process: process, folder }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("work.sock")
     }
 
     fn connect(&self, transport: Transport) -> Result<Client<Work>, libgrite_ipc::Error> {
-        Client::builder().transport(transport).connect(self.folder.path().join("work.sock"))
+        Client::builder().transport(transport).connect(self.path())
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn role_without(part: &str, calls: &[(i64, i32)]) -> String {
+    calls.iter().fold(part.to_owned(), |role, (call, error)| format!("{role} {call} {error}"))
 }
 
 fn ask(client: &mut Client<Work>) {
@@ -81,11 +82,13 @@ fn ask(client: &mut Client<Work>) {
     }
 }
 
+/// Fault 43. A daemon that cannot make rings, or cannot sleep on many, serves over the socket, and refuses
+/// those who want nothing but rings.
 #[test]
 fn without_futex_waitv_or_memfd_create_clients_get_the_socket() {
     for call in [SYS_futex_waitv, SYS_memfd_create] {
         for error in [ENOSYS, EPERM] {
-            let daemon = Daemon::without(call, error);
+            let daemon = Daemon::without(&[(call, error)]);
             let mut client = daemon.connect(Transport::Auto).unwrap();
             assert!(!client.uses_ring(), "call {call}");
             ask(&mut client);
@@ -100,10 +103,42 @@ fn without_futex_waitv_or_memfd_create_clients_get_the_socket() {
 #[test]
 fn who_may_not_choose_a_cpu_is_answered_all_the_same() {
     for error in [EPERM, EINVAL] {
-        let daemon = Daemon::without(SYS_sched_setaffinity, error);
+        let daemon = Daemon::without(&[(SYS_sched_setaffinity, error)]);
         let mut client = daemon.connect(Transport::Ring).unwrap();
         for _ in 0..3 {
             ask(&mut client);
+        }
+    }
+}
+
+/// Fault 43. A client needs none of these calls: it makes no memory, and sleeps on one word.
+#[test]
+fn a_client_without_futex_waitv_or_memfd_create_has_rings_all_the_same() {
+    let daemon = Daemon::without(&[]);
+    for error in [ENOSYS, EPERM] {
+        let calls = [SYS_futex_waitv, SYS_memfd_create].map(|call| (call, error));
+        let mut client = Process::start(&role_without("client", &calls), daemon.folder.path());
+        for expected in ["true", "false", "true"] {
+            assert_eq!(client.line("over rings: ").as_deref(), Some(expected), "error {error}");
+        }
+    }
+}
+
+/// Fault 43. Where neither side can watch the other's process, the socket's end is what tells; where descriptors
+/// cannot be refused at their sender, they are dropped here.
+#[test]
+fn who_cannot_watch_the_others_process_asks_and_answers_all_the_same() {
+    for error in [ENOSYS, EPERM] {
+        let calls = [SYS_pidfd_open, SYS_getsockopt, SYS_setsockopt].map(|call| (call, error));
+        let daemon = Daemon::without(&calls);
+        let mut client = Process::start(&role_without("client", &calls), daemon.folder.path());
+        for expected in ["true", "false", "true"] {
+            assert_eq!(client.line("over rings: ").as_deref(), Some(expected), "error {error}");
+        }
+        for transport in [Transport::Ring, Transport::Socket] {
+            let mut client = daemon.connect(transport).unwrap();
+            ask(&mut client);
+            drop(client);
         }
     }
 }

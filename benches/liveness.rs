@@ -1,6 +1,7 @@
-//! What a daemon costs while nobody asks, and how soon a client learns that it was killed.
+//! What a daemon costs while nobody asks, and how soon those who wait learn that it was killed.
 //!
-//! `cargo bench --bench liveness`; `SECONDS=10` idle, `CLIENTS=20` connected, `KILLS=100`.
+//! `cargo bench --bench liveness`; `SECONDS=10` idle, 0 for none of that, `CLIENTS=20` connected, `KILLS=100`
+//! of a daemon for which one client waits, and as many of one for which eight do.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -42,11 +43,16 @@ fn main() {
             })
             .expect("the server serves");
     }
+    let seconds = number("SECONDS", 10);
     for transport in [Transport::Ring, Transport::Socket] {
-        idle(transport, number("CLIENTS", 20), Duration::from_secs(number("SECONDS", 10)));
+        if seconds > 0 {
+            idle(transport, number("CLIENTS", 20), Duration::from_secs(seconds));
+        }
     }
     for transport in [Transport::Ring, Transport::Socket] {
-        kills(transport, number("KILLS", 100));
+        for waiting in [1, 8] {
+            kills(transport, waiting, number("KILLS", 100));
+        }
     }
 }
 
@@ -114,28 +120,33 @@ fn idle(transport: Transport, clients: u64, time: Duration) {
     );
 }
 
-fn kills(transport: Transport, count: u64) {
-    let mut times: Vec<Duration> = (0..count)
-        .map(|_| {
-            let mut daemon = Daemon::start();
-            let mut client = daemon.client(transport);
-            let killer = std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_millis(20));
-                let killed = Instant::now();
-                daemon.child.kill().expect("our own child");
-                killed
-            });
-            let error = client.send(&Rest { millis: 60_000 }).map(drop).expect_err("the server is dead");
-            let learned = Instant::now();
-            assert_eq!(error.kind(), ErrorKind::PeerDied, "{error}");
-            learned - killer.join().expect("the killer lives")
-        })
-        .collect();
+/// How long after the kill each of those who wait has learned of it.
+fn kills(transport: Transport, waiting: usize, count: u64) {
+    let mut times: Vec<Duration> = (0..count).flat_map(|_| kill(transport, waiting)).collect();
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     println!(
-        "{count} kills of the daemon of a client that waits over {transport:?}: it knew after {:?} (p50), {:?} (p99)",
+        "{count} kills of a daemon for which {waiting} wait over {transport:?}: \
+         they knew after {:?} (p50), {:?} (p99), {:?} (most)",
         at(0.5),
-        at(0.99)
+        at(0.99),
+        at(1.0)
     );
+}
+
+fn kill(transport: Transport, waiting: usize) -> Vec<Duration> {
+    let mut daemon = Daemon::start();
+    let clients: Vec<_> = (0..waiting).map(|_| daemon.client(transport)).collect();
+    std::thread::scope(|scope| {
+        let wait = |mut client: Client<Resting>| {
+            let error = client.send(&Rest { millis: 60_000 }).map(drop).expect_err("the server is dead");
+            assert_eq!(error.kind(), ErrorKind::PeerDied, "{error}");
+            Instant::now()
+        };
+        let learned: Vec<_> = clients.into_iter().map(|client| scope.spawn(move || wait(client))).collect();
+        std::thread::sleep(Duration::from_millis(20));
+        let killed = Instant::now();
+        daemon.child.kill().expect("our own child");
+        learned.into_iter().map(|learned| learned.join().expect("it was told") - killed).collect()
+    })
 }

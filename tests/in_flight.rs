@@ -111,6 +111,7 @@ fn an_answer_that_has_come_says_so() {
     }
 }
 
+/// Fault 46. Answers that nobody claims, among others that somebody does: each comes to its own request.
 #[test]
 fn dropped_answers_harm_no_others() {
     for &way in WAYS {
@@ -180,6 +181,7 @@ fn one_more_than_may_wait_for_a_thread_is_refused_and_can_be_repeated() {
     }
 }
 
+/// Fault 46. Work whose caller has dropped it, timed out or gone is not begun, and its place is free.
 #[test]
 fn work_that_nobody_waits_for_any_more_is_dropped() {
     for way in ways() {
@@ -258,6 +260,7 @@ fn a_handler_learns_that_its_answer_is_not_wanted() {
     }
 }
 
+/// Fault 44, on a thread for requests that may block.
 #[test]
 fn a_panic_on_the_pool_answers_its_request_alone() {
     for way in ways() {

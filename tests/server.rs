@@ -118,6 +118,7 @@ fn an_answer_for_a_client_that_is_gone_is_an_error_of_that_answer_alone() {
     assert!(outcome.into_inner().unwrap().is_some());
 }
 
+/// Fault 33. One client more than a daemon takes is refused, and there is room again when one has left.
 #[test]
 fn one_connection_more_than_the_limit_is_refused_and_room_comes_back() {
     for way in ways() {
@@ -136,6 +137,7 @@ fn one_connection_more_than_the_limit_is_refused_and_room_comes_back() {
     }
 }
 
+/// Fault 26, wherever there is a socket; `visitors.rs` has the rest.
 #[test]
 fn a_client_that_says_nothing_is_closed_at_the_deadline() {
     let patience = Duration::from_millis(200);
@@ -147,6 +149,7 @@ fn a_client_that_says_nothing_is_closed_at_the_deadline() {
     assert!(start.elapsed() >= patience);
 }
 
+/// Fault 28, wherever there is a socket; `visitors.rs` has the rest.
 #[test]
 fn silent_connections_do_not_keep_a_good_client_out() {
     let server = Running::start_with(|| Server::<Work>::builder().max_unauthenticated(8));

@@ -80,6 +80,7 @@ fn a_message_at_the_limit_fits_and_a_longer_one_loses_nothing() {
     });
 }
 
+/// Fault 46. A request ends at its deadline; its answer comes later, and is nobody's.
 #[test]
 fn a_late_answer_is_dropped_and_the_connection_goes_on() {
     over_each_way(|way| {
@@ -102,6 +103,7 @@ fn a_late_answer_is_dropped_and_the_connection_goes_on() {
     });
 }
 
+/// Fault 44. A handler that panics fails its request, and the daemon serves on.
 #[test]
 fn a_handler_that_panics_answers_with_an_error_and_the_server_lives() {
     over_each_way(|way| {
@@ -127,6 +129,32 @@ fn large_messages_flow_through_small_rings() {
     });
 }
 
+/// Fault 46. Answers that come about when their requests end, some before and some behind: whatever is answered
+/// is answered with its own answer.
+#[test]
+fn late_answers_are_never_those_of_other_requests() {
+    over_each_way(|way| {
+        let mut reached = reach(way, |builder| builder.timeout(Duration::from_millis(8)));
+        let (mut answered, mut late) = (0, 0);
+        for number in 0..80u32 {
+            let length = number * 97 % 6000;
+            let delay = u64::from(number * 7 % 13);
+            match reached.client.send(&Order::MakeLate((length, delay))) {
+                Ok(done) => {
+                    assert!(done.bytes == pattern(length as usize)[..], "request {number} over {way:?}");
+                    answered += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}: {error}");
+                    late += 1;
+                }
+            }
+        }
+        println!("{answered} in time, {late} late");
+    });
+}
+
+/// Fault 46. A late answer that fills the ring many times over holds up none that comes behind it.
 #[test]
 fn after_a_late_and_large_answer_requests_of_any_length_go_on() {
     over_each_way(|way| {
@@ -150,6 +178,7 @@ fn after_a_late_and_large_answer_requests_of_any_length_go_on() {
     });
 }
 
+/// Fault 46. Requests that are under way in part when their time is up are given up whole.
 #[test]
 fn requests_that_time_out_on_a_busy_server_leave_the_connection_whole() {
     over_each_way(|way| {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::process::{PATIENCE, Process, role as own_role};
 use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
-use libgrite_ipc::{ErrorKind, Server};
+use libgrite_ipc::{Client, ErrorKind, Server};
 
 /// The parts that this program plays when a test starts it again.
 #[test]
@@ -101,16 +101,16 @@ fn all_clients_that_wait_learn_that_the_server_was_killed() {
     for way in ways() {
         let folder = tempfile::tempdir().unwrap();
         let mut server = start_server(folder.path());
-        let waiting: Vec<_> = (0..8)
-            .map(|_| {
-                let builder = builder_for(way).timeout(PATIENCE);
-                let mut client = builder.connect(folder.path().join("work.sock")).unwrap();
-                std::thread::spawn(move || {
-                    let error = client.send(&Order::Wait(60_000)).map(drop).unwrap_err();
-                    (error, Instant::now())
-                })
-            })
-            .collect();
+        let builder = builder_for(way).timeout(PATIENCE);
+        let connect = |_| builder.connect(folder.path().join("work.sock")).unwrap();
+        // All before the first of them asks: the server may shake hands on the thread that answers.
+        let clients: Vec<_> = (0..8).map(connect).collect();
+        let wait = |mut client: Client<Work>| {
+            let error = client.send(&Order::Wait(60_000)).map(drop).unwrap_err();
+            (error, Instant::now())
+        };
+        let waiting: Vec<_> =
+            clients.into_iter().map(|client| std::thread::spawn(move || wait(client))).collect();
         std::thread::sleep(Duration::from_millis(100));
         server.kill();
         let killed = Instant::now();

@@ -16,6 +16,8 @@
 mod models;
 mod receiver;
 mod sender;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -12,6 +12,8 @@ mod consumer;
 mod memory;
 mod position;
 mod producer;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub(crate) use consumer::Consumer;
 pub(crate) use memory::{Await, Memory, Regions, Word};

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use libgrite_ipc::{Client, Transport};
+use libgrite_ipc::{Client, Protocol, Transport};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
@@ -14,12 +14,17 @@ use super::Work;
 
 /// The hello that an honest client of the test protocol sends.
 pub fn honest_hello(transport: Transport) -> [u8; 80] {
+    honest_hello_of::<Work>(transport)
+}
+
+/// The hello that an honest client of the protocol `P` sends.
+pub fn honest_hello_of<P: Protocol>(transport: Transport) -> [u8; 80] {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("listen.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let client = std::thread::spawn(move || {
-        let builder = Client::<Work>::builder().transport(transport);
-        builder.handshake_timeout(Duration::from_secs(5)).connect(path).unwrap_err()
+        let builder = Client::<P>::builder().transport(transport);
+        builder.handshake_timeout(Duration::from_secs(5)).connect(path).map(drop).unwrap_err()
     });
     let (mut stream, _) = listener.accept().unwrap();
     let mut hello = [0; 80];

@@ -1,0 +1,219 @@
+//! Both halves of a channel over memory in this process: what arrives, and what no honest peer sends.
+
+use std::time::Duration;
+
+use super::*;
+use crate::frame::{Header, Kind};
+use crate::ring::{Await, Memory, Producer};
+use crate::shm::{MIN_CAPACITY, Region};
+use crate::wait::WaitStrategy;
+
+const CAPACITY: u64 = MIN_CAPACITY as u64;
+/// The most payload in one frame.
+const FULL: usize = 1008;
+const MAX_MESSAGE: usize = 8 * FULL;
+
+/// Both sides' views of a new connection at `position`.
+fn views(position: u64) -> [Regions; 2] {
+    let (near, far) = (Region::on_heap(MIN_CAPACITY), Region::on_heap(MIN_CAPACITY));
+    let views = [Regions { ours: near.clone(), theirs: far.clone() }, Regions { ours: far, theirs: near }];
+    for view in &views {
+        view.publish(position);
+        view.consume(position);
+    }
+    views
+}
+
+/// No test waits that long, but on a machine that is busy with other things.
+fn patience() -> Deadline {
+    Deadline::after(Duration::from_secs(300))
+}
+
+fn write(sender: &mut Sender<Regions>, id: u64, bytes: &[u8]) -> Result<(), crate::payload::TooLong> {
+    sender.send(Kind::Request, id, |sink| sink.append(bytes)).unwrap()
+}
+
+/// Fault 18. Messages of all lengths through a small ring whose positions begin just below the wrap of 32 bits,
+/// which a sleep compares, and of 64 bits: all arrive, whole and in order. `GRITE_TEST_ROUNDS=1000000` sends a
+/// million through each.
+#[test]
+fn messages_through_the_wrap_of_positions_arrive_whole_and_in_order() {
+    let rounds =
+        std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5000);
+    let starts = [
+        u64::from(u32::MAX) - 15,
+        u64::from(u32::MAX) + 1 - CAPACITY,
+        u64::MAX - 15,
+        u64::MAX - CAPACITY + 1,
+    ];
+    for start in starts {
+        let [near, far] = views(start);
+        let length = |id: u64| (id * id % if id.is_multiple_of(64) { 3000 } else { 200 }) as usize;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut sender = Sender::new(near, start, MAX_MESSAGE);
+                let mut spin = Spin::new(WaitStrategy::Adaptive);
+                for id in 1..=rounds {
+                    write(&mut sender, id, &vec![id as u8; length(id)]).unwrap();
+                    sender.drain(&mut spin, &mut patience(), LIFELINE_SLICE, &mut || false).unwrap();
+                    sender.announce();
+                }
+            });
+            let mut receiver = Receiver::new(far, start, MAX_MESSAGE);
+            let mut spin = Spin::new(WaitStrategy::Adaptive);
+            for id in 1..=rounds {
+                let found = loop {
+                    if let Some(found) = receiver.poll().unwrap() {
+                        break found;
+                    }
+                    receiver.wait(&mut spin, &mut patience(), &mut || false).unwrap();
+                };
+                assert_eq!(found, (Kind::Request, id), "from {start}");
+                let message = receiver.message();
+                assert!(message.len() == length(id) && message.iter().all(|&byte| byte == id as u8));
+            }
+            assert_eq!(receiver.poll(), Ok(None));
+        });
+    }
+}
+
+/// What a receiver makes of these frames, all published at once: the ids of its messages, then the end.
+fn received(frames: &[(Kind, u64, usize, bool)]) -> (Vec<u64>, Result<(), Fault>) {
+    let [near, far] = views(0);
+    let mut producer = Producer::new(near, 0);
+    for &(kind, id, length, more) in frames {
+        assert!(producer.push(Header::new(kind, id, length as u32, more), &vec![1; length]).unwrap());
+        producer.publish();
+    }
+    let mut receiver = Receiver::new(far, 0, 2 * FULL);
+    let mut ids = Vec::new();
+    loop {
+        match receiver.poll() {
+            Ok(Some((_, id))) => ids.push(id),
+            Ok(None) => return (ids, Ok(())),
+            Err(fault) => return (ids, Err(fault)),
+        }
+    }
+}
+
+/// Faults 4 and 5. Frames that are honest each and make no message together are breaches with a name.
+#[test]
+fn frames_that_make_no_message_are_named() {
+    use Kind::{Abort, Reply, Request};
+    let (limit, full) = (2 * FULL, FULL as u32);
+    assert_eq!(received(&[(Reply, 1, FULL, true), (Reply, 1, FULL, false)]), (vec![1], Ok(())));
+    assert_eq!(received(&[(Reply, 1, FULL, true), (Reply, 1, 0, false)]), (vec![1], Ok(())));
+    for (name, frames, end) in [
+        (
+            "one byte too long",
+            &[(Reply, 1, FULL, true), (Reply, 1, FULL, true), (Reply, 1, 1, false)][..],
+            Err(Fault::TooLong { limit }),
+        ),
+        ("a short fragment", &[(Reply, 1, 992, true)], Err(Fault::ShortFragment { length: 992, full })),
+        (
+            "another id",
+            &[(Reply, 1, FULL, true), (Reply, 2, 0, false)],
+            Err(Fault::Interleaved { found: 2, within: 1 }),
+        ),
+        (
+            "another kind",
+            &[(Reply, 1, FULL, true), (Request, 1, 0, false)],
+            Err(Fault::Interleaved { found: 1, within: 1 }),
+        ),
+        ("an abort of nothing", &[(Abort, 1, 0, false)], Err(Fault::StrayAbort(1))),
+        ("an abort of another", &[(Reply, 1, FULL, true), (Abort, 2, 0, false)], Err(Fault::StrayAbort(2))),
+    ] {
+        assert_eq!(received(frames), (vec![], end), "{name}");
+    }
+    let aborted = [(Reply, 1, FULL, true), (Abort, 1, 0, false), (Reply, 2, 5, false)];
+    assert_eq!(received(&aborted), (vec![2], Ok(())), "an abort leaves the channel as good as before");
+}
+
+/// A message of the greatest length goes through a ring a quarter as large; one byte more is not sent.
+#[test]
+fn a_message_at_the_limit_is_sent_and_one_byte_more_is_not() {
+    let [near, far] = views(0);
+    let mut sender = Sender::new(near, 0, MAX_MESSAGE);
+    let mut receiver = Receiver::new(far, 0, MAX_MESSAGE);
+    assert_eq!(write(&mut sender, 1, &[1; MAX_MESSAGE + 1]).unwrap_err().limit, MAX_MESSAGE);
+    assert!(!sender.has_backlog(), "nothing was sent");
+    write(&mut sender, 2, &[2; MAX_MESSAGE]).unwrap();
+    assert!(sender.has_backlog(), "it is larger than the ring");
+    let mut looks = 0;
+    let found = loop {
+        if let Some(found) = receiver.poll().unwrap() {
+            break found;
+        }
+        sender.flush().unwrap();
+        sender.announce();
+        looks += 1;
+        assert!(looks < 100, "each look moves it on");
+    };
+    assert_eq!(found, (Kind::Request, 2));
+    assert_eq!(receiver.message().len(), MAX_MESSAGE);
+    assert!(sender.flush().unwrap() && !sender.has_backlog());
+    assert!(!receiver.knows_of_more());
+}
+
+/// What is given up before it has begun leaves no trace; what is under way is aborted, and others go on.
+#[test]
+fn a_message_that_is_given_up_is_dropped_by_both_sides() {
+    let [near, far] = views(0);
+    let mut sender = Sender::new(near, 0, MAX_MESSAGE);
+    let mut receiver = Receiver::new(far, 0, MAX_MESSAGE);
+    write(&mut sender, 1, &[1; MAX_MESSAGE]).unwrap();
+    sender.abort();
+    assert!(sender.has_backlog(), "the peer is to hear of it");
+    sender.abort();
+    write(&mut sender, 2, b"whole").unwrap();
+    write(&mut sender, 3, b"given up").unwrap();
+    sender.abort();
+    let found = loop {
+        if let Some(found) = receiver.poll().unwrap() {
+            break found;
+        }
+        sender.flush().unwrap();
+        sender.announce();
+    };
+    assert_eq!((found, &receiver.message()[..]), ((Kind::Request, 2), &b"whole"[..]));
+    assert!(sender.flush().unwrap());
+    assert_eq!(receiver.poll(), Ok(None));
+}
+
+/// Bells and wakes are for a side that said where it sleeps, and each sleep is ended once.
+#[test]
+fn a_sleep_is_ended_once_and_only_by_news() {
+    let mut woken = Woken::default();
+    assert!(!woken.is_due(AWAKE, 16), "nobody sleeps");
+    assert!(!woken.is_due(asleep_at(16), 16), "it has seen that");
+    assert!(woken.is_due(asleep_at(16), 32));
+    assert!(!woken.is_due(asleep_at(16), 48), "that sleep was ended");
+    assert!(woken.is_due(asleep_at(48), 64), "the next one");
+    assert!(!woken.is_due(asleep_at(64) | LISTENING, 64), "it has heard of that");
+    assert!(woken.is_due(asleep_at(64) | LISTENING, 80));
+}
+
+/// A wait ends with what it waits for, with its time, or with the peer; what the peer did last still counts.
+#[test]
+fn a_wait_ends_with_news_with_its_time_or_with_the_peer() {
+    let [near, far] = views(0);
+    let mut receiver = Receiver::new(near, 0, MAX_MESSAGE);
+    for strategy in [WaitStrategy::Park, WaitStrategy::Spin, WaitStrategy::Adaptive] {
+        let mut spin = Spin::new(strategy);
+        let mut soon = Deadline::after(Duration::from_millis(5));
+        assert_eq!(receiver.wait(&mut spin, &mut soon, &mut || false), Err(Stop::Deadline));
+        assert_eq!(receiver.wait(&mut spin, &mut patience(), &mut || true), Err(Stop::Severed));
+    }
+    let mut spin = Spin::new(WaitStrategy::Park);
+    let mut last_words = Producer::new(far.clone(), 0);
+    let severed = &mut || {
+        last_words.push(Header::new(Kind::Reply, 1, 0, false), &[]).unwrap();
+        last_words.publish()
+    };
+    assert_eq!(receiver.wait(&mut spin, &mut patience(), severed), Ok(()));
+    assert_eq!(receiver.poll(), Ok(Some((Kind::Reply, 1))));
+    assert_eq!(far.peer_await(Await::Data), AWAKE);
+    far.publish(8);
+    let breach = receiver.wait(&mut spin, &mut patience(), &mut || false);
+    assert!(matches!(breach, Err(Stop::Fault(Fault::Ring(Violation::Published { .. })))), "{breach:?}");
+}

@@ -1,0 +1,49 @@
+//! A server in a process of its own, whose descriptors, threads and mappings can be counted: [`Apart`].
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use libgrite_ipc::{Client, Server};
+
+use crate::common::process::{PATIENCE, Process};
+use crate::common::{Way, Work, builder_for, work};
+use crate::held::{Held, held, until_no_more_than};
+
+/// Serves in `folder`, as the part that [`Apart`] has this program play.
+pub fn serve(folder: &Path) {
+    let server = Server::<Work>::bind(folder.join("work.sock")).unwrap();
+    println!("ready");
+    server.serve(work).unwrap();
+}
+
+/// A server that is a process; killed and waited for when dropped.
+pub struct Apart {
+    folder: tempfile::TempDir,
+    process: Process,
+}
+
+impl Apart {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = Process::start("server", folder.path());
+        process.line("ready").expect("the server starts");
+        Apart { folder, process }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("work.sock")
+    }
+
+    pub fn client(&self, way: Way) -> Client<Work> {
+        builder_for(way).timeout(PATIENCE).connect(self.socket()).unwrap()
+    }
+
+    pub fn held(&self) -> Held {
+        held(self.process.id())
+    }
+
+    /// Waits until the server has no more than `before`; says how long that took.
+    pub fn gives_back(&self, before: Held) -> Duration {
+        until_no_more_than(before, self.process.id())
+    }
+}

@@ -1,0 +1,30 @@
+//! Peers that break the rules on purpose: a client that writes what it likes into its region, and a
+//! daemon that sends what it likes in the handshake and afterwards.
+//!
+//! They speak the documented bytes by hand, so that nothing of the library keeps them honest.
+#![cfg(all(target_os = "linux", not(grite_portable), not(loom)))]
+#![allow(unsafe_code, reason = "a hostile peer writes raw memory")]
+
+mod apart;
+mod client;
+#[path = "../common/mod.rs"]
+mod common;
+mod daemon;
+#[path = "../held/mod.rs"]
+mod held;
+mod hello;
+mod liar;
+mod marks;
+mod memory;
+mod race;
+mod random;
+mod ring;
+mod welcome;
+
+/// The part that this program plays when a test starts it again.
+#[test]
+fn role() {
+    let Some((role, folder)) = common::process::role() else { return };
+    assert_eq!(role, "server");
+    apart::serve(&folder);
+}

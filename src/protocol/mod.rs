@@ -4,6 +4,8 @@
 //! bytes that a peer sent; how bytes travel is the business of the layers beside it.
 
 mod codec;
+#[cfg(test)]
+mod forged;
 mod message;
 mod wire;
 

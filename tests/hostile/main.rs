@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "a hostile peer writes raw memory")]
 
 mod apart;
+mod archives;
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
@@ -19,6 +20,8 @@ mod memory;
 mod race;
 mod random;
 mod ring;
+mod secrets;
+mod serving;
 mod welcome;
 
 /// The part that this program plays when a test starts it again.

@@ -4,6 +4,12 @@
 //! frame read before it was published is an error, and a futex is a lock and a condition, so a
 //! sleeper that nobody wakes is a deadlock that loom reports. Run with
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib models`.
+//!
+//! Models of more than a few steps stop at a number of preemptions, within which nearly all mistakes show;
+//! `LOOM_MAX_PREEMPTIONS` has them look further.
+
+mod lifeline;
+mod ring;
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -33,8 +39,9 @@ struct Shared {
     await_data: AtomicU64,
     await_space: AtomicU64,
     frames: [UnsafeCell<HeaderWords>; CELLS],
-    /// The kernel's lock on sleepers, and the condition that they sleep on, a word each.
-    kernel: Mutex<()>,
+    /// The kernel's lock on sleepers, and the condition that they sleep on, a word each. It knows whether one
+    /// side is gone.
+    kernel: Mutex<bool>,
     on_published: Condvar,
     on_consumed: Condvar,
 }
@@ -76,7 +83,7 @@ impl Handle {
             await_data: AtomicU64::new(0),
             await_space: AtomicU64::new(0),
             frames: std::array::from_fn(|_| UnsafeCell::new([0; 2])),
-            kernel: Mutex::new(()),
+            kernel: Mutex::new(false),
             on_published: Condvar::new(),
             on_consumed: Condvar::new(),
         };
@@ -160,7 +167,8 @@ impl Sleep for Handle {
     fn sleep(&self, word: Word, seen: u64, _until: Option<Instant>) {
         let (position, sleepers) = self.0.position(word);
         let kernel = self.0.kernel.lock().unwrap();
-        if position.load(Ordering::Relaxed) as u32 == seen as u32 {
+        // A sleep whose peer goes lasts until its slice is over.
+        if position.load(Ordering::Relaxed) as u32 == seen as u32 && !*kernel {
             drop(sleepers.wait(kernel).unwrap());
         }
     }
@@ -238,10 +246,15 @@ fn receive_by_bell(memory: Handle, bell: Handle<Rope>, count: u64) {
     }
 }
 
-fn model_of_the_bell(count: u64, preemptions: usize) {
+/// Runs a model with all schedules of so many preemptions, or as many as the environment says.
+fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(move || {
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    builder.check(model);
+}
+
+fn model_of_the_bell(count: u64, preemptions: usize) {
+    explore(preemptions, move || {
         let (memory, bell) = (Handle::new(0), Handle::silent());
         let sending = {
             let (memory, bell) = (memory.clone(), bell.clone());
@@ -258,9 +271,7 @@ fn forever() -> Deadline {
 }
 
 fn model(count: u64, position: u64, preemptions: usize) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(move || {
+    explore(preemptions, move || {
         let memory = Handle::new(position);
         let sending = {
             let memory = memory.clone();
@@ -285,8 +296,16 @@ fn a_sleeping_receiver_is_woken_for_each_message() {
 }
 
 #[test]
+fn three_messages_wake_a_sleeping_receiver() {
+    model(3, 0, 3);
+}
+
+/// The sleep compares the low half of a position, which wraps long before the position does.
+#[test]
 fn positions_that_wrap_lose_nothing() {
-    model(3, u64::MAX - 15, 3);
+    for position in [u64::MAX - 15, u64::from(u32::MAX) - 15] {
+        model(3, position, 3);
+    }
 }
 
 #[test]
@@ -296,9 +315,7 @@ fn a_sender_without_space_is_woken_for_it() {
 
 #[test]
 fn what_was_only_hinted_at_is_seen_once_it_is_announced() {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(|| {
+    explore(3, || {
         let memory = Handle::new(0);
         let sending = {
             let memory = memory.clone();

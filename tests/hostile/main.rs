@@ -11,6 +11,7 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod daemon;
+mod foreign;
 #[path = "../held/mod.rs"]
 mod held;
 mod hello;

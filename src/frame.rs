@@ -381,6 +381,23 @@ mod tests {
     }
 
     #[test]
+    fn every_code_of_a_failure_survives_the_way() {
+        use FailureCode::*;
+        for (number, code) in (1_u16..).zip([Panicked, Dropped, TooLarge, Stopping, Busy, Expired]) {
+            let failure = Failure { code, text: "why".to_owned() };
+            assert_eq!(failure.to_bytes()[..2], number.to_le_bytes());
+            assert_eq!(Failure::from_bytes(&failure.to_bytes()), Some(failure));
+        }
+        assert_eq!(Failure::from_bytes(&[7, 0]), None);
+    }
+
+    #[test]
+    fn a_header_says_what_it_is() {
+        let text = format!("{:?}", request());
+        assert_eq!(text, "Header { kind: Request, id: 1230066625199609624, length: 16909060, more: true }");
+    }
+
+    #[test]
     fn failures_survive_the_way_and_are_cut_at_a_character() {
         let failure = Failure { code: FailureCode::Panicked, text: "ü".repeat(600) };
         let back = Failure::from_bytes(&failure.to_bytes()).unwrap();

@@ -233,6 +233,30 @@ mod tests {
     }
 
     #[test]
+    fn every_mode_and_code_survives_the_way() {
+        use RefuseCode::*;
+        for (number, code) in
+            (1_u8..).zip([Version, Malformed, Foreign, Limit, Resources, Stopping, Busy, Older, Current])
+        {
+            let refuse = Answer { daemon: PARTY, verdict: Err(Refuse { code, text: String::new() }) };
+            assert_eq!(refuse.to_bytes()[14], number);
+            assert_eq!(Answer::parse(&refuse.to_bytes()), Ok(refuse));
+        }
+        let Ok(ring) = welcome().verdict else { panic!() };
+        for mode in [Mode::Ring, Mode::Socket] {
+            let answer = Answer { daemon: PARTY, verdict: Ok(Welcome { mode, ..ring }) };
+            assert_eq!(Answer::parse(&answer.to_bytes()), Ok(answer));
+        }
+    }
+
+    #[test]
+    fn a_text_of_the_greatest_length_fits() {
+        let full = refuse(&"x".repeat(170));
+        assert_eq!(Answer::parse(&full.to_bytes()), Ok(full));
+        assert_eq!(refuse(&"x".repeat(171)).to_bytes(), refuse(&"x".repeat(170)).to_bytes());
+    }
+
+    #[test]
     fn a_long_text_is_cut_at_a_character() {
         let back = Answer::parse(&refuse(&"ü".repeat(200)).to_bytes()).unwrap();
         assert_eq!(back, refuse(&"ü".repeat(85)));
@@ -250,6 +274,7 @@ mod tests {
         assert_eq!(with(&welcome(), 10, 3), Err(BadAnswer::Kind(3)));
         assert_eq!(with(&welcome(), 11, 0), Err(BadAnswer::Mode(0)));
         assert_eq!(with(&welcome(), 32, 1), Err(BadAnswer::Sizes));
+        assert_eq!(with(&welcome(), 36, 1), Err(BadAnswer::Sizes));
         assert_eq!(with(&welcome(), 48, 0), Err(BadAnswer::Name));
         assert_eq!(with(&refuse("full"), 84, 171), Err(BadAnswer::Text(171)));
         assert_eq!(with(&refuse("full"), 86, 0xff), Err(BadAnswer::Text(4)));

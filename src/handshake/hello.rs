@@ -274,6 +274,32 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn every_mode_and_stance_survives_the_way() {
+        for mode in [Mode::Ring, Mode::Socket] {
+            for stance in [Stance::Take, Stance::Decline, Stance::Retire] {
+                let hello = Hello { mode, stance, ..hello() };
+                assert_eq!(Hello::parse(&hello.to_bytes()), Ok(hello));
+            }
+        }
+    }
+
+    #[test]
+    fn a_hello_may_be_as_long_as_any_version_of_it_and_no_longer() {
+        for (length, fits) in [(0, false), (55, false), (56, true), (80, true), (1024, true), (1025, false)] {
+            let mut bytes = *hello().to_bytes().first_chunk().unwrap();
+            bytes[12..14].copy_from_slice(&u16::to_le_bytes(length));
+            let prelude = Prelude::parse(&bytes);
+            assert_eq!(
+                prelude.map(|prelude| prelude.length),
+                match fits {
+                    true => Ok(usize::from(length)),
+                    false => Err(BadHello::Length(length.into())),
+                }
+            );
+        }
+    }
+
+    #[test]
     fn what_is_no_hello_is_named() {
         let with = |at: usize, byte: u8| {
             let mut bytes = hello().to_bytes();

@@ -151,6 +151,34 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_the_greatest_length_is_read_and_one_byte_more_is_not() {
+        let fixed = "libgrite-ipc daemon\nsocket /\n".len();
+        for (length, fits) in [(MAX_LENGTH, true), (MAX_LENGTH + 1, false)] {
+            let socket = format!("/{}", "x".repeat(length - fixed));
+            let record = format!("libgrite-ipc daemon\nsocket {socket}\n");
+            assert_eq!(record.len(), length);
+            assert_eq!(parse(record.as_bytes()).is_some(), fits, "{length} bytes");
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(record.as_bytes(), 0).unwrap();
+            assert_eq!(read(&file).unwrap(), parse(record.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_a_record_does_not_say_is_not_known() {
+        let unknown = Daemon::unknown("/x".into());
+        let bytes = to_bytes(&unknown);
+        assert_eq!(bytes, b"libgrite-ipc daemon\nsocket /x\n");
+        let read = parse(&bytes).unwrap();
+        assert_eq!((read.pid(), read.version(), read.socket_path()), (None, None, Path::new("/x")));
+        let later = parse(b"libgrite-ipc daemon\npid 1\nlater words\nsocket /x\n").unwrap();
+        assert_eq!((later.pid(), later.socket_path()), (Some(1), Path::new("/x")));
+        let this = Daemon::this("/y".into());
+        assert_eq!(this.pid(), Some(std::process::id()));
+        assert_eq!((this.version(), this.socket_path()), (Some(env!("CARGO_PKG_VERSION")), Path::new("/y")));
+    }
+
+    #[test]
     fn a_shorter_record_replaces_a_longer_one() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[b'x'; 1 << 20], 0).unwrap();

@@ -338,6 +338,27 @@ impl Memory for Regions {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::shm::MIN_CAPACITY;
+
+    #[test]
+    fn a_pointer_into_the_ring_leads_to_its_last_byte() {
+        let region = Region::on_heap(MIN_CAPACITY);
+        let last = Regions::data(&region, u64::from(MIN_CAPACITY) - 1, 1);
+        assert_eq!(last.addr() - region.base().addr(), shm::DATA + MIN_CAPACITY as usize - 1);
+        Regions::data(&region, 0, MIN_CAPACITY as usize);
+    }
+
+    #[test]
+    #[should_panic(expected = "the ring asks for its own bytes only")]
+    fn a_pointer_past_the_ring_is_never_made() {
+        Regions::data(&Region::on_heap(MIN_CAPACITY), u64::from(MIN_CAPACITY) - 1, 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "the ring asks for its own bytes only")]
+    fn an_offset_that_overflows_makes_no_pointer() {
+        Regions::data(&Region::on_heap(MIN_CAPACITY), u64::MAX, 2);
+    }
 
     #[test]
     fn copies_of_every_length_are_exact() {

@@ -7,6 +7,7 @@ mod connect;
 mod line;
 mod open;
 mod pending;
+mod reach;
 mod reply;
 mod retry;
 mod spawn;

@@ -1,22 +1,18 @@
-//! Reaching the daemon of a directory, and starting it where none lives.
+//! Reaching the daemon of a directory, and starting it where none lives. What is to be done when is decided
+//! by [`reach()`]; how, on this system, stands here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use super::reach::{Found, System, reach};
 use super::retry::Origin;
 use super::{Client, ClientBuilder};
 use crate::error::{Error, ErrorKind, NothingDone};
 use crate::handshake::Stance;
-use crate::lock::{DaemonLock, SpawnLock};
+use crate::lock::{Daemon, DaemonLock, SpawnLock};
 use crate::protocol::{Message, Protocol};
 use crate::wait::Deadline;
-
-/// How long to wait before looking again whether somebody else's daemon is there; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-
-/// The longest such wait.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 impl<P: Protocol> ClientBuilder<P> {
     /// Connects to the daemon of `directory`; starts it with `command` if none lives.
@@ -83,110 +79,86 @@ impl<P: Protocol> ClientBuilder<P> {
         self.reach(directory.as_ref(), command, |socket, stance| self.ask_as(socket, stance, request))
     }
 
-    /// Tries until somebody listens who is not older than this client, and sees to it that somebody does.
+    /// Has [`reach()`] decide what is to be done until an attempt succeeds.
     fn reach<T>(
         &self,
         directory: &Path,
-        mut command: impl FnMut() -> Command,
-        mut attempt: impl FnMut(&Path, Stance) -> Result<T, Error>,
+        command: impl FnMut() -> Command,
+        attempt: impl FnMut(&Path, Stance) -> Result<T, Error>,
     ) -> Result<T, Error> {
         DaemonLock::vet(directory)?;
-        let mut deadline = Deadline::starting_now(self.spawn_timeout);
-        let mut pause = FIRST_PAUSE;
-        let mut stance = Stance::Decline;
-        loop {
-            let older = match look(directory, stance, &mut attempt)? {
-                Found::Done(result) => return result,
-                Found::Nobody => None,
-                Found::Older(socket) => Some(socket),
-            };
-            let mut waits_for = "a daemon holds the lock but does not listen";
-            if let Some(lock) = SpawnLock::try_take(directory)? {
-                if let Some(socket) = older {
-                    waits_for = "the daemon of an older release has not ended";
-                    // Nobody starts an older one again meanwhile: the right to start is ours.
-                    self.replace(directory, &socket, &mut deadline)?;
-                }
-                if DaemonLock::read(directory)?.is_none() {
-                    // Whoever held the lock before may have started one that is ready by now.
-                    match look(directory, stance, &mut attempt)? {
-                        Found::Done(result) => return result,
-                        Found::Older(_) => {}
-                        Found::Nobody => {
-                            let started = lock.start(command(), deadline.end());
-                            drop(lock);
-                            if started.is_ok() {
-                                // Should ours call itself older, another of it would be no better.
-                                stance = Stance::Take;
-                            }
-                            // Somebody may have started one by hand meanwhile: then ours does not matter.
-                            match (look(directory, stance, &mut attempt)?, started) {
-                                (Found::Done(result), _) => return result,
-                                (Found::Older(_), _) => {}
-                                (Found::Nobody, started) => started?,
-                            }
-                        }
-                    }
-                }
-            } else {
-                waits_for = "somebody else is starting a daemon, which is not ready";
-            }
-            if deadline.is_over() {
-                let reason = format!("{waits_for} after {:?}", self.spawn_timeout);
-                return Err(Error::new(ErrorKind::Unresponsive, "reach the daemon")
-                    .at(directory)
-                    .saying(reason));
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Has the older daemon at `socket` end, and waits until it has.
-    fn replace(&self, directory: &Path, socket: &Path, deadline: &mut Deadline) -> Result<(), Error> {
-        let older = DaemonLock::read(directory)?;
-        if self.retire(socket, deadline) {
-            while older.is_some() && DaemonLock::read(directory)? == older && !deadline.is_over() {
-                std::thread::sleep(FIRST_PAUSE);
-            }
-        }
-        Ok(())
+        let deadline = Deadline::starting_now(self.spawn_timeout);
+        reach(&mut Here { builder: self, directory, command, attempt, deadline })
     }
 }
 
-/// What comes of an attempt on the daemon of a directory.
-enum Found<T> {
-    /// It was reached: this came of it.
-    Done(Result<T, Error>),
-    /// None is there, or one that has turned the attempt away before it began.
-    Nobody,
-    /// The one that listens here is of an older release, and has done nothing.
-    Older(PathBuf),
+/// A directory of this system, the way to start its daemon, and what to attempt on it.
+struct Here<'a, P: Protocol, C, A> {
+    builder: &'a ClientBuilder<P>,
+    directory: &'a Path,
+    command: C,
+    attempt: A,
+    deadline: Deadline,
 }
 
-/// Makes an attempt on the daemon of `directory`.
-fn look<T>(
-    directory: &Path,
-    stance: Stance,
-    attempt: &mut impl FnMut(&Path, Stance) -> Result<T, Error>,
-) -> Result<Found<T>, Error> {
-    let mut attempt = |socket: &Path| match attempt(socket, stance) {
-        Err(error) if error.kind() == ErrorKind::NotRunning => Found::Nobody,
-        Err(error) => match error.nothing_done() {
-            None | Some(NothingDone::Late) => Found::Done(Err(error)),
-            Some(NothingDone::Busy | NothingDone::Stopping) => Found::Nobody,
-            Some(NothingDone::Older) => Found::Older(socket.to_path_buf()),
-        },
-        done => Found::Done(done),
-    };
-    let expected = DaemonLock::socket_path_in(directory)?;
-    let found = attempt(&expected);
-    if !matches!(found, Found::Nobody) {
-        return Ok(found);
+impl<P, T, C, A> System for Here<'_, P, C, A>
+where
+    P: Protocol,
+    C: FnMut() -> Command,
+    A: FnMut(&Path, Stance) -> Result<T, Error>,
+{
+    type Answer = T;
+    type Holder = Daemon;
+    type Right = SpawnLock;
+
+    fn look(&mut self, stance: Stance) -> Result<Found<T>, Error> {
+        let mut attempt = |socket: &Path| match (self.attempt)(socket, stance) {
+            Err(error) if error.kind() == ErrorKind::NotRunning => Found::Nobody,
+            Err(error) => match error.nothing_done() {
+                None | Some(NothingDone::Late) => Found::Done(Err(error)),
+                Some(NothingDone::Busy | NothingDone::Stopping) => Found::Nobody,
+                Some(NothingDone::Older) => Found::Older(socket.to_path_buf()),
+            },
+            done => Found::Done(done),
+        };
+        let expected = DaemonLock::socket_path_in(self.directory)?;
+        let found = attempt(&expected);
+        if !matches!(found, Found::Nobody) {
+            return Ok(found);
+        }
+        // A daemon whose folder for long paths is another one says in its record where it listens.
+        match DaemonLock::read(self.directory)? {
+            Some(daemon) if daemon.socket_path() != expected => Ok(attempt(daemon.socket_path())),
+            _ => Ok(found),
+        }
     }
-    // A daemon whose folder for long paths is another one says in its record where it listens.
-    match DaemonLock::read(directory)? {
-        Some(daemon) if daemon.socket_path() != expected => Ok(attempt(daemon.socket_path())),
-        _ => Ok(found),
+
+    fn holder(&mut self) -> Result<Option<Daemon>, Error> {
+        DaemonLock::read(self.directory)
+    }
+
+    fn try_take(&mut self) -> Result<Option<SpawnLock>, Error> {
+        SpawnLock::try_take(self.directory)
+    }
+
+    fn start(&mut self, right: &SpawnLock) -> Result<(), Error> {
+        right.start((self.command)(), self.deadline.end())
+    }
+
+    fn retire(&mut self, socket: &Path) -> bool {
+        self.builder.retire(socket, &mut self.deadline)
+    }
+
+    fn pause(&mut self, pause: Duration) {
+        std::thread::sleep(pause);
+    }
+
+    fn is_late(&mut self) -> bool {
+        self.deadline.is_over()
+    }
+
+    fn give_up(&self, waits_for: &str) -> Error {
+        let reason = format!("{waits_for} after {:?}", self.builder.spawn_timeout);
+        Error::new(ErrorKind::Unresponsive, "reach the daemon").at(self.directory).saying(reason)
     }
 }

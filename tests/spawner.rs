@@ -7,14 +7,14 @@ mod common;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::daemon::{answered_by, be_the_daemon, end_daemon, signal, start_daemon, stop, until, visit};
-use common::process::{PATIENCE, Process, role as own_role};
-use common::{Order, Work};
-use libgrite_ipc::{Client, ClientBuilder, DaemonLock, Error, ErrorKind, Transport};
+use common::process::{PATIENCE, Process, role as own_role, role_command};
+use common::{Order, Work, work};
+use libgrite_ipc::{Client, ClientBuilder, DaemonLock, Error, ErrorKind, Server, Transport};
 use rustix::process::{Pid, Signal, test_kill_process};
 
 /// The parts that this program plays when a test starts it again.
@@ -28,9 +28,19 @@ fn role() {
             println!("holds it");
             std::thread::sleep(PATIENCE);
         }
+        "slow daemon" => be_a_slow_daemon(&folder),
         "visitor" => visit(&folder),
         other => panic!("no such role: {other}"),
     }
+}
+
+/// Is a daemon that has much to do between its lock and its socket.
+fn be_a_slow_daemon(folder: &Path) {
+    let lock = DaemonLock::acquire(folder).unwrap();
+    println!("holds it");
+    std::thread::sleep(DEADLINE);
+    let server = Server::<Work>::builder().idle_timeout(PATIENCE).bind(lock.socket_path()).unwrap();
+    server.serve(work).unwrap();
 }
 
 /// Fault 47, for any daemon: twelve visitors find none, one of them starts it, and it answers all.
@@ -63,9 +73,9 @@ fn start(folder: &Path, script: &str) -> (Error, Duration) {
     (builder.connect_or_spawn(folder, command).unwrap_err(), begin.elapsed())
 }
 
-/// Fault 58. A daemon says why it does not start, or prints something and ends, or ends without a word: whoever
-/// started it is told that, well before its deadline. One that is never ready is ended at the deadline, with
-/// what it has started itself: no orphan is left.
+/// Fault 58. A daemon says why it does not start, or prints something and ends, or ends without a word:
+/// whoever started it is told that, well before its deadline. One that is never ready is ended at the
+/// deadline, with what it has started itself: no orphan is left.
 #[test]
 fn a_daemon_that_does_not_come_up_is_reported_in_its_own_words_and_leaves_no_orphan() {
     let home = tempfile::tempdir().unwrap();
@@ -93,6 +103,29 @@ fn a_daemon_that_does_not_come_up_is_reported_in_its_own_words_and_leaves_no_orp
     end_daemon(&folder);
 }
 
+/// A starter has died and left a daemon behind that holds the lock and does not listen yet. The daemon of the
+/// next starter comes second and ends; the starter has nothing to complain of, and waits for the first.
+#[test]
+fn a_starter_whose_daemon_comes_second_is_answered_by_the_first() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    let first = Arc::new(Mutex::new(None));
+    let command = {
+        let (folder, first) = (folder.clone(), Arc::clone(&first));
+        move || {
+            // Just now nobody held the lock.
+            let mut slow = Process::start("slow daemon", &folder);
+            slow.line("holds it").unwrap();
+            *first.lock().unwrap() = Some(slow);
+            role_command("daemon", &folder)
+        }
+    };
+    let mut client = Client::<Work>::builder().connect_or_spawn(&folder, command).unwrap();
+    client.send(&Order::Session).unwrap();
+    let first = first.lock().unwrap().take().expect("it was started");
+    assert_eq!(DaemonLock::read(&folder).unwrap().unwrap().pid(), Some(first.id()));
+}
+
 /// A visitor that counts how often it is to start a daemon.
 fn counted(builder: ClientBuilder<Work>, folder: &Path) -> (Result<Client<Work>, Error>, usize) {
     let count = Arc::new(AtomicUsize::new(0));
@@ -104,8 +137,8 @@ fn counted(builder: ClientBuilder<Work>, folder: &Path) -> (Result<Client<Work>,
     (reached, count.load(Ordering::Relaxed))
 }
 
-/// Fault 59. The daemon is stopped in the middle of its life, or by a debugger before it listens. Whoever asks
-/// for it is told at the deadline that it does not answer, and starts no other. When it goes on, it
+/// Fault 59. The daemon is stopped in the middle of its life, or by a debugger before it listens. Whoever
+/// asks for it is told at the deadline that it does not answer, and starts no other. When it goes on, it
 /// serves as before.
 #[test]
 fn a_stopped_daemon_is_unresponsive_at_the_deadline_and_no_other_is_started() {

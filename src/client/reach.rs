@@ -1,8 +1,8 @@
 //! Whether to start a daemon: the decision of [`reach`], and the [`System`] that it is made on.
 //!
 //! Everything that touches a file, a process or a clock is the system's, so that models run the same decision
-//! through any order of steps, with crashes between them. One starter at a time has the right to start. Whoever
-//! gets it looks again first: the starter before may have succeeded. All others wait and look.
+//! through any order of steps, with crashes between them. One starter at a time has the right to start.
+//! Whoever gets it looks again first: the starter before may have succeeded. All others wait and look.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,16 +84,18 @@ pub(super) fn reach<S: System>(system: &mut S) -> Result<S::Answer, Error> {
                     Found::Older(_) => {}
                     Found::Nobody => {
                         let started = system.start(&right);
+                        // Ours has come second where one that an earlier starter left behind, or somebody has
+                        // started by hand, holds the lock by now: that one is waited for.
+                        let is_second = started.is_err() && system.holder()?.is_some();
                         drop(right);
                         if started.is_ok() {
                             // Should ours call itself older, another of it would be no better.
                             stance = Stance::Take;
                         }
-                        // Somebody may have started one by hand meanwhile: then ours does not matter.
                         match (system.look(stance)?, started) {
                             (Found::Done(result), _) => return result,
-                            (Found::Older(_), _) => {}
-                            (Found::Nobody, started) => started?,
+                            (Found::Nobody, Err(error)) if !is_second => return Err(error),
+                            (Found::Nobody | Found::Older(_), _) => {}
                         }
                     }
                 }

@@ -1,9 +1,9 @@
 //! Whether clients still find the server: its socket's file may be taken away, or another put in its place.
 //!
-//! A socket that was unlinked cannot be linked again, and whoever put something in its place may serve there. So
-//! a server that is not found any more ends, as it does when it is told to: its process gives the lock back, and
-//! the next client starts another. Linux tells of a change of the file at once; that its folder's folder was
-//! moved, and all of it elsewhere, shows when the server looks, now and then.
+//! A socket that was unlinked cannot be linked again, and whoever put something in its place may serve there.
+//! So a server that is not found any more ends, as it does when it is told to: its process gives the lock
+//! back, and the next client starts another. Linux tells of a change of the file at once; that its folder's
+//! folder was moved, and all of it elsewhere, shows when the server looks, now and then.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,8 +15,8 @@ use super::listener::Listener;
 /// How long until the next look where the system tells of changes.
 const SLOW: Duration = Duration::from_secs(60);
 
-/// How long where it does not.
-const FAST: Duration = Duration::from_secs(10);
+/// How long where it does not: a client that waits for a daemon's end has time left for the next one's start.
+const FAST: Duration = Duration::from_secs(4);
 
 /// When to look for the socket's file.
 #[derive(Debug)]

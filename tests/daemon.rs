@@ -138,6 +138,7 @@ fn rounds() -> u32 {
     std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2)
 }
 
+/// Fault 60, as commands print it.
 #[test]
 fn every_way_prints_the_same_bytes() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/issues.jsonl");
@@ -251,6 +252,7 @@ fn without_leave_to_start_one_a_missing_daemon_is_an_error() {
     home.done(&["issue", "list", "--no-spawn"]);
 }
 
+/// Fault 48, for what was written.
 #[test]
 fn a_killed_daemon_is_replaced_and_nothing_written_is_lost() {
     let home = Home::new();
@@ -317,6 +319,39 @@ fn a_daemon_in_the_foreground_ends_in_order_when_it_is_asked_to() {
     }
 }
 
+/// Fault 55, for commands: the socket's file is gone, and the next command is answered by another daemon.
+#[test]
+fn a_command_that_finds_no_socket_is_answered_all_the_same() {
+    let home = Home::new();
+    home.create("first");
+    let pid = home.pid().unwrap();
+    fs::remove_file(home.runtime().join("daemon.sock")).unwrap();
+    assert_eq!(home.data(&["issue", "list"])["total"], 1);
+    assert_ne!(home.pid().unwrap(), pid);
+    until("the end of the one that nobody finds", || home.processes().len() <= 1);
+}
+
+/// Fault 59, for commands: a daemon that is stopped is said not to answer when the command's time is up, no
+/// other is started, and it serves on when it goes on.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_command_does_not_wait_longer_for_a_stopped_daemon_than_it_may() {
+    let home = Home::new();
+    home.create("first");
+    let pid = home.pid().unwrap();
+    signal(pid, Signal::STOP);
+    let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    until("the daemon stands still", || state().rsplit(") ").next().unwrap().starts_with('T'));
+    let (error, exit) = home.failure(&["issue", "list", "--timeout", "300ms"]);
+    assert_eq!((&error["code"], exit), (&"daemon_gone".into(), 6), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("does not answer"), "{error}");
+    assert_eq!(home.processes().len(), 1, "no other was started");
+    signal(pid, Signal::CONT);
+    assert_eq!(home.data(&["issue", "list"])["total"], 1);
+    assert_eq!(home.pid(), Some(pid));
+}
+
+/// Fault 58, for commands.
 #[test]
 fn a_daemon_that_cannot_start_says_why() {
     let home = Home::new();
@@ -389,6 +424,45 @@ fn a_daemon_of_another_version_is_told_apart_and_can_be_stopped() {
     assert_eq!((&stopped["pid"], &stopped["by_signal"]), (&later.id().into(), &true.into()));
     end(later, "");
     home.create("the next command starts this version");
+}
+
+/// Fault 49, for whoever ends a daemon by a signal: the process that the lock's file names does not hold the
+/// lock, so nobody is signalled, and the command says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_process_that_only_stands_in_the_lock_file_is_not_signalled() {
+    let home = Home::new();
+    home.done(&["daemon", "start"]);
+    home.done(&["daemon", "stop"]);
+    let mut later = Command::new(std::env::current_exe().unwrap());
+    later
+        .args(["--exact", "--ignored", "serve_a_later_version"])
+        .env("LATER_RUNTIME", home.runtime())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut later = later.spawn().unwrap();
+    until("the later daemon", || home.runtime().join("daemon.sock").exists());
+    let mut bystander = Command::new("sleep").arg("60").spawn().unwrap();
+
+    let lock = home.runtime().join("daemon.lock");
+    let record = fs::read_to_string(&lock).unwrap();
+    let named = format!("pid {}\n", later.id());
+    for process in [bystander.id().to_string(), "1".to_owned(), "99999999".to_owned()] {
+        fs::write(&lock, record.replace(&named, &format!("pid {process}\n"))).unwrap();
+        let (error, exit) = home.failure(&["daemon", "stop", "--timeout", "300ms"]);
+        if process == "99999999" {
+            // Nobody has that number.
+            assert_eq!((&error["code"], exit), (&"timeout".into(), 6), "{error}");
+            continue;
+        }
+        assert_eq!((&error["code"], exit), (&"environment".into(), 5), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("cannot be told"), "{error}");
+    }
+    assert!(bystander.try_wait().unwrap().is_none() && later.try_wait().unwrap().is_none());
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+    later.kill().unwrap();
+    later.wait().unwrap();
 }
 
 #[test]

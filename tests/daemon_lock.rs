@@ -88,10 +88,10 @@ fn after_a_kill_the_lock_is_free_and_the_next_daemon_takes_over() {
     }
 }
 
-/// Fault 49. The lock file is empty, or garbage, or a megabyte long, or names a process, by its number alone or in
-/// a whole record: one that lives and has nothing to do with it, the first of all, none, all, or one that
-/// cannot be. Nobody is taken for the daemon, the next visitor is answered by one that it starts, and the
-/// process that was named lives on.
+/// Fault 49. The lock file is empty, or garbage, or a megabyte long, or names a process, by its number alone
+/// or in a whole record: one that lives and has nothing to do with it, the first of all, none, all, or one
+/// that cannot be. Nobody is taken for the daemon, the next visitor is answered by one that it starts, and
+/// the process that was named lives on.
 #[test]
 fn whatever_stands_in_the_lock_file_a_daemon_starts_and_nobody_is_signalled() {
     let mut unrelated = bystander();

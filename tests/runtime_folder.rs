@@ -55,9 +55,9 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-/// Fault 51. A socket's file that a dead daemon left is replaced. A link that leads nowhere, a folder and a file
-/// are not: who would listen there is told so, nothing is made where the link leads, and all stay as they were.
-/// A visitor is told by the daemon that it starts.
+/// Fault 51. A socket's file that a dead daemon left is replaced. A link that leads nowhere, a folder and a
+/// file are not: who would listen there is told so, nothing is made where the link leads, and all stay as
+/// they were. A visitor is told by the daemon that it starts.
 #[test]
 fn a_socket_file_that_a_dead_daemon_left_is_replaced_and_others_are_not() {
     let home = tempfile::tempdir().unwrap();
@@ -101,8 +101,8 @@ fn a_socket_file_that_a_dead_daemon_left_is_replaced_and_others_are_not() {
     drop(live);
 }
 
-/// Fault 52. The folder is a link, or open to others, or another user's, or no folder: it is refused by all who
-/// would use it, and nothing is made in it or where the link leads. One that is missing is made, closed
+/// Fault 52. The folder is a link, or open to others, or another user's, or no folder: it is refused by all
+/// who would use it, and nothing is made in it or where the link leads. One that is missing is made, closed
 /// to others.
 #[test]
 fn a_folder_that_is_not_private_is_refused_and_nothing_is_made_in_it() {
@@ -168,8 +168,8 @@ fn long_path(home: &Path, length: usize) -> PathBuf {
     path
 }
 
-/// Is a daemon of a folder whose socket cannot be in it, and its client. Said from a process of its own, since the
-/// socket goes to the folder for temporary files.
+/// Is a daemon of a folder whose socket cannot be in it, and its client. Said from a process of its own,
+/// since the socket goes to the folder for temporary files.
 fn serve_in_a_long_path(home: &Path) {
     let folder = long_path(home, 150);
     let lock = DaemonLock::acquire(&folder).unwrap();
@@ -192,8 +192,8 @@ fn serve_in_a_long_path(home: &Path) {
 }
 
 /// Fault 56. The path of the folder has 150 bytes, more than a socket's address holds. The daemon listens
-/// elsewhere, under a name that follows from the folder, and is found there. Where there is no such place, and
-/// where a server or a client is given a path that is too long, each says so and names the path as it was
+/// elsewhere, under a name that follows from the folder, and is found there. Where there is no such place,
+/// and where a server or a client is given a path that is too long, each says so and names the path as it was
 /// given: none is ever cut short.
 #[test]
 fn a_path_that_is_too_long_for_a_socket_works_or_is_named_in_an_error() {

@@ -1,8 +1,8 @@
 //! Crowds of commands that find no daemon: one of them starts it, all are answered, nobody cleans up.
 //!
 //! The kernel is witness. A daemon that takes the lock writes its record into the lock file, and one that
-//! listens makes its socket under a name with its process in it; the folder of both is watched. The suite does
-//! a round or a few; `GRITE_TEST_ROUNDS` says how many.
+//! listens makes its socket under a name with its process in it; the folder of both is watched. The suite
+//! does a round or a few; `GRITE_TEST_ROUNDS` says how many.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
 mod ended;

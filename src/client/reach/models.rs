@@ -33,7 +33,7 @@ enum Without {
     SecondLook,
     /// Everybody has the right to start.
     Right,
-    /// Every daemon has the daemon's lock.
+    /// Every daemon has the daemon's lock, and nobody sees that one holds it.
     Lock,
 }
 
@@ -289,7 +289,8 @@ impl System for Starter {
 
     fn holder(&mut self) -> Result<Option<usize>, Error> {
         let world = self.step()?;
-        Ok(world.lock.filter(|_| world.plan.without != Without::SecondLook))
+        let sees = !matches!(world.plan.without, Without::SecondLook | Without::Lock);
+        Ok(world.lock.filter(|_| sees))
     }
 
     fn try_take(&mut self) -> Result<Option<Right>, Error> {

@@ -11,10 +11,11 @@
 //! end all clients are gone for a moment: the daemon's descriptors, mappings and threads must be as many as
 //! then, and its resident memory within one percent.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -205,7 +206,7 @@ struct Clients {
 
 impl Clients {
     fn start(daemon: &Daemon, first: u64, count: u64, rate: u64, tally: &Tally) -> Self {
-        let mut child = role(&format!("clients {first} {count} {rate}"), daemon.folder.path());
+        let mut child = spawn(&mut role(&format!("clients {first} {count} {rate}"), daemon.folder.path()));
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let (messages, connections) = (Arc::clone(&tally.messages), Arc::clone(&tally.connections));
         let counting = std::thread::spawn(move || {
@@ -243,9 +244,13 @@ impl Drop for Clients {
     }
 }
 
-fn role(role: &str, folder: &Path) -> Child {
+fn role(role: &str, folder: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
     command.env(ROLE, role).env(FOLDER, folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+fn spawn(command: &mut Command) -> Child {
     command.spawn().expect("the child starts")
 }
 
@@ -254,17 +259,26 @@ fn role(role: &str, folder: &Path) -> Child {
 /// A daemon in a folder of its own; both end with this value.
 struct Daemon {
     child: Child,
+    stdout: RefCell<BufReader<ChildStdout>>,
     folder: tempfile::TempDir,
 }
 
 impl Daemon {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut child = role("server", folder.path());
+        let mut command = role("server", folder.path());
+        // Each block that a thread keeps for its next one would keep a page resident.
+        let mut child = spawn(command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"));
+        let stdout = RefCell::new(BufReader::new(child.stdout.take().expect("it is piped")));
+        let daemon = Daemon { child, stdout, folder };
+        assert_eq!(daemon.line(), "ready");
+        daemon
+    }
+
+    fn line(&self) -> String {
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("it speaks");
-        assert_eq!(line, "ready\n");
-        Daemon { child, folder }
+        self.stdout.borrow_mut().read_line(&mut line).expect("it speaks");
+        line.trim_end().to_owned()
     }
 
     /// What the daemon holds once its clients have gone.
@@ -272,8 +286,8 @@ impl Daemon {
         std::thread::sleep(SETTLED);
         let mut stdin = self.child.stdin.as_ref().expect("it is piped");
         writeln!(stdin, "trim").expect("it listens");
-        std::thread::sleep(Duration::from_secs(1));
-        Holding::of(self.child.id())
+        let allocated = number(&self.line());
+        Holding { allocated: Some(allocated), ..Holding::of(self.child.id()) }
     }
 }
 
@@ -291,6 +305,8 @@ struct Holding {
     threads: usize,
     /// In bytes.
     resident: u64,
+    /// How many bytes its allocator has given out, where it was asked.
+    allocated: Option<u64>,
 }
 
 impl Holding {
@@ -305,6 +321,7 @@ impl Holding {
             mappings: text("maps").lines().count(),
             threads: entries("task"),
             resident: number(resident.split_whitespace().next().expect("a number")) * 1024,
+            allocated: None,
         }
     }
 
@@ -318,9 +335,13 @@ impl Holding {
 
 impl std::fmt::Display for Holding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Holding { descriptors, mappings, threads, resident } = self;
+        let Holding { descriptors, mappings, threads, resident, allocated } = self;
         let kib = resident / 1024;
-        write!(f, "{descriptors} descriptors, {mappings} mappings, {threads} threads, {kib} KiB resident")
+        write!(f, "{descriptors} descriptors, {mappings} mappings, {threads} threads, {kib} KiB resident")?;
+        match allocated {
+            Some(bytes) => write!(f, ", {bytes} bytes allocated"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -328,7 +349,7 @@ impl std::fmt::Display for Holding {
 
 fn serve(folder: &Path) {
     std::thread::spawn(|| {
-        std::io::stdin().lines().map_while(Result::ok).for_each(|_| give_back_free_memory());
+        std::io::stdin().lines().map_while(Result::ok).for_each(|_| println!("{}", allocated()));
         // Should the parent be killed, its daemon does not stay.
         std::process::exit(1);
     });
@@ -352,16 +373,22 @@ fn serve(folder: &Path) {
     answered.expect("the server serves");
 }
 
-/// Has the allocator give back what is free, wherever it lies: only what is held is left.
+/// How many bytes of memory are in use. The allocator gives back what is free, wherever it lies, so that what is
+/// resident is not more by chance.
 #[cfg(target_env = "gnu")]
-#[expect(unsafe_code, reason = "the allocator's own call")]
-fn give_back_free_memory() {
+#[expect(unsafe_code, reason = "the allocator's own calls")]
+fn allocated() -> usize {
     // SAFETY: it touches no memory but what is free, under the allocator's own locks.
     unsafe { nix::libc::malloc_trim(0) };
+    // SAFETY: it only counts, under the same locks.
+    let count = unsafe { nix::libc::mallinfo2() };
+    count.uordblks + count.hblkhd
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn give_back_free_memory() {}
+fn allocated() -> usize {
+    0
+}
 
 /// How long anything may take on a busy machine on which processes are stopped for seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -432,7 +459,7 @@ struct Player<'a> {
 impl Player<'_> {
     /// One client after another, each for some seconds.
     fn play(&self, index: u64, rate: u64, connections: &AtomicU64) {
-        let mut lot = Lot(index + 2 + u64::from(std::process::id()) << 20);
+        let mut lot = Lot(index << 32 | u64::from(std::process::id()));
         // A few ask over the socket or one question at a time, which costs a hundred times as much.
         let (transport, window, rate) = match index % 8 {
             0 => (Transport::Socket, 1, rate / 100),
@@ -441,7 +468,7 @@ impl Player<'_> {
             _ => (Transport::Ring, IN_FLIGHT, rate * 8 / 5),
         };
         // Nor do all spin: their daemon has few of the CPUs to itself.
-        let wait = if index % 5 == 0 { WaitStrategy::Adaptive } else { WaitStrategy::Park };
+        let wait = if index.is_multiple_of(5) { WaitStrategy::Adaptive } else { WaitStrategy::Park };
         let builder =
             Client::builder().transport(transport).wait(wait).timeout(PATIENCE).handshake_timeout(PATIENCE);
         let mut pace = Pace { begun: Instant::now(), rate: rate.max(1), count: 0 };

@@ -64,6 +64,11 @@
 //! stroke](guide::prefix_query), and [tests in one process](guide::in_process_test).
 
 // The modules, in the order in which they are best read; each uses only those before it.
+#[cfg(not(grite_faults))]
+mod fault;
+#[cfg(grite_faults)]
+#[doc(hidden)]
+pub mod fault;
 mod frame;
 mod identity;
 mod payload;

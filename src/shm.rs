@@ -179,6 +179,7 @@ mod sealed {
             Role::Daemon => options.map_raw(fd.as_raw_fd())?,
             Role::Client => options.map_raw_read_only(fd.as_raw_fd())?,
         };
+        crate::fault::point("memory.unsealed");
         rustix::fs::fcntl_add_seals(&fd, role.seals())?;
         Ok((fd, Region::mapped(map, capacity)))
     }

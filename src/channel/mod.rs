@@ -22,6 +22,7 @@ mod tests;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::fault;
 use crate::ring::{Memory, Regions, Violation, Word};
 use crate::stream::Stream;
 use crate::wait::{self, Deadline, Spin};
@@ -151,6 +152,7 @@ fn wait<W: Waits>(
             spin.round(|| half.look() != Ok(false));
         } else {
             half.mark_asleep();
+            fault::point("channel.asleep");
             if half.look() == Ok(false) {
                 half.sleep(until.slice(slice));
             }
@@ -190,6 +192,7 @@ const AWAKE: u64 = 0;
 
 /// Ends the sleep of a peer that told `mark`, or its listening if it has a bell.
 fn call(memory: &impl Sleep, bell: Option<&dyn Bell>, mark: u64, word: Word) {
+    fault::point("channel.wake");
     match bell {
         Some(bell) if mark & LISTENING != 0 => bell.ring(),
         _ => memory.wake(word),

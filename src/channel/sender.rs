@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 #[cfg(any(feature = "tokio", loom))]
 use super::listening_at;
 use super::{AWAKE, Bell, Fault, Sleep, Stop, Waits, Woken, asleep_at, call};
+use crate::fault;
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, Sink, TooLong, trim};
 use crate::ring::{Await, Producer, Slot, Word};
@@ -110,6 +111,7 @@ impl<M: Sleep> Sender<M> {
             if more {
                 // The peer reads this part while the next one is written.
                 self.announce();
+                fault::point("channel.fragment");
             } else {
                 self.recycle();
             }

@@ -10,6 +10,7 @@ use super::line::{Lifeline, Line, RECEIVE, Welcomed};
 use super::retry::Origin;
 use super::{Client, ClientBuilder, Transport};
 use crate::error::{Error, ErrorKind, NothingDone};
+use crate::fault;
 use crate::handshake::{
     ANSWER_LENGTH, Answer, Hello, MIN_MAX_MESSAGE, Mode, Refuse, RefuseCode, Stance, Welcome, differ,
     whom_to_upgrade,
@@ -47,6 +48,7 @@ impl<P: Protocol> ClientBuilder<P> {
     fn shake_hands_for(&self, path: &Path, mode: Mode, stance: Stance) -> Result<Client<P>, Error> {
         let mut deadline = Deadline::starting_now(self.handshake_timeout);
         let stream = self.dial(path, &mut deadline)?;
+        fault::point("client.dialled");
         let hello = self.hello(mode, stance);
         match send_all(&stream, &hello.to_bytes(), &mut deadline)
             .map_err(|error| handshake_error(path, error))
@@ -55,6 +57,7 @@ impl<P: Protocol> ClientBuilder<P> {
             Err(error) if error.kind() != ErrorKind::PeerDied => return Err(error),
             _ => {}
         }
+        fault::point("client.hello");
         let unwelcomed = Unwelcomed { stream, hello };
         let welcomed = unwelcomed.receive(path, &mut deadline)?;
         if self.transport == Transport::Ring && matches!(welcomed.outgoing, Outgoing::Socket(_)) {
@@ -153,6 +156,7 @@ impl Unwelcomed {
         let mut descriptors = Vec::new();
         receive_all(&self.stream, &mut bytes, &mut descriptors, deadline)
             .map_err(|error| handshake_error(path, error))?;
+        fault::point("client.received");
         let answer = Answer::parse(&bytes).map_err(|bad| misbehaved(bad.to_string()))?;
         let (client, daemon) = (self.hello.client, answer.daemon);
         let refused = |mut refuse: Refuse| {
@@ -208,7 +212,9 @@ impl Unwelcomed {
             unfit => connect_error(ErrorKind::PeerMisbehaved, path).because(unfit),
         };
         let theirs = adopt(&daemon, Role::Daemon, welcome.sizes.reply).map_err(unfit)?;
+        fault::point("client.half-mapped");
         let ours = adopt(&client, Role::Client, welcome.sizes.request).map_err(unfit)?;
+        fault::point("client.mapped");
         let regions = Regions { ours, theirs };
         let limit = welcome.sizes.max_message as usize;
         Ok(Welcomed {

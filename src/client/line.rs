@@ -18,6 +18,7 @@ use super::connect::Unwelcomed;
 use super::open::{Answer, Open, RequestId};
 use crate::channel::LIFELINE_SLICE;
 use crate::error::{Error, ErrorKind, NothingDone};
+use crate::fault;
 use crate::frame::{Expiry, Failure, FailureCode, Kind};
 use crate::payload::{Bytes, Sink, TooLong};
 use crate::protocol::{Wire, encode};
@@ -229,6 +230,7 @@ impl Line {
         if self.check_usable(SEND).is_err() {
             return;
         }
+        fault::point("client.telling");
         match self.outgoing.send(kind, id, |_| Ok(())) {
             Ok(_) => self.outgoing.announce(),
             Err(broken) => drop(self.break_with(broken, SEND)),

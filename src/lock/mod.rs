@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind};
+use crate::fault;
 
 pub use record::Daemon;
 pub use spawn::Readiness;
@@ -64,6 +65,7 @@ impl DaemonLock {
     pub fn acquire(directory: impl AsRef<Path>) -> Result<Self, Error> {
         let directory = &absolute(directory.as_ref())?;
         private_directory(directory)?;
+        fault::point("lock.directory");
         let path = directory.join(LOCK_FILE);
         let failed = |error: io::Error| Error::io("take the daemon's lock", error).at(&path);
         let file = file::open(&path).map_err(failed)?;
@@ -75,8 +77,10 @@ impl DaemonLock {
             };
             return Err(Error::new(ErrorKind::Refused, "take the daemon's lock").at(&path).saying(reason));
         }
+        fault::point("lock.taken");
         let socket = socket_path_in(directory)?;
         record::write(&file, &Daemon::this(socket.clone())).map_err(failed)?;
+        fault::point("lock.written");
         Ok(DaemonLock { file, socket })
     }
 

@@ -17,6 +17,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::fault;
+
 /// The longest record, in bytes.
 const MAX_LENGTH: usize = 8192;
 
@@ -62,6 +64,7 @@ impl Daemon {
 pub(super) fn write(file: &File, daemon: &Daemon) -> io::Result<()> {
     let bytes = to_bytes(daemon);
     file.write_all_at(&bytes, 0)?;
+    fault::point("lock.half-written");
     file.set_len(bytes.len() as u64)
 }
 

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::directory::private_directory;
 use super::file::{self, Holder};
 use crate::error::{Error, ErrorKind};
+use crate::fault;
 use crate::stream::Stream;
 
 /// The name of the file whose lock starters hold.
@@ -36,11 +37,15 @@ impl SpawnLock {
     /// Takes the lock, unless somebody else is starting a daemon just now.
     pub(crate) fn try_take(directory: &Path) -> Result<Option<Self>, Error> {
         private_directory(directory)?;
+        fault::point("spawn.directory");
         let path = directory.join(SPAWN_FILE);
         let failed = |error: io::Error| Error::io("take the lock on starting a daemon", error).at(&path);
         let file = file::open(&path).map_err(failed)?;
         match file::try_lock(&file).map_err(failed)? {
-            Holder::Nobody => Ok(Some(SpawnLock { _file: file })),
+            Holder::Nobody => {
+                fault::point("spawn.locked");
+                Ok(Some(SpawnLock { _file: file }))
+            }
             Holder::Another => Ok(None),
         }
     }
@@ -63,6 +68,7 @@ impl SpawnLock {
             .process_group(0)
             .env(Readiness::VARIABLE, "stdout");
         let spawned = command.spawn();
+        fault::point("spawn.started");
         let path = command_path(&command);
         let mut child = spawned.map_err(|error| Error::io("start the daemon", error).at(&path))?;
         // The command holds our copy of the daemon's end, which must close for its end to show.
@@ -215,8 +221,10 @@ impl Readiness {
 
     fn say(self, words: &str) {
         let Some(mut starter) = self.starter else { return };
+        fault::point("ready.saying");
         // A starter that has given up listens no more; the daemon goes its way.
         let _ = starter.write_all(words.as_bytes());
+        fault::point("ready.said");
         close_own_stdout();
     }
 }

@@ -2,6 +2,7 @@
 
 use super::position::{check_frame, check_published, offset};
 use super::{Memory, Violation, max_payload};
+use crate::fault;
 use crate::frame::{HEADER, Header, Kind};
 use crate::payload::Bytes;
 
@@ -82,6 +83,7 @@ impl<M: Memory> Consumer<M> {
     pub(crate) fn copy(&self, header: Header, into: &mut Bytes) {
         let payload = offset(self.consumed, self.capacity) + HEADER as u64;
         self.memory.read(payload, header.length() as usize, into);
+        fault::point("ring.copied");
     }
 
     /// Gives the space of the frame that [`peek`](Self::peek) found back to the peer.
@@ -89,6 +91,7 @@ impl<M: Memory> Consumer<M> {
     pub(crate) fn release(&mut self, header: Header) {
         self.consumed = self.consumed.wrapping_add(header.extent());
         self.memory.consume(self.consumed);
+        fault::point("ring.consumed");
         if self.consumed != self.published {
             // The next frame comes while this one is used.
             self.memory.expect(offset(self.consumed, self.capacity));

@@ -2,6 +2,7 @@
 
 use super::position::{check_consumed, offset};
 use super::{Memory, Violation, max_payload};
+use crate::fault;
 use crate::frame::{self, ALIGN, HEADER, Header, Kind};
 use crate::payload::Bytes;
 
@@ -52,6 +53,7 @@ impl<M: Memory> Producer<M> {
         if self.free() < self.capacity / 2 {
             self.look()?;
         }
+        fault::point("ring.reserve");
         let start = offset(self.written, self.capacity);
         let contiguous = (self.capacity - start).min(self.free());
         let room = contiguous.saturating_sub(HEADER as u64).min(u64::from(self.max_payload()));
@@ -79,6 +81,7 @@ impl<M: Memory> Producer<M> {
             let length = (skip - HEADER as u64) as u32;
             let header = Header::new(Kind::Skip, 0, length, false);
             self.memory.write_header(offset(self.written, self.capacity), header.to_words());
+            fault::point("ring.skipped");
             self.written = self.written.wrapping_add(skip);
         }
         let start = offset(self.written, self.capacity);
@@ -92,7 +95,9 @@ impl<M: Memory> Producer<M> {
     pub(crate) fn publish(&mut self) -> bool {
         let news = self.published != self.written;
         if news {
+            fault::point("ring.publish");
             self.memory.publish(self.written);
+            fault::point("ring.published");
             self.published = self.written;
         }
         news
@@ -116,6 +121,7 @@ impl<M: Memory> Producer<M> {
         let zeros = [0; ALIGN];
         self.memory
             .write(start + HEADER as u64 + u64::from(header.length()), &zeros[..frame::padding(length)]);
+        fault::point("ring.commit");
         self.memory.write_header(start, header.to_words());
         self.written = self.written.wrapping_add(header.extent());
     }
@@ -145,6 +151,7 @@ impl<M: Memory> Slot<'_, M> {
             return false;
         }
         self.producer.memory.write(self.start + self.length as u64, bytes);
+        fault::point("ring.write");
         self.length += bytes.len();
         true
     }

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 
 use crate::error::Error;
+use crate::fault;
 use crate::shm;
 use crate::stream::{Stream, new_socket};
 
@@ -40,6 +41,7 @@ impl Listener {
         crate::stream::refuse_descriptors(&socket);
         // Where the system heeds it, the file is closed to others before it exists.
         let _ = rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR);
+        fault::point("bind.socket");
         // Shorter than most names, so that it fits where the name fits.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -47,12 +49,15 @@ impl Listener {
         let _ = fs::remove_file(&temporary);
         let made = || -> io::Result<u64> {
             bind(&socket, &SocketAddrUnix::new(&temporary)?)?;
+            fault::point("bind.bound");
             fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600))?;
             listen(&socket, BACKLOG)?;
+            fault::point("bind.listening");
             let inode = fs::symlink_metadata(&temporary)?.ino();
             // The name itself must fit as well, or nobody could connect to it.
             SocketAddrUnix::new(path)?;
             fs::rename(&temporary, path)?;
+            fault::point("bind.renamed");
             Ok(inode)
         };
         match made() {

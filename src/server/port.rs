@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::poller::STOPPING;
 use crate::channel::{Receiver, Waits};
+use crate::fault;
 use crate::frame::{FailureCode, Kind};
 use crate::payload::Bytes;
 use crate::ring::{Regions, Word};
@@ -183,6 +184,7 @@ impl Port {
         let news = self.is_awaited()
             && self.with_waiting(|half| {
                 half.mark_asleep();
+                fault::point("daemon.asleep");
                 half.look() != Ok(false)
             });
         news || self.connection.has_notices()

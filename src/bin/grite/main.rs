@@ -10,6 +10,7 @@ mod daemon;
 mod doctor;
 mod engine;
 mod error;
+mod fault;
 mod folder;
 mod foreign;
 mod git;

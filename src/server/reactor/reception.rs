@@ -11,6 +11,7 @@ use super::super::events::Interest;
 use super::super::poller::STOPPING;
 use super::super::responder::Context;
 use super::{AnswerRequest, BATCH, Entry, LISTENER, Reactor, WATCH_AFTER};
+use crate::fault;
 use crate::handshake::{self, Answer, Grant, Heard, Mode, Refuse, RefuseCode, Welcome, judge};
 use crate::stream::{Stream, new_socket, own_uid};
 use crate::transport::{Inbox, Outbox, Outgoing};
@@ -55,6 +56,7 @@ impl Reactor<'_> {
 
     /// Takes in a new connection of our own user, and hears what it has said already.
     fn greet(&mut self, stream: Stream, answer: &AnswerRequest<'_>) {
+        fault::point("daemon.accepted");
         let Ok(peer) = stream.peer() else { return };
         if peer.uid != own_uid() {
             let text = format!("this daemon serves user {} only", own_uid());
@@ -122,6 +124,7 @@ impl Reactor<'_> {
 
     /// Makes a connection of a handshake.
     fn welcome(&mut self, token: u64, grant: Grant, answer: &AnswerRequest<'_>) {
+        fault::point("daemon.heard");
         self.greeting.remove(&token);
         let established = self.entries.len() - self.greeting.len() - 1;
         let Some(Entry::Greeting { stream, peer, bytes }) = self.entries.remove(&token) else { return };
@@ -215,7 +218,9 @@ impl Reactor<'_> {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let (daemon, ours) = create(Role::Daemon, grant.sizes.reply)?;
+        fault::point("daemon.half-made");
         let (client, theirs) = create(Role::Client, grant.sizes.request)?;
+        fault::point("daemon.made");
         let regions = Regions { ours, theirs };
         let token = context.session;
         let answer = self.answer_with(token, grant);
@@ -235,6 +240,7 @@ impl Reactor<'_> {
         );
         // The poller knows the client before the client knows of its rings.
         control.tell(Note::Arrived(Box::new(Port::new(Arc::clone(&connection), regions, limit))));
+        fault::point("daemon.arrived");
         *ports += 1;
         self.ring_memory += memory;
         let entry = Entry::Ring { connection, stream: Arc::clone(stream), poller, memory };
@@ -242,6 +248,7 @@ impl Reactor<'_> {
             // It has gone already: the reactor hears of that as of any other end.
             stream.shut_down();
         }
+        fault::point("daemon.welcomed");
         Ok(entry)
     }
 }

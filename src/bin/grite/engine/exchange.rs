@@ -12,6 +12,7 @@ use libgrite_ipc::grite::{Exchange, Notification, Progress, Refusal, SyncDone, S
 use super::Engine;
 use super::follow::lock;
 use super::receive::{Intake, Received};
+use crate::fault;
 use crate::git::{Git, GitError, ObjectId, Pushed, Ref, Remote};
 use crate::store::{Damaged, Session, StoreError};
 use crate::sync::{Actor, EVENTS_PATTERN, Turn, chunk, history, publish};
@@ -114,6 +115,7 @@ impl Engine {
             }
             let actor = self.actor()?;
             publish(git, &actor, &chunk::write(found.events.iter().map(Vec::as_slice)))?;
+            fault::point("sync.published");
             self.note(|session| session.mark_published(found.end))?;
             if !found.more {
                 return Ok(());

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use crate::fault;
 use crate::model::{EventId, Issue, IssueId, Sealed};
 
 pub use error::StoreError;
@@ -102,12 +103,15 @@ impl Store {
     pub fn write_back(dir: &Path) -> Result<(), StoreError> {
         let connection = Connection::open(Store::path(dir))?;
         connection.pragma_update_and_check(None, "wal_checkpoint", "PASSIVE", |_| Ok(()))?;
+        fault::point("store.written-back");
         Ok(())
     }
 
     /// Starts a transaction that can write; waits for the one of another process.
     pub fn begin(&mut self) -> Result<Session<'_>, StoreError> {
-        Ok(Session(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?))
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        fault::point("store.begun");
+        Ok(Session(transaction))
     }
 
     /// All folded issues, with how many events they are made of and where the log ends.
@@ -198,6 +202,7 @@ impl Session<'_> {
                 way == Way::Received,
                 event.bytes()
             ])?;
+        fault::point("store.appended");
         Ok((added > 0).then(|| self.0.last_insert_rowid()))
     }
 
@@ -231,7 +236,10 @@ impl Session<'_> {
 
     /// Makes all of it durable.
     pub fn commit(self) -> Result<(), StoreError> {
-        Ok(self.0.commit()?)
+        fault::point("store.committing");
+        self.0.commit()?;
+        fault::point("store.committed");
+        Ok(())
     }
 }
 

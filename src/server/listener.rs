@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
+use rustix::process::Pid;
 
 use crate::error::Error;
 use crate::fault;
@@ -62,6 +63,7 @@ impl Listener {
         };
         match made() {
             Ok(inode) => {
+                path.parent().map(clear_away);
                 let process = AtomicU32::new(shm::process());
                 Ok(Listener { socket, path: path.to_path_buf(), inode, process })
             }
@@ -125,6 +127,41 @@ fn accept(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
     Ok(accepted)
 }
 
+/// Removes the temporary names in `folder` whose makers were killed before they could rename them.
+fn clear_away(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let maker = entry.file_name().to_str().and_then(maker);
+        if maker.is_some_and(has_ended) && entry.file_type().is_ok_and(|found| found.is_socket()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The process that has made a temporary name, if `name` is one.
+fn maker(name: &str) -> Option<Pid> {
+    let (process, count) = name.strip_prefix('.')?.split_once('.')?;
+    u32::from_str_radix(count, 16).ok()?;
+    u32::from_str_radix(process, 16).ok().and_then(|process| Pid::from_raw(process.try_into().ok()?))
+}
+
+/// Whether `process` is none any more, waited for or not.
+#[cfg(target_os = "linux")]
+fn has_ended(process: Pid) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{PidfdFlags, pidfd_open};
+
+    match pidfd_open(process, PidfdFlags::empty()) {
+        Ok(process) => poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&Default::default())) == Ok(1),
+        Err(errno) => errno == Errno::SRCH,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_ended(process: Pid) -> bool {
+    rustix::process::test_kill_process(process) == Err(Errno::SRCH)
+}
+
 /// A live daemon's socket stays, and so does whatever is no socket, a link among it.
 fn refuse_what_must_stay(path: &Path) -> Result<(), Error> {
     let refuse = |reason: &str| {
@@ -154,5 +191,36 @@ impl AsFd for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.withdraw();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn names_that_a_killed_daemon_left_are_cleared_away_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        let gone = format!(".{:x}.0", dead.id());
+        dead.wait().unwrap();
+        let stays = [
+            format!(".{:x}.ff", std::process::id()),
+            ".1.x".to_owned(),
+            ".0.0".to_owned(),
+            "a.1.0".to_owned(),
+        ];
+        for name in stays.iter().chain([&gone]) {
+            drop(UnixListener::bind(folder.path().join(name)).unwrap());
+        }
+        let file = format!("{gone}1");
+        fs::write(folder.path().join(&file), "no socket").unwrap();
+        let listener = Listener::bind(&folder.path().join("daemon.sock")).unwrap();
+        let found = |name: &str| fs::symlink_metadata(folder.path().join(name)).is_ok();
+        assert!(!found(&gone));
+        assert!(stays.iter().all(|name| found(name)) && found(&file) && found("daemon.sock"));
+        drop(listener);
     }
 }

@@ -11,7 +11,7 @@
 
 use std::alloc::Layout;
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -302,7 +302,7 @@ impl ChangeCounter {
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         if file.metadata()?.len() < Self::LENGTH {
-            file.set_len(Self::LENGTH)?;
+            reserve(&file, Self::LENGTH)?;
         }
         Ok(ChangeCounter { map: MmapOptions::new().len(Self::LENGTH as usize).map_raw(&file)? })
     }
@@ -332,6 +332,22 @@ impl ChangeCounter {
         // and every process accesses them through this type's atomics.
         unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().cast()) }
     }
+}
+
+/// Makes `file` so long, and room for it on the disk: what is mapped and finds none when it is written ends the
+/// process with a signal.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, length: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length) {
+        // Not all file systems can.
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(length),
+        reserved => Ok(reserved?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length)
 }
 
 #[cfg(all(test, target_os = "linux", not(loom), not(grite_portable)))]

@@ -1,0 +1,149 @@
+//! `grite` when its daemon is killed between any two steps of a write, a sync or its start.
+//!
+//! Of a build with `--cfg grite_faults`, as `tests/crashes.rs`. `GRITE_TEST_ROUNDS=10000` for the long run.
+#![cfg(all(grite_faults, feature = "cli", target_os = "linux", not(grite_portable)))]
+
+mod clones;
+mod ended;
+mod home;
+mod victim;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use clones::World;
+use ended::end;
+use home::Home;
+use libgrite_ipc::DaemonLock;
+use libgrite_ipc::fault::POINTS;
+use victim::{Seen, Victim, seeds};
+
+/// The folder of the daemon's lock.
+fn runtime(home: &Home) -> PathBuf {
+    let status = home.data(&["daemon", "status"]);
+    Path::new(status["socket"].as_str().unwrap()).parent().unwrap().to_owned()
+}
+
+fn integrity(state: &Path) -> String {
+    let store = rusqlite::Connection::open(state.join("issues.db")).unwrap();
+    store.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Faults 37 and 50, for `grite`. Its daemon is killed at each step of its start and of a write. The command
+/// that waits for it repeats its write by itself and succeeds; the same write once more changes nothing; every
+/// write is there once, the file is sound, and nothing is left in any folder.
+#[test]
+fn a_daemon_killed_at_any_step_of_a_write_costs_no_command_anything() {
+    let home = Home::new();
+    home.create("0");
+    let runtime = runtime(&home);
+    home.data(&["daemon", "stop"]);
+    let sides =
+        ["store.begun", "store.app", "store.comm", "lock.", "bind.", "daemon.acc", "daemon.heard", "ring."];
+    let named = POINTS.iter().filter(|point| sides.iter().any(|side| point.starts_with(side)));
+    let named = named.flat_map(|point| {
+        // A daemon starts once.
+        let passages: &[u32] =
+            if point.starts_with("lock.") || point.starts_with("bind.") { &[1] } else { &[1, 2] };
+        passages.iter().map(move |passage| format!("{point} {passage}"))
+    });
+    let (mut written, mut killed) = (1_u64, 0);
+    let mut state = None;
+    for fault in named.chain(seeds(10).map(|seed| format!("* {seed}"))) {
+        let mut command = home.command(&["daemon", "run"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut victim = Victim::start(command, &fault);
+        victim.until(|| DaemonLock::read(&runtime).unwrap().and_then(|d| d.pid()) == Some(victim.id()));
+        let mut gone = false;
+        let mut run = |arguments: &[&str], way: &str| {
+            let command = home.command(&[arguments, &["--json", "--transport", way]].concat()).spawn();
+            let mut command = command.unwrap();
+            if !gone && victim.until(|| command.try_wait().unwrap().is_some()) != Seen::Running {
+                victim.child().kill().unwrap();
+                victim.child().wait().unwrap();
+                gone = true;
+            }
+            let ended = end(command, "");
+            assert!(ended.status.success(), "{fault}: {}{}", ended.stdout, ended.stderr);
+            (ended.data()["id"].take(), gone)
+        };
+        for _ in 0..5 {
+            let key = format!("{written}");
+            let create = ["issue", "create", &key, "--idempotency-key", &key, "--label", "kept"];
+            let way = if fault.starts_with("ring") || written % 2 == 0 { "ring" } else { "socket" };
+            let (first, _) = run(&create, way);
+            let (again, gone) = run(&create, "auto");
+            assert_eq!(first, again, "{fault}");
+            written += 1;
+            if gone {
+                break;
+            }
+        }
+        assert!(gone || fault.starts_with('*'), "{fault} is never passed");
+        killed += u64::from(gone);
+        drop(victim);
+        assert_eq!(home.data(&["issue", "list"])["total"], written, "{fault}");
+        let left = names(&runtime);
+        assert_eq!(left, ["daemon.lock", "daemon.sock", "spawn.lock"], "{fault}");
+        if killed % 20 == 0 {
+            assert_eq!(integrity(&home.path("state")), "ok", "{fault}");
+        }
+        home.data(&["daemon", "stop"]);
+        let left = names(&home.path("state"));
+        assert_eq!(*state.get_or_insert_with(|| left.clone()), left, "{fault}");
+    }
+    println!("{killed} daemons killed, {written} writes");
+    assert_eq!(integrity(&home.path("state")), "ok");
+}
+
+/// A daemon is killed at each step of a sync: after a chunk is in git and before the store knows, while events
+/// of another clone are stored, and before and after what the log holds is written to its place. The command
+/// that waits for it syncs once more by itself; in the end both clones have the same, and nothing twice.
+#[test]
+fn a_daemon_killed_at_any_step_of_a_sync_costs_no_clone_anything() {
+    let world = World::new(&["a", "b"]);
+    let named = ["sync.published 1", "store.written-back 1"].map(str::to_owned).into_iter();
+    let numbered = ["store.begun", "store.committing", "store.committed", "store.appended"]
+        .into_iter()
+        .flat_map(|point| [1, 2].map(|passage| format!("{point} {passage}")));
+    let mut written = 0;
+    for fault in named.chain(numbered) {
+        for clone in ["a", "b"] {
+            for number in 0..3 {
+                world.create(clone, &format!("{clone} {fault} {number}"));
+                written += 1;
+            }
+        }
+        world.data("b", &["sync"]);
+        world.data("a", &["daemon", "stop"]);
+        let mut command = world.command("a", &["daemon", "run"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut victim = Victim::start(command, &fault);
+        victim.until(|| world.data("a", &["daemon", "status"])["answers"] == true);
+        let mut sync = world.command("a", &["sync", "--json"]).spawn().unwrap();
+        let mut seen = victim.until(|| sync.try_wait().unwrap().is_some());
+        if seen == Seen::Running && fault.starts_with("store.written-back") {
+            // The sync is answered before that.
+            seen = victim.until(|| false);
+        }
+        assert_eq!(seen, Seen::Stopped, "{fault}");
+        victim.child().kill().unwrap();
+        victim.child().wait().unwrap();
+        let ended = end(sync, "");
+        assert!(ended.status.success(), "{fault}: {}{}", ended.stdout, ended.stderr);
+        world.data("b", &["sync"]);
+        let total = |clone| world.data(clone, &["issue", "list"])["total"].as_u64().unwrap();
+        assert_eq!((total("a"), total("b")), (written, written), "{fault}");
+        assert_eq!(world.done("a", &["export"]), world.done("b", &["export"]), "{fault}");
+        assert!(world.broken("a", &[]).is_empty(), "{fault}");
+    }
+    assert_eq!(integrity(&world.state("a")), "ok");
+}

@@ -56,19 +56,26 @@ mod system {
             let _ = epoll::delete(&self.epoll, fd);
         }
 
-        /// Waits until there is something to do, `until` at most; the tokens with something to do.
-        pub(in super::super) fn wait(&mut self, until: Option<Instant>) -> io::Result<Vec<u64>> {
+        /// Waits until there is something to do, `until` at most; the tokens with something to do are `into`
+        /// then, and nothing else.
+        pub(in super::super) fn wait(
+            &mut self,
+            until: Option<Instant>,
+            into: &mut Vec<u64>,
+        ) -> io::Result<()> {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let left = left.map(|left| Timespec {
                 tv_sec: left.as_secs() as i64,
                 tv_nsec: i64::from(left.subsec_nanos()),
             });
             self.ready.clear();
+            into.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut self.ready), left.as_ref()) {
-                Ok(_) => Ok(self.ready.iter().map(|event| event.data.u64()).collect()),
-                Err(Errno::INTR) => Ok(Vec::new()),
-                Err(errno) => Err(errno.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
             }
+            into.extend(self.ready.iter().map(|event| event.data.u64()));
+            Ok(())
         }
     }
 
@@ -131,23 +138,28 @@ mod system {
             self.watched.remove(&token);
         }
 
-        pub(in super::super) fn wait(&mut self, until: Option<Instant>) -> io::Result<Vec<u64>> {
+        pub(in super::super) fn wait(
+            &mut self,
+            until: Option<Instant>,
+            into: &mut Vec<u64>,
+        ) -> io::Result<()> {
+            into.clear();
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let left =
                 left.map(|left| Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ });
             let active = || self.watched.iter().filter(|(_, (_, interest))| *interest != Interest::Nothing);
-            let mut fds: Vec<PollFd<'_>> = active()
-                .map(|(_, (fd, interest))| match interest {
-                    Interest::Write => PollFd::new(fd, PollFlags::OUT),
-                    Interest::Read | Interest::Nothing => PollFd::new(fd, PollFlags::IN),
-                })
-                .collect();
+            let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(self.watched.len());
+            fds.extend(active().map(|(_, (fd, interest))| match interest {
+                Interest::Write => PollFd::new(fd, PollFlags::OUT),
+                Interest::Read | Interest::Nothing => PollFd::new(fd, PollFlags::IN),
+            }));
             match poll(&mut fds, left.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
             let ready = active().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
-            Ok(ready.map(|((&token, _), _)| token).collect())
+            into.extend(ready.map(|((&token, _), _)| token));
+            Ok(())
         }
     }
 }

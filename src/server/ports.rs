@@ -53,6 +53,10 @@ pub(super) struct Ports {
 impl Ports {
     pub(super) fn add(&mut self, port: Port) {
         self.hot.push(port);
+        // Whoever becomes quiet, or asks again, finds its place: nothing is allocated amid requests.
+        let all = self.hot.len() + self.near.len();
+        self.hot.reserve(all - self.hot.len());
+        self.near.reserve(all - self.near.len());
     }
 
     /// The hot client at this place.

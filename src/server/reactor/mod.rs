@@ -141,9 +141,12 @@ impl<'a> Reactor<'a> {
     /// Serves until the server stops, or has been idle for long enough, or is not to be found any more.
     pub(crate) fn run(mut self, answer: &AnswerRequest<'_>) -> io::Result<()> {
         self.shared.waker.owner.settle_here();
+        // Kept from turn to turn, so that a turn allocates nothing.
+        let mut tokens = Vec::new();
         while !self.is_over() {
             let until = self.next_deadline();
-            for token in self.events.wait(until)? {
+            self.events.wait(until, &mut tokens)?;
+            for token in tokens.drain(..) {
                 match token {
                     LISTENER => self.accept(answer)?,
                     WAKER => self.heed(),
@@ -151,7 +154,8 @@ impl<'a> Reactor<'a> {
                     token => self.attend(token, answer),
                 }
             }
-            for token in std::mem::take(&mut self.unfinished) {
+            std::mem::swap(&mut self.unfinished, &mut tokens);
+            for token in tokens.drain(..) {
                 self.attend(token, answer);
             }
             self.expire()?;
@@ -187,8 +191,10 @@ impl<'a> Reactor<'a> {
     fn drain(&mut self) -> io::Result<()> {
         let turn_away: &AnswerRequest<'_> = &|connection, id, _| connection.turn_away(id);
         let end = Instant::now() + DRAIN;
+        let mut tokens = Vec::new();
         loop {
-            for token in std::mem::take(&mut self.unfinished) {
+            std::mem::swap(&mut self.unfinished, &mut tokens);
+            for token in tokens.drain(..) {
                 self.attend(token, turn_away);
             }
             let drained = self.unfinished.is_empty() && self.entries.values().all(Entry::is_drained);
@@ -197,7 +203,8 @@ impl<'a> Reactor<'a> {
                 return Ok(());
             }
             let until = if self.unfinished.is_empty() { now + DRAIN_TICK } else { now };
-            for token in self.events.wait(Some(until))? {
+            self.events.wait(Some(until), &mut tokens)?;
+            for token in tokens.drain(..) {
                 match token {
                     WAKER => self.heed(),
                     token => self.attend(token, turn_away),

@@ -87,6 +87,9 @@ mod client;
 mod server;
 pub mod grite;
 pub mod testing;
+#[cfg(feature = "inside")]
+#[doc(hidden)]
+pub mod inside;
 pub mod guide;
 
 #[cfg(feature = "tokio")]

@@ -30,6 +30,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::thread::Scope;
 
 use rkyv::Archived;
 
@@ -79,6 +80,30 @@ pub fn pair_serving<P: Protocol>(
     builder: &ClientBuilder<P>,
     handler: impl Fn(&Archived<P::Request>, Responder<P>) + Send + Sync + 'static,
 ) -> Client<P> {
+    let (client, mut poller) = ends(builder);
+    let serve = move || {
+        let service = Service { handler, may_block: None, pool: Pool::new(1, 1, 0) };
+        std::thread::scope(|scope| while answer_next(&mut poller, &service, scope) {});
+    };
+    let thread = std::thread::Builder::new().name("ipc-pair".to_owned());
+    thread.spawn(serve).expect("the system starts a thread for the pair's server");
+    client
+}
+
+/// Waits for the next request and has it answered; says whether one has come before the pair's end.
+#[inline]
+pub(crate) fn answer_next<'scope, P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync>(
+    poller: &mut Poller,
+    service: &'scope Service<'_, P, H>,
+    scope: &'scope Scope<'scope, '_>,
+) -> bool {
+    let Some(arrival) = poller.next() else { return false };
+    service.answer(scope, poller.connection(&arrival), arrival.id, poller.message(&arrival));
+    true
+}
+
+/// A client, and the poller at the other end of its rings, which somebody has to call.
+pub(crate) fn ends<P: Protocol>(builder: &ClientBuilder<P>) -> (Client<P>, Poller) {
     let sizes = builder.granted_sizes();
     let limit = sizes.max_message as usize;
     let (requests, replies) = (Region::on_heap(sizes.request), Region::on_heap(sizes.reply));
@@ -100,19 +125,7 @@ pub fn pair_serving<P: Protocol>(
         Attendant::Poller(Arc::clone(&control)),
     );
     control.tell(Note::Arrived(Box::new(Port::new(connection, far, limit))));
-    let serve = move || {
-        let service = Service { handler, may_block: None, pool: Pool::new(1, 1, 0) };
-        let mut poller = Poller::new(control, history, WaitStrategy::Adaptive);
-        std::thread::scope(|scope| {
-            while let Some(arrival) = poller.next() {
-                service.answer(scope, poller.connection(&arrival), arrival.id, poller.message(&arrival));
-            }
-        });
-    };
-    let thread = std::thread::Builder::new().name("ipc-pair".to_owned());
-    thread.spawn(serve).expect("the system starts a thread for the pair's server");
-
-    builder.client(
+    let client = builder.client(
         client::Welcomed {
             outgoing: Outgoing::Ring(Box::new(Sender::new(near.clone(), 0, limit))),
             incoming: Incoming::Ring(Box::new(Receiver::new(near, 0, limit))),
@@ -121,5 +134,6 @@ pub fn pair_serving<P: Protocol>(
             daemon_release: 0,
         },
         None,
-    )
+    );
+    (client, Poller::new(control, history, WaitStrategy::Adaptive))
 }

@@ -14,7 +14,7 @@ const ROWS: &[(u32, &[&str])] = &[
     (5, &["transport", "lock"]),
     (6, &["grite", "client", "server"]),
     (7, &["testing"]),
-    (8, &["guide"]),
+    (8, &["guide", "inside"]),
 ];
 
 /// The files that may use `unsafe`.

@@ -24,6 +24,7 @@ use crate::protocol::{Protocol, check};
 use crate::transport::Outgoing;
 use crate::wait::Deadline;
 use line::{Awaited, Line, RECEIVE};
+use open::RequestId;
 use retry::Origin;
 
 #[cfg(feature = "tokio")]
@@ -65,6 +66,12 @@ pub struct Client<P: Protocol> {
     origin: Origin,
 }
 
+/// A request whose answer is waited for, and until when.
+pub(crate) struct Posed {
+    id: RequestId,
+    deadline: Deadline,
+}
+
 impl<P: Protocol> Client<P> {
     /// Connects to the daemon at `path` with the defaults of [`ClientBuilder`].
     ///
@@ -100,21 +107,35 @@ impl<P: Protocol> Client<P> {
 
     /// Sends the request and receives its answer into the connection's buffer.
     fn exchange(&mut self, request: &P::Request) -> Result<(), Error> {
+        let posed = self.pose(request)?;
+        self.hear(posed)
+    }
+
+    /// Sends the request.
+    #[inline]
+    pub(crate) fn pose(&mut self, request: &P::Request) -> Result<Posed, Error> {
         let line = self.line.get_mut();
         let mut deadline = Deadline::after(line.timeout());
         let expiry = line.expiry();
-        let id = match line.request(request, expiry, &mut deadline) {
-            Ok(id) => id,
+        match line.request(request, expiry, &mut deadline) {
+            Ok(id) => Ok(Posed { id, deadline }),
             // A daemon that does not want the connection says why before it closes it.
             Err(error) if error.kind() == ErrorKind::PeerDied && line.unwelcomed.is_some() => {
-                return Err(match line.receive(Awaited::Answer(line.latest()), &mut deadline) {
+                Err(match line.receive(Awaited::Answer(line.latest()), &mut deadline) {
                     Ok((Kind::Failure, _)) => line.failure(line.message()),
                     Err(said) if said.kind() != ErrorKind::PeerDied => said,
                     _ => error,
-                });
+                })
             }
-            Err(error) => return Err(error),
-        };
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Receives the answer into the connection's buffer.
+    #[inline]
+    pub(crate) fn hear(&mut self, posed: Posed) -> Result<(), Error> {
+        let line = self.line.get_mut();
+        let Posed { id, mut deadline } = posed;
         match line.receive(Awaited::Answer(id), &mut deadline) {
             Ok((Kind::Reply, _)) => Ok(()),
             Ok((Kind::Part, _)) => Err(line.refuse_parts(id)),
@@ -129,7 +150,7 @@ impl<P: Protocol> Client<P> {
     }
 
     /// The answer in the connection's buffer.
-    fn reply(&mut self) -> Result<Reply<'_, P>, Error> {
+    pub(crate) fn reply(&mut self) -> Result<Reply<'_, P>, Error> {
         let line = &*self.line.get_mut();
         match check::<P::Response>(line.message()) {
             Ok(value) => Ok(Reply::new(value)),

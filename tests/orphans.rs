@@ -122,7 +122,9 @@ fn start_daemon() -> (tempfile::TempDir, PathBuf, Process) {
 fn a_client_that_is_killed_is_let_go_of_though_its_child_keeps_the_socket() {
     let (folder, path, daemon) = start_daemon();
     let mut polite = WAYS.map(|(way, _)| builder_for(way).timeout(PATIENCE).connect(&path).unwrap());
-    polite.iter_mut().for_each(|polite| drop(polite.send(&Order::Make(9)).unwrap()));
+    for polite in &mut polite {
+        polite.send(&Order::Make(9)).unwrap();
+    }
     // Those who stay are watched by then: what is held is all that there will be.
     std::thread::sleep(Duration::from_secs(1));
     let before = held(daemon.id());

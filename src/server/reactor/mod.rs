@@ -27,7 +27,6 @@ pub(crate) type AnswerRequest<'a> = dyn Fn(&Arc<Connection>, u64, &Bytes) + Sync
 
 const LISTENER: u64 = 0;
 const WAKER: u64 = 1;
-const FILE: u64 = u64::MAX;
 /// The first token of a connection. Each has two: itself and, one higher, its process.
 const FIRST_CONNECTION: u64 = 2;
 
@@ -119,12 +118,11 @@ impl<'a> Reactor<'a> {
         let mut events = Events::new()?;
         events.add(listener, LISTENER, Interest::Read)?;
         events.add(&shared.waker.far, WAKER, Interest::Read)?;
-        let presence = Presence::watch(listener, &mut events, FILE);
         Ok(Reactor {
             shared,
             listener,
             events,
-            presence,
+            presence: Presence::new(),
             entries: HashMap::new(),
             greeting: BTreeMap::new(),
             next_token: FIRST_CONNECTION,
@@ -150,7 +148,6 @@ impl<'a> Reactor<'a> {
                 match token {
                     LISTENER => self.accept(answer)?,
                     WAKER => self.heed(),
-                    FILE => self.presence.heed(),
                     token => self.attend(token, answer),
                 }
             }
@@ -170,7 +167,6 @@ impl<'a> Reactor<'a> {
     /// Tells all who are not served any more that they may go elsewhere: nothing of theirs was done.
     fn turn_to_others(&mut self) {
         // Whoever connects from now on finds nobody, and looks for another daemon.
-        self.presence.forget(&mut self.events, FILE);
         self.listener.withdraw();
         self.events.remove(self.listener, LISTENER);
         let refuse = || Refuse { code: RefuseCode::Stopping, text: STOPPING.to_owned() };

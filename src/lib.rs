@@ -51,6 +51,7 @@
 //! breaks the rules loses its own connection, with [`ErrorKind::PeerMisbehaved`]; a peer that is
 //! killed is noticed within milliseconds, with [`ErrorKind::PeerDied`]. Who may already act as the
 //! same user can stop the daemon or read its files, and nothing here is meant to prevent that.
+//! [The list of faults](guide::faults) says what may happen, and what happens then.
 //!
 //! # Where to read on
 //!

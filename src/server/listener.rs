@@ -150,9 +150,12 @@ fn maker(name: &str) -> Option<Pid> {
 fn has_ended(process: Pid) -> bool {
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::process::{PidfdFlags, pidfd_open};
+    use rustix::time::Timespec;
 
+    // One that was killed just now gives its lock back some moments before it has ended.
+    let patience = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
     match pidfd_open(process, PidfdFlags::empty()) {
-        Ok(process) => poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&Default::default())) == Ok(1),
+        Ok(process) => poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience)) == Ok(1),
         Err(errno) => errno == Errno::SRCH,
     }
 }

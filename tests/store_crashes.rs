@@ -48,7 +48,10 @@ fn a_daemon_killed_at_any_step_of_a_write_costs_no_command_anything() {
     home.data(&["daemon", "stop"]);
     let sides =
         ["store.begun", "store.app", "store.comm", "lock.", "bind.", "daemon.acc", "daemon.heard", "ring."];
-    let named = POINTS.iter().filter(|point| sides.iter().any(|side| point.starts_with(side)));
+    // Messages as short as these never meet the end of a ring.
+    let passed =
+        |point: &&&str| sides.iter().any(|side| point.starts_with(side)) && **point != "ring.skipped";
+    let named = POINTS.iter().filter(passed);
     let named = named.flat_map(|point| {
         // A daemon starts once.
         let passages: &[u32] =

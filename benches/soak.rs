@@ -267,8 +267,10 @@ impl Daemon {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut command = role("server", folder.path());
-        // Each block that a thread keeps for its next one would keep a page resident.
-        let mut child = spawn(command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"));
+        // Blocks that a thread keeps for its next ones, and the free ends of arenas beside the first, cannot be
+        // given back: by chance they are more or fewer.
+        command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1");
+        let mut child = spawn(&mut command);
         let stdout = RefCell::new(BufReader::new(child.stdout.take().expect("it is piped")));
         let daemon = Daemon { child, stdout, folder };
         assert_eq!(daemon.line(), "ready");

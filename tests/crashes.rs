@@ -120,6 +120,13 @@ fn held(process: u32) -> ([usize; 3], u64) {
     ([count("fd"), maps.lines().filter(|line| line.contains("memfd")).count(), count("task")], private)
 }
 
+/// How many processes `process` waits for the end of.
+fn watched(process: u32) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten();
+    let names = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    names.filter(|name| name.to_string_lossy().contains("pidfd")).count()
+}
+
 /// Waits until `process` holds no more than before.
 fn given_back(process: u32, before: [usize; 3]) {
     let end = Instant::now() + PATIENCE;
@@ -167,6 +174,12 @@ fn a_client_that_is_killed_at_any_step_harms_nobody_and_leaves_nothing_behind() 
         assert!(other.send(&Order::Make(length)).unwrap().bytes == pattern(length as usize)[..]);
     };
     ask(9000);
+    // The daemon watches the processes of these two clients, over the socket after a while only.
+    let end = Instant::now() + PATIENCE;
+    while watched(server) < 2 {
+        assert!(Instant::now() < end, "the daemon watches {} processes", watched(server));
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let mut before = held(server);
     let (mut killed, mut ended) = (0, 0);
     for (round, fault) in faults(&["client.", "ring.", "channel."], 40).iter().enumerate() {

@@ -27,7 +27,8 @@ fn faults(documentation: &str) -> BTreeSet<u32> {
     let Some(rest) = documentation.strip_prefix("Fault") else { return BTreeSet::new() };
     let Some((numbers, _)) = rest.trim_start_matches('s').split_once('.') else { return BTreeSet::new() };
     let words = numbers.split([' ', ',']).filter(|word| !word.is_empty() && *word != "and");
-    words.map(|word| word.parse().unwrap_or_else(|_| panic!("Fault{rest:.40}"))).collect()
+    // Other sentences may begin with the word.
+    words.map(|word| word.parse().ok()).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Which tests say that they hold which rows.

@@ -3,10 +3,11 @@
 //! `cargo bench --bench liveness`; `SECONDS=10` idle, 0 for none of that, `CLIENTS=20` connected, `KILLS=100`
 //! of a daemon for which one client waits, and as many of one for which eight do.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::{Helper, number, wait_for};
 use libgrite_ipc::{Client, ErrorKind, Protocol, Server, Transport, wire};
 
 wire! {
@@ -31,11 +32,9 @@ impl Protocol for Resting {
     const VERSION: u16 = 1;
 }
 
-const FOLDER: &str = "LIVENESS_FOLDER";
-
 fn main() {
-    if let Some(folder) = std::env::var_os(FOLDER) {
-        let server = Server::<Resting>::bind(Path::new(&folder).join("rest.sock")).expect("the server binds");
+    if let Some((_, folder)) = Helper::role() {
+        let server = Server::<Resting>::bind(folder.join("rest.sock")).expect("the server binds");
         return server
             .serve(|rest, _cx| {
                 std::thread::sleep(Duration::from_millis(rest.millis.to_native()));
@@ -56,28 +55,18 @@ fn main() {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
 /// A server process in a folder of its own; both end with this value.
 struct Daemon {
-    child: Child,
+    process: Helper,
     folder: tempfile::TempDir,
 }
 
 impl Daemon {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-        let child =
-            command.env(FOLDER, folder.path()).stdin(Stdio::null()).spawn().expect("the server starts");
-        let end = Instant::now() + Duration::from_secs(10);
-        while !folder.path().join("rest.sock").exists() {
-            assert!(Instant::now() < end, "the server does not listen");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Daemon { child, folder }
+        let process = Helper::start("server", folder.path());
+        wait_for(&folder.path().join("rest.sock"));
+        Daemon { process, folder }
     }
 
     fn client(&self, transport: Transport) -> Client<Resting> {
@@ -89,20 +78,14 @@ impl Daemon {
 
     /// User and system time of the process so far.
     fn cpu(&self) -> Duration {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the server lives");
+        let tasks =
+            std::fs::read_dir(format!("/proc/{}/task", self.process.0.id())).expect("the server lives");
         let nanos = tasks.map(|task| {
             let path = task.expect("a thread").path().join("schedstat");
             let text = std::fs::read_to_string(path).unwrap_or_default();
             text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
         });
         Duration::from_nanos(nanos.sum())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -146,7 +129,7 @@ fn kill(transport: Transport, waiting: usize) -> Vec<Duration> {
         let learned: Vec<_> = clients.into_iter().map(|client| scope.spawn(move || wait(client))).collect();
         std::thread::sleep(Duration::from_millis(20));
         let killed = Instant::now();
-        daemon.child.kill().expect("our own child");
+        daemon.process.0.kill().expect("our own child");
         learned.into_iter().map(|learned| learned.join().expect("it was told") - killed).collect()
     })
 }

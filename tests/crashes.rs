@@ -5,6 +5,8 @@
 #![cfg(all(grite_faults, target_os = "linux", not(grite_portable), not(loom)))]
 
 mod common;
+mod held;
+mod rounds;
 mod victim;
 
 use std::fs;
@@ -16,10 +18,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Order, Way, Work, builder_for, pattern, work};
+use held::{held, private, until_no_more_than};
 use libgrite_ipc::fault::POINTS;
 use libgrite_ipc::{Client, ClientBuilder, DaemonLock, Error, ErrorKind, Readiness, Server};
+use rounds::rounds;
 use rustix::process::{Pid, Signal, kill_process};
-use victim::{PATIENCE, Seen, Victim, rounds, seeds};
+use victim::{PATIENCE, Seen, Victim, seeds};
 
 const ROLE: &str = "CRASHES_ROLE";
 const FOLDER: &str = "CRASHES_FOLDER";
@@ -104,20 +108,10 @@ fn faults(sides: &[&str], few: u64) -> Vec<String> {
     let named = POINTS.iter().filter(|point| sides.iter().any(|side| point.starts_with(side)));
     let once = |point: &&str| ["lock.", "bind.", "ready."].iter().any(|step| point.starts_with(step));
     let named = named.flat_map(|point| {
-        let passages: &[u32] = if once(&point) { &[1] } else { &[1, 3] };
+        let passages: &[u32] = if once(point) { &[1] } else { &[1, 3] };
         passages.iter().map(move |passage| format!("{point} {passage}"))
     });
     named.chain(seeds(few).map(|seed| format!("* {seed}"))).collect()
-}
-
-/// What a process has open, mapped and running, and how many KiB of private memory.
-fn held(process: u32) -> ([usize; 3], u64) {
-    let count = |what: &str| fs::read_dir(format!("/proc/{process}/{what}")).unwrap().count();
-    let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let private = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    let private = private.trim().trim_end_matches(" kB").parse().unwrap();
-    ([count("fd"), maps.lines().filter(|line| line.contains("memfd")).count(), count("task")], private)
 }
 
 /// How many processes `process` waits for the end of.
@@ -125,16 +119,6 @@ fn watched(process: u32) -> usize {
     let descriptors = fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten();
     let names = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
     names.filter(|name| name.to_string_lossy().contains("pidfd")).count()
-}
-
-/// Waits until `process` holds no more than before.
-fn given_back(process: u32, before: [usize; 3]) {
-    let end = Instant::now() + PATIENCE;
-    while held(process).0.iter().zip(before).any(|(now, before)| *now > before) {
-        let now = held(process).0;
-        assert!(Instant::now() < end, "descriptors, mappings, threads: {before:?} before, {now:?} after");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// What is in the daemon's folder that does not belong there.
@@ -180,7 +164,7 @@ fn a_client_that_is_killed_at_any_step_harms_nobody_and_leaves_nothing_behind() 
         assert!(Instant::now() < end, "the daemon watches {} processes", watched(server));
         std::thread::sleep(Duration::from_millis(5));
     }
-    let mut before = held(server);
+    let (before, mut private_before) = (held(server), private(server));
     let (mut killed, mut ended) = (0, 0);
     for (round, fault) in faults(&["client.", "ring.", "channel."], 40).iter().enumerate() {
         let mut command = role_command("client", &folder);
@@ -202,21 +186,25 @@ fn a_client_that_is_killed_at_any_step_harms_nobody_and_leaves_nothing_behind() 
         assert!(next.send(&Order::Make(77)).unwrap().bytes == pattern(77)[..], "{fault}");
         drop(next);
         if round % 50 == 0 {
-            given_back(server, before.0);
+            until_no_more_than(before, server);
         }
         if killed % 1000 == 0 {
             println!("{killed} clients killed so far");
         }
         // What the allocator keeps for the largest crowd that there was is no leak.
         if round == 100 {
-            before.1 = held(server).1;
+            private_before = private(server);
         }
     }
-    given_back(server, before.0);
-    let after = held(server);
-    println!("{killed} clients killed, {ended} ended first; {before:?} before, {after:?} after");
+    until_no_more_than(before, server);
+    let private_after = private(server);
+    println!(
+        "{killed} clients killed, {ended} ended first; {before:?} before, {:?} after; {private_before} KiB of private \
+         memory before, {private_after} after",
+        held(server)
+    );
     assert!(killed > 100 || rounds(40) < 100, "most seeds choose a step");
-    assert!(after.1 < before.1 + 1024, "{} KiB of private memory before, {} after", before.1, after.1);
+    assert!(private_after < private_before + 1024);
     assert_eq!((litter(&folder), daemon(&folder)), (Vec::new(), server));
     end_daemon(&folder);
 }
@@ -270,8 +258,8 @@ fn a_daemon_that_is_killed_at_any_step_is_replaced_and_leaves_nothing_behind() {
         assert_eq!(litter(&folder), Vec::<String>::new(), "{fault}");
         end_daemon(&folder);
         // The first rounds leave what is made once.
-        let first = *before.get_or_insert_with(|| held(std::process::id()).0);
-        given_back(std::process::id(), first);
+        let first = *before.get_or_insert_with(|| held(std::process::id()));
+        until_no_more_than(first, std::process::id());
         if killed % 1000 == 0 {
             println!("{killed} daemons killed so far");
         }

@@ -5,16 +5,14 @@
 mod common;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::process::{PATIENCE, until};
 use common::{Order, Running, Way, Work, builder_for, pattern};
 use libgrite_ipc::{Client, ErrorKind, Server, Transport};
 
 /// More than two sleeps of 127.
 const CROWD: usize = 300;
-
-/// For what takes milliseconds when all is well.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn crowd(server: &Running, count: usize) -> Vec<Client<Work>> {
     let builder = builder_for(Way::Ring).request_ring(4096).reply_ring(4096).timeout(PATIENCE);
@@ -37,14 +35,6 @@ fn ask_all(clients: &mut [Client<Work>]) {
         if turn % 50 == 0 {
             let_it_sleep();
         }
-    }
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -3,17 +3,19 @@
 
 mod ended;
 mod home;
+mod rounds;
 
 use std::fs::{self, DirBuilder};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ended::{DEADLINE, Ended, end};
 use libgrite_ipc::{DaemonLock, IpcCommand, IpcResponse, Protocol, Server};
+use rounds::rounds;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -134,10 +136,6 @@ fn signal(pid: u64, signal: Signal) {
     kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
 }
 
-fn rounds() -> u32 {
-    std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2)
-}
-
 /// Fault 60, as commands print it.
 #[test]
 fn every_way_prints_the_same_bytes() {
@@ -256,7 +254,7 @@ fn without_leave_to_start_one_a_missing_daemon_is_an_error() {
 #[test]
 fn a_killed_daemon_is_replaced_and_nothing_written_is_lost() {
     let home = Home::new();
-    for round in 0..rounds() {
+    for round in 0..rounds(2) {
         let made: Vec<String> = (0..3).map(|number| home.create(&format!("{round}.{number}"))).collect();
         let pid = home.pid().unwrap();
         signal(pid, Signal::KILL);
@@ -266,7 +264,7 @@ fn a_killed_daemon_is_replaced_and_nothing_written_is_lost() {
         }
         assert_ne!(home.pid().unwrap(), pid);
         let total = home.data(&["issue", "list"])["total"].as_u64().unwrap();
-        assert_eq!(total, u64::from(round + 1) * 3);
+        assert_eq!(total, (round + 1) * 3);
     }
 }
 
@@ -400,11 +398,8 @@ fn serve_a_later_version() {
     server.serve(|_, _| IpcResponse::Pong).unwrap();
 }
 
-#[test]
-fn a_daemon_of_another_version_is_told_apart_and_can_be_stopped() {
-    let home = Home::new();
-    home.done(&["daemon", "start"]);
-    home.done(&["daemon", "stop"]);
+/// Starts a daemon that speaks another version of the protocol, and waits until it listens.
+fn start_a_later_version(home: &Home) -> Child {
     let mut later = Command::new(std::env::current_exe().unwrap());
     later
         .args(["--exact", "--ignored", "serve_a_later_version"])
@@ -413,6 +408,15 @@ fn a_daemon_of_another_version_is_told_apart_and_can_be_stopped() {
         .stderr(Stdio::piped());
     let later = later.spawn().unwrap();
     until("the later daemon", || home.runtime().join("daemon.sock").exists());
+    later
+}
+
+#[test]
+fn a_daemon_of_another_version_is_told_apart_and_can_be_stopped() {
+    let home = Home::new();
+    home.done(&["daemon", "start"]);
+    home.done(&["daemon", "stop"]);
+    let later = start_a_later_version(&home);
 
     let (error, exit) = home.failure(&["issue", "list"]);
     assert_eq!((&error["code"], exit), (&"environment".into(), 5), "{error}");
@@ -434,14 +438,7 @@ fn a_process_that_only_stands_in_the_lock_file_is_not_signalled() {
     let home = Home::new();
     home.done(&["daemon", "start"]);
     home.done(&["daemon", "stop"]);
-    let mut later = Command::new(std::env::current_exe().unwrap());
-    later
-        .args(["--exact", "--ignored", "serve_a_later_version"])
-        .env("LATER_RUNTIME", home.runtime())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut later = later.spawn().unwrap();
-    until("the later daemon", || home.runtime().join("daemon.sock").exists());
+    let mut later = start_a_later_version(&home);
     let mut bystander = Command::new("sleep").arg("60").spawn().unwrap();
 
     let lock = home.runtime().join("daemon.lock");

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use common::daemon::{answered_by, be_the_daemon, end_daemon, signal, start_daemon, until, visit};
-use common::process::{PATIENCE, Process, role as own_role};
+use common::daemon::{answered_by, be_the_daemon, end_daemon, start_daemon, visit};
+use common::process::{PATIENCE, Process, role as own_role, signal, until};
 use common::{Work, work};
 use libgrite_ipc::{Client, DaemonLock, ErrorKind, Server};
 use rustix::process::{Pid, Signal, test_kill_process};

@@ -7,17 +7,19 @@
 mod common;
 mod filter;
 mod held;
+mod rounds;
 
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use common::process::{PATIENCE, Process, role as own_role};
+use common::process::{Daemon, PATIENCE, Process, role as own_role, until};
 use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
 use filter::{Calls, forbid, forbid_everywhere};
-use held::{address_space, cpu, held, until, until_no_more_than, whole};
+use held::{address_space, cpu, held, until_no_more_than};
 use libgrite_ipc::{Client, ErrorKind, Server, Transport};
 use nix::libc::{ENFILE, ENOMEM, ENOSPC, SYS_fallocate, SYS_ftruncate, SYS_memfd_create, SYS_mmap};
+use rounds::whole;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Mappings of files, which rings are in; not those of the heap and of stacks.
@@ -123,42 +125,15 @@ fn limit(resource: Resource, value: u64) {
     setrlimit(resource, Rlimit { current: Some(value), ..limit }).unwrap();
 }
 
-/// A daemon in a folder of its own; both end with this value.
-struct Daemon {
-    process: Process,
-    folder: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn start(role: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::start(role, folder.path());
-        process.line("ready").unwrap();
-        Daemon { process, folder }
-    }
-
-    fn id(&self) -> u32 {
-        self.process.id()
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("work.sock")
-    }
-
-    fn client(&self, way: Way) -> Client<Work> {
-        builder_for(way).timeout(PATIENCE).connect(self.path()).unwrap()
-    }
-
-    /// That who connects as it likes gets the socket, and who wants nothing but rings is told of them.
-    fn is_without_rings(&self) {
-        let builder = Client::<Work>::builder().request_ring(LARGE).reply_ring(LARGE).timeout(PATIENCE);
-        let mut client = builder.connect(self.path()).unwrap();
-        assert!(!client.uses_ring());
-        ask(&mut client);
-        let error = builder.transport(Transport::Ring).connect(self.path()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
-        assert!(error.to_string().contains("socket"), "{error}");
-    }
+/// That who connects as it likes gets the socket, and who wants nothing but rings is told of them.
+fn is_without_rings(daemon: &Daemon) {
+    let builder = Client::<Work>::builder().request_ring(LARGE).reply_ring(LARGE).timeout(PATIENCE);
+    let mut client = builder.connect(daemon.path()).unwrap();
+    assert!(!client.uses_ring());
+    ask(&mut client);
+    let error = builder.transport(Transport::Ring).connect(daemon.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    assert!(error.to_string().contains("socket"), "{error}");
 }
 
 fn ask(client: &mut Client<Work>) {
@@ -230,7 +205,7 @@ fn a_daemon_without_room_for_rings_serves_over_the_socket() {
         println!("{role}");
         let daemon = Daemon::start(role);
         for _ in 0..3 {
-            daemon.is_without_rings();
+            is_without_rings(&daemon);
         }
         if role.ends_with("space") {
             // There is room for small ones.
@@ -252,7 +227,7 @@ fn a_failure_to_make_rings_is_a_matter_of_that_client_alone() {
         let before = held(daemon.id());
         earlier.send(&Order::Session).unwrap();
         for _ in 0..3 {
-            daemon.is_without_rings();
+            is_without_rings(&daemon);
             ask(&mut earlier);
         }
         until_no_more_than(before, daemon.id());

@@ -7,8 +7,8 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use common::daemon::{answered_by, be_the_daemon, end_daemon, start_daemon, until, visit};
-use common::process::{Process, role as own_role};
+use common::daemon::{answered_by, be_the_daemon, end_daemon, start_daemon, visit};
+use common::process::{Process, role as own_role, until};
 use common::{Order, Work, pattern};
 use libgrite_ipc::{Client, DaemonLock, ErrorKind};
 

@@ -7,15 +7,17 @@
 
 mod common;
 mod held;
+mod rounds;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::process::{PATIENCE, Process, role as own_role};
 use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
-use held::{held, rounds, until_no_more_than};
+use held::{held, until_no_more_than};
 use libgrite_ipc::{Client, ErrorKind, Server};
 use nix::libc;
+use rounds::rounds;
 use rustix::process::{Pid, Signal, kill_process};
 
 const WAYS: [(Way, &str); 2] = [(Way::Ring, "client over rings"), (Way::Socket, "client over the socket")];

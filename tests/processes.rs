@@ -6,6 +6,7 @@
 mod common;
 #[cfg(target_os = "linux")]
 mod held;
+mod rounds;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use common::process::{PATIENCE, Process, role as own_role};
 use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
 use libgrite_ipc::{Client, ErrorKind, Server};
+use rounds::rounds;
 
 /// The parts that this program plays when a test starts it again.
 #[test]
@@ -151,7 +153,7 @@ fn a_client_learns_of_a_server_killed_in_the_middle_of_its_answer() {
 #[test]
 #[cfg(target_os = "linux")]
 fn clients_killed_in_the_middle_of_their_messages_leave_nothing_behind() {
-    let rounds = std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10);
+    let rounds = rounds(10);
     let folder = tempfile::tempdir().unwrap();
     let server = start_server(folder.path());
     let held = || {

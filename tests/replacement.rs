@@ -3,6 +3,7 @@
 #![cfg(feature = "cli")]
 
 mod ended;
+mod rounds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use ended::{Ended, end};
 use libgrite_ipc::{DaemonLock, IpcClient, IpcCommand, IpcResponse, Transport};
+use rounds::rounds;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -33,10 +35,6 @@ const AHEAD: usize = 32;
 
 /// A release that has not taken over after so many commands never does.
 const PATIENCE: u32 = 50 * COMMANDS;
-
-fn rounds() -> u32 {
-    std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3)
-}
 
 /// A state folder, a session and temporary files of its own. Its daemon ends with it.
 struct Home {
@@ -150,7 +148,7 @@ fn no_command_fails_and_nothing_is_lost_while_the_program_is_upgraded() {
         answers: AtomicUsize::new(0),
         served: Mutex::default(),
     };
-    let (scene, rounds) = (&scene, rounds());
+    let (scene, rounds) = (&scene, rounds(3) as u32);
     let first = scene.home.data(1, &["issue", "create", "the first"]);
     scene.created.lock().unwrap().insert("the first".to_owned(), first["id"].as_str().unwrap().to_owned());
 

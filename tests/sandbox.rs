@@ -7,9 +7,7 @@
 mod common;
 mod filter;
 
-use std::path::PathBuf;
-
-use common::process::{Process, role as own_role};
+use common::process::{Daemon, Process, role as own_role};
 use common::{Order, Work, pattern, work};
 use filter::{Calls, forbid};
 use libgrite_ipc::{Client, ErrorKind, Server, Transport};
@@ -49,27 +47,12 @@ fn call_of(number: i64) -> Calls {
     if number == SYS_getsockopt { Calls::with(number, 2, SO_PEERPIDFD) } else { Calls::all(number) }
 }
 
-/// A daemon in a folder of its own; both end with this value.
-struct Daemon {
-    _process: Process,
-    folder: tempfile::TempDir,
+fn daemon_without(calls: &[(i64, i32)]) -> Daemon {
+    Daemon::start(&role_without("daemon", calls))
 }
 
-impl Daemon {
-    fn without(calls: &[(i64, i32)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::start(&role_without("daemon", calls), folder.path());
-        process.line("ready").unwrap_or_else(|| panic!("it does not serve without {calls:?}"));
-        Daemon { _process: process, folder }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("work.sock")
-    }
-
-    fn connect(&self, transport: Transport) -> Result<Client<Work>, libgrite_ipc::Error> {
-        Client::builder().transport(transport).connect(self.path())
-    }
+fn connect(daemon: &Daemon, transport: Transport) -> Result<Client<Work>, libgrite_ipc::Error> {
+    Client::builder().transport(transport).connect(daemon.path())
 }
 
 fn role_without(part: &str, calls: &[(i64, i32)]) -> String {
@@ -88,12 +71,12 @@ fn ask(client: &mut Client<Work>) {
 fn without_futex_waitv_or_memfd_create_clients_get_the_socket() {
     for call in [SYS_futex_waitv, SYS_memfd_create] {
         for error in [ENOSYS, EPERM] {
-            let daemon = Daemon::without(&[(call, error)]);
-            let mut client = daemon.connect(Transport::Auto).unwrap();
+            let daemon = daemon_without(&[(call, error)]);
+            let mut client = connect(&daemon, Transport::Auto).unwrap();
             assert!(!client.uses_ring(), "call {call}");
             ask(&mut client);
-            ask(&mut daemon.connect(Transport::Socket).unwrap());
-            let refused = daemon.connect(Transport::Ring).unwrap_err();
+            ask(&mut connect(&daemon, Transport::Socket).unwrap());
+            let refused = connect(&daemon, Transport::Ring).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Refused, "call {call}: {refused}");
             assert!(refused.to_string().contains("socket"), "{refused}");
         }
@@ -103,8 +86,8 @@ fn without_futex_waitv_or_memfd_create_clients_get_the_socket() {
 #[test]
 fn who_may_not_choose_a_cpu_is_answered_all_the_same() {
     for error in [EPERM, EINVAL] {
-        let daemon = Daemon::without(&[(SYS_sched_setaffinity, error)]);
-        let mut client = daemon.connect(Transport::Ring).unwrap();
+        let daemon = daemon_without(&[(SYS_sched_setaffinity, error)]);
+        let mut client = connect(&daemon, Transport::Ring).unwrap();
         for _ in 0..3 {
             ask(&mut client);
         }
@@ -114,7 +97,7 @@ fn who_may_not_choose_a_cpu_is_answered_all_the_same() {
 /// Fault 43. A client needs none of these calls: it makes no memory, and sleeps on one word.
 #[test]
 fn a_client_without_futex_waitv_or_memfd_create_has_rings_all_the_same() {
-    let daemon = Daemon::without(&[]);
+    let daemon = daemon_without(&[]);
     for error in [ENOSYS, EPERM] {
         let calls = [SYS_futex_waitv, SYS_memfd_create].map(|call| (call, error));
         let mut client = Process::start(&role_without("client", &calls), daemon.folder.path());
@@ -130,13 +113,13 @@ fn a_client_without_futex_waitv_or_memfd_create_has_rings_all_the_same() {
 fn who_cannot_watch_the_others_process_asks_and_answers_all_the_same() {
     for error in [ENOSYS, EPERM] {
         let calls = [SYS_pidfd_open, SYS_getsockopt, SYS_setsockopt].map(|call| (call, error));
-        let daemon = Daemon::without(&calls);
+        let daemon = daemon_without(&calls);
         let mut client = Process::start(&role_without("client", &calls), daemon.folder.path());
         for expected in ["true", "false", "true"] {
             assert_eq!(client.line("over rings: ").as_deref(), Some(expected), "error {error}");
         }
         for transport in [Transport::Ring, Transport::Socket] {
-            let mut client = daemon.connect(transport).unwrap();
+            let mut client = connect(&daemon, transport).unwrap();
             ask(&mut client);
             drop(client);
         }

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::daemon::{answered_by, be_the_daemon, end_daemon, signal, start_daemon, stop, until, visit};
-use common::process::{PATIENCE, Process, role as own_role, role_command};
+use common::daemon::{answered_by, be_the_daemon, end_daemon, start_daemon, visit};
+use common::process::{PATIENCE, Process, role as own_role, role_command, signal, stop, until};
 use common::{Order, Work, work};
 use libgrite_ipc::{Client, ClientBuilder, DaemonLock, Error, ErrorKind, Server, Transport};
 use rustix::process::{Pid, Signal, test_kill_process};

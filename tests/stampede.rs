@@ -7,6 +7,7 @@
 
 mod ended;
 mod home;
+mod rounds;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,13 +22,10 @@ use std::time::{Duration, Instant};
 use ended::{Ended, end};
 use home::{Home, processes, signal};
 use libgrite_ipc::DaemonLock;
+use rounds::rounds;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::process::Signal;
 use serde_json::Value;
-
-fn rounds(usual: u32) -> u32 {
-    std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(usual)
-}
 
 /// What a command of the crowd does, in turn: one says who serves, the others read.
 const COMMANDS: &[&[&str]] =

@@ -7,17 +7,19 @@
 
 mod common;
 mod held;
+mod rounds;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::process::{PATIENCE, Process, role as own_role};
+use common::process::{Daemon, PATIENCE, Process, role as own_role, signal, stop, until};
 use common::{Order, Way, Work, builder_for, pattern, work};
-use held::{is_stopped, resident, threads, until, whole};
+use held::{is_stopped, resident, threads};
 use libgrite_ipc::{Client, ErrorKind, Server, Transport};
 use nix::libc;
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rounds::{is_at_the_deadline, whole};
+use rustix::process::{Signal, getpid, kill_process};
 
 const WAYS: [Way; 2] = [Way::Ring, Way::Socket];
 
@@ -61,42 +63,6 @@ fn ask_and_stop(path: &Path, way: Way) {
     println!("answered");
 }
 
-/// A daemon in a folder of its own; both end with this value.
-struct Daemon {
-    process: Process,
-    folder: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn start(role: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::start(role, folder.path());
-        process.line("ready").unwrap();
-        Daemon { process, folder }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("work.sock")
-    }
-}
-
-fn signal(process: &Process, signal: Signal) {
-    kill_process(Pid::from_raw(process.id() as i32).unwrap(), signal).unwrap();
-}
-
-fn stop(process: &Process) {
-    signal(process, Signal::STOP);
-    until("it stands still", || is_stopped(process.id()));
-}
-
-/// Whether a request with this deadline has ended when it should.
-fn is_at_the_deadline(elapsed: Duration, deadline: Duration) -> bool {
-    println!("ended after {elapsed:?} of {deadline:?}");
-    // What is promised is within a tenth of it; the ordinary suite shares its machine.
-    let late = if whole().is_some() { deadline * 11 / 10 } else { PATIENCE };
-    (deadline * 9 / 10..late).contains(&elapsed)
-}
-
 /// The deadline of requests to a daemon that stands still, and for how long it does.
 fn times() -> (Duration, Duration) {
     if whole().is_some() {
@@ -124,17 +90,17 @@ fn a_daemon_that_stands_still_keeps_nobody_longer_than_the_deadline() {
                 if taken {
                     let asked = scope.spawn(|| client.send(&order).map(drop));
                     std::thread::sleep(Duration::from_millis(millis / 2));
-                    stop(&daemon.process);
+                    stop(daemon.id());
                     asked.join().unwrap().unwrap_err()
                 } else {
-                    stop(&daemon.process);
+                    stop(daemon.id());
                     client.send(&order).map(drop).unwrap_err()
                 }
             });
             assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}, {taken}: {error}");
             assert!(is_at_the_deadline(start.elapsed(), deadline), "{way:?}, {taken}");
             std::thread::sleep(still.saturating_sub(start.elapsed()));
-            signal(&daemon.process, Signal::CONT);
+            signal(daemon.id(), Signal::CONT);
             answers_again(&mut client, 700);
         }
     }
@@ -158,7 +124,7 @@ fn answers_again(client: &mut Client<Work>, length: u32) {
 fn who_connects_to_a_daemon_that_stands_still_is_told_so() {
     let (deadline, _) = times();
     let daemon = Daemon::start("daemon");
-    stop(&daemon.process);
+    stop(daemon.id());
     for way in WAYS {
         let start = Instant::now();
         let error = builder_for(way).handshake_timeout(deadline).connect(daemon.path()).unwrap_err();
@@ -170,7 +136,7 @@ fn who_connects_to_a_daemon_that_stands_still_is_told_so() {
     let error = builder.ask(daemon.path(), &Order::Session).map(drop).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unresponsive | ErrorKind::Timeout), "{error}");
     assert!(is_at_the_deadline(start.elapsed(), deadline));
-    signal(&daemon.process, Signal::CONT);
+    signal(daemon.id(), Signal::CONT);
     answers_again(&mut builder_for(Way::Socket).connect(daemon.path()).unwrap(), 10);
 }
 
@@ -185,7 +151,7 @@ fn a_daemon_that_stands_still_keeps_no_task_longer_than_the_deadline() {
         runtime.block_on(async {
             let client = builder_for(way).timeout(deadline).connect_async(daemon.path()).await.unwrap();
             client.send(&Order::Make(9)).await.unwrap();
-            stop(&daemon.process);
+            stop(daemon.id());
             let start = Instant::now();
             let orders = [Order::Make(10), Order::Make(20)];
             let (one, other) = tokio::join!(client.send(&orders[0]), client.send(&orders[1]));
@@ -194,7 +160,7 @@ fn a_daemon_that_stands_still_keeps_no_task_longer_than_the_deadline() {
             }
             assert!(is_at_the_deadline(start.elapsed(), deadline), "{way:?}");
             tokio::time::sleep(still.saturating_sub(start.elapsed())).await;
-            signal(&daemon.process, Signal::CONT);
+            signal(daemon.id(), Signal::CONT);
             let end = Instant::now() + PATIENCE;
             loop {
                 match client.send(&Order::Make(700)).await {
@@ -222,7 +188,7 @@ fn a_client_that_stands_still_holds_up_only_itself() {
         }
     };
     ask(300);
-    let before = resident(daemon.process.id());
+    let before = resident(daemon.id());
     for role in ["client that stops over rings", "client that stops over the socket"] {
         let mut clients: Vec<_> = (0..4).map(|_| Process::start(role, daemon.folder.path())).collect();
         for client in &mut clients {
@@ -231,11 +197,11 @@ fn a_client_that_stands_still_holds_up_only_itself() {
         until("all stand still", || clients.iter().all(|client| is_stopped(client.id())));
         ask(300);
         // All their answers are three times as much.
-        let more = resident(daemon.process.id()).saturating_sub(before);
+        let more = resident(daemon.id()).saturating_sub(before);
         println!("{} {role}: {more} KiB more", clients.len());
         assert!(more < 4 << 10, "{more} KiB more");
         for client in &clients {
-            signal(client, Signal::CONT);
+            signal(client.id(), Signal::CONT);
         }
         for client in &mut clients {
             client.line("answered").expect("it gets all its answers");
@@ -280,8 +246,8 @@ fn signals_all_the_time_change_nothing() {
     hear_signals();
     let daemon = Daemon::start("daemon that hears signals");
     let over = AtomicBool::new(false);
-    let time = Duration::from_secs(whole().unwrap_or(2) as u64);
-    let processes = [std::process::id(), daemon.process.id()];
+    let time = Duration::from_secs(whole().unwrap_or(2));
+    let processes = [std::process::id(), daemon.id()];
     std::thread::scope(|scope| {
         scope.spawn(|| pester(&processes, &over));
         let asking = WAYS.map(|way| {

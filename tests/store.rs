@@ -3,6 +3,7 @@
 
 mod ended;
 mod home;
+mod rounds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -15,6 +16,7 @@ use ended::{Ended, end};
 use home::{Home, signal};
 use libgrite_ipc::grite::WriteContext;
 use libgrite_ipc::{DaemonLock, IpcClient, IpcCommand, IpcResponse};
+use rounds::rounds;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -23,10 +25,6 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const WRITERS: usize = 3;
-
-fn rounds() -> u64 {
-    std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(8)
-}
 
 /// The folder of the daemon's lock.
 fn runtime(home: &Home) -> PathBuf {
@@ -106,8 +104,8 @@ fn a_daemon_killed_amid_writes_loses_none_and_doubles_none() {
     let acknowledged = std::thread::scope(|scope| {
         let write = |writer| write(&home, &runtime, writer, &written, &over);
         let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(writer))).collect();
-        let (mut killed, end) = (0, Instant::now() + PATIENCE * rounds() as u32);
-        while killed < rounds() && !writers.iter().any(|writer| writer.is_finished()) {
+        let (mut killed, end) = (0, Instant::now() + PATIENCE * rounds(8) as u32);
+        while killed < rounds(8) && !writers.iter().any(|writer| writer.is_finished()) {
             assert!(Instant::now() < end, "{killed} killed so far");
             let before = written.load(Ordering::Relaxed);
             while written.load(Ordering::Relaxed) < before + 2

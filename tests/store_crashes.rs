@@ -6,6 +6,7 @@
 mod clones;
 mod ended;
 mod home;
+mod rounds;
 mod victim;
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@
 #![cfg(not(loom))]
 
 mod common;
+mod rounds;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::{Done, Order, Work, pattern, work};
 use libgrite_ipc::{Client, DaemonLock, ErrorKind, Protocol, Readiness, Server, ServerBuilder, Transport};
+use rounds::rounds;
 
 const FOLDER: &str = "UPGRADE_FOLDER";
 const RELEASE: &str = "UPGRADE_RELEASE";
@@ -69,10 +71,6 @@ where
     let server = builder.idle_timeout(PATIENCE).bind(lock.socket_path()).unwrap();
     readiness.ready();
     server.serve(work).unwrap();
-}
-
-fn rounds() -> u64 {
-    std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3)
 }
 
 /// The folder of a daemon, which ends with it.
@@ -228,7 +226,7 @@ fn releases_that_do_not_understand_each_other_succeed_each_other_in_one_directio
 fn what_the_older_daemon_has_accepted_is_answered_before_the_newer_one_serves() {
     let home = Home::new();
     // In a long run, as long as a daemon that ends goes on by itself.
-    let order = Order::MakeLate((8 << 20, if rounds() < 20 { 500 } else { 5000 }));
+    let order = Order::MakeLate((8 << 20, if rounds(3) < 20 { 500 } else { 5000 }));
     let mut ring = home.client(1);
     let builder = Client::<Work>::builder().release(1).transport(Transport::Socket);
     let mut socket = builder.connect_or_spawn(home.directory(), home.daemon(1)).unwrap();
@@ -280,7 +278,7 @@ fn old_and_new_commands_at_once_all_succeed_and_the_new_daemon_stays() {
 #[test]
 fn no_command_fails_while_daemons_are_replaced_under_load() {
     let home = Home::new();
-    let rounds = rounds();
+    let rounds = rounds(3);
     let (newest, asked, over) = (AtomicU64::new(1), AtomicU64::new(0), AtomicBool::new(false));
     home.ask(1, &Order::Session);
     let command = || {

@@ -7,6 +7,7 @@
 mod common;
 mod filter;
 mod held;
+mod rounds;
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -16,12 +17,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::hello::{honest_hello, try_send_with};
-use common::process::{PATIENCE, Process, role as own_role};
+use common::process::{Daemon, PATIENCE, Process, role as own_role, until};
 use common::{Order, Way, Work, builder_for, pattern, work};
 use filter::{Calls, die_of, forbid};
-use held::{held, rounds, until, until_no_more_than, whole};
+use held::{held, until_no_more_than};
 use libgrite_ipc::{Client, ErrorKind, Server, Transport};
 use nix::libc::{ENOPROTOOPT, SYS_memfd_create, SYS_setsockopt};
+use rounds::{is_at_the_deadline, rounds, whole};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -77,36 +79,13 @@ fn stay(folder: &Path, way: Way) {
     std::thread::sleep(PATIENCE);
 }
 
-/// A daemon in a folder of its own; both end with this value.
-struct Daemon {
-    process: Process,
-    folder: tempfile::TempDir,
+fn visit(daemon: &Daemon) -> UnixStream {
+    UnixStream::connect(daemon.path()).unwrap()
 }
 
-impl Daemon {
-    fn start(role: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::start(role, folder.path());
-        process.line("ready").unwrap();
-        Daemon { process, folder }
-    }
-
-    fn id(&self) -> u32 {
-        self.process.id()
-    }
-
-    fn visit(&self) -> UnixStream {
-        UnixStream::connect(self.folder.path().join("work.sock")).unwrap()
-    }
-
-    fn client(&self, way: Way) -> Client<Work> {
-        builder_for(way).timeout(PATIENCE).connect(self.folder.path().join("work.sock")).unwrap()
-    }
-
-    /// A client that has been answered, so that all that a first client starts is there.
-    fn polite(&self) -> Client<Work> {
-        WAYS.map(|way| answered(self.client(way))).into_iter().next().unwrap()
-    }
+/// A client that has been answered, so that all that a first client starts is there.
+fn polite(daemon: &Daemon) -> Client<Work> {
+    WAYS.map(|way| answered(daemon.client(way))).into_iter().next().unwrap()
 }
 
 fn answered(mut client: Client<Work>) -> Client<Work> {
@@ -130,13 +109,6 @@ fn end_of(mut visitor: UnixStream, start: Instant) -> (Vec<u8>, Duration) {
     }
 }
 
-fn is_at_the_deadline(elapsed: Duration, deadline: Duration) -> bool {
-    println!("closed after {elapsed:?} of {deadline:?}");
-    // What is promised is within a tenth of it; the ordinary suite shares its machine.
-    let late = if whole().is_some() { deadline * 11 / 10 } else { PATIENCE };
-    (deadline * 9 / 10..late).contains(&elapsed)
-}
-
 fn deadline() -> (&'static str, Duration) {
     if whole().is_some() { ("daemon", DEFAULT) } else { ("hasty daemon", SHORT) }
 }
@@ -150,7 +122,7 @@ fn a_visitor_who_says_nothing_is_let_go_at_the_deadline() {
     let mut others: Vec<_> =
         (0..63).map(|number| answered(daemon.client(WAYS[number % WAYS.len()]))).collect();
     let start = Instant::now();
-    let silent = daemon.visit();
+    let silent = visit(&daemon);
     let end = std::thread::spawn(move || end_of(silent, start));
     while !end.is_finished() {
         for other in &mut others {
@@ -170,7 +142,7 @@ fn a_visitor_who_says_hello_very_slowly_is_let_go_at_the_deadline() {
     for way in [Transport::Ring, Transport::Socket] {
         let hello = honest_hello(way);
         let start = Instant::now();
-        let slow = daemon.visit();
+        let slow = visit(&daemon);
         let mut speaks = slow.try_clone().unwrap();
         std::thread::spawn(move || {
             for byte in hello {
@@ -191,9 +163,9 @@ fn a_visitor_who_says_hello_very_slowly_is_let_go_at_the_deadline() {
 fn a_crowd_of_silent_visitors_keeps_nobody_out() {
     open_many_files();
     let daemon = Daemon::start("patient daemon");
-    let _polite = daemon.polite();
+    let _polite = polite(&daemon);
     let before = held(daemon.id());
-    let silent: Vec<_> = (0..1000).map(|_| daemon.visit()).collect();
+    let silent: Vec<_> = (0..1000).map(|_| visit(&daemon)).collect();
     for way in WAYS {
         let start = Instant::now();
         answered(daemon.client(way));
@@ -209,12 +181,12 @@ fn a_crowd_of_silent_visitors_keeps_nobody_out() {
 #[test]
 fn a_visitor_who_does_not_say_hello_is_let_go_at_once() {
     let daemon = Daemon::start("patient daemon");
-    let mut polite = daemon.polite();
+    let mut polite = polite(&daemon);
     let mut long = honest_hello(Transport::Socket).to_vec();
     long[12..14].copy_from_slice(&u16::MAX.to_le_bytes());
     long.resize(1 << 20, 7);
     for bytes in [&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], &[0xff; 1 << 20], &[0; 1 << 20], &long] {
-        let mut visitor = daemon.visit();
+        let mut visitor = visit(&daemon);
         // The connection may end before all of it is there.
         let _ = visitor.write_all(bytes);
         let (said, _) = end_of(visitor, Instant::now());
@@ -230,10 +202,10 @@ fn a_visitor_who_brings_descriptors_leaves_none_behind() {
     let hello = honest_hello(Transport::Socket);
     for (role, refused) in [("daemon", true), ("daemon of an older kernel", false)] {
         let daemon = Daemon::start(role);
-        let polite = daemon.polite();
+        let polite = polite(&daemon);
         let before = held(daemon.id());
         for _ in 0..rounds(50) {
-            let visitor = daemon.visit();
+            let visitor = visit(&daemon);
             let many: Vec<_> = (0..253).map(|_| visitor.as_fd()).collect();
             match try_send_with(&visitor, &hello, &many) {
                 Ok(_) if !refused || !at_least(6, 16) => {
@@ -347,19 +319,19 @@ fn a_daemon_takes_as_many_clients_as_it_says() {
 #[test]
 fn a_visitor_who_leaves_amid_the_handshake_leaves_nothing_behind() {
     let daemon = Daemon::start("daemon");
-    let polite = daemon.polite();
+    let polite = polite(&daemon);
     let before = held(daemon.id());
     let hellos = [Transport::Ring, Transport::Socket].map(honest_hello);
-    for round in 0..rounds(30) {
-        drop(daemon.visit());
+    for round in 0..rounds(30) as usize {
+        drop(visit(&daemon));
         for hello in &hellos {
-            let mut visitor = daemon.visit();
+            let mut visitor = visit(&daemon);
             visitor.write_all(&hello[..round % hello.len()]).unwrap();
             drop(visitor);
-            let mut visitor = daemon.visit();
+            let mut visitor = visit(&daemon);
             visitor.write_all(hello).unwrap();
             drop(visitor);
-            let mut visitor = daemon.visit();
+            let mut visitor = visit(&daemon);
             visitor.write_all(hello).unwrap();
             // The first byte of the welcome brings the descriptors, which the kernel drops here.
             visitor.read_exact(&mut [0]).unwrap();
@@ -374,10 +346,10 @@ fn a_visitor_who_leaves_amid_the_handshake_leaves_nothing_behind() {
 #[test]
 fn clients_that_come_and_go_leave_nothing_behind() {
     let daemon = Daemon::start("daemon");
-    let polite = daemon.polite();
+    let polite = polite(&daemon);
     let before = held(daemon.id());
     let resident_before = held::resident(daemon.id());
-    for round in 0..rounds(200) {
+    for round in 0..rounds(200) as usize {
         let mut client = daemon.client(WAYS[round % 2]);
         if round % 16 < 2 {
             assert!(client.send(&Order::Make(9)).unwrap().bytes == pattern(9)[..]);

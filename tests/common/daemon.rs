@@ -1,12 +1,11 @@
 //! The daemon of a folder, and a visitor who asks it, as parts that a test program plays.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use libgrite_ipc::{Client, DaemonLock, Readiness, Server};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use super::process::{PATIENCE, Process, role_command};
+use super::process::{PATIENCE, Process, role_command, signal, until};
 use super::{Order, Work, pattern, work};
 
 /// Is the daemon of `folder`, if nobody else is, and says so.
@@ -60,26 +59,4 @@ pub fn end_daemon(folder: &Path) {
     let daemon = DaemonLock::read(folder).unwrap().expect("it lives");
     signal(daemon.pid().unwrap(), Signal::KILL);
     until("the killed daemon's lock is free", || DaemonLock::read(folder).unwrap().is_none());
-}
-
-/// Stops a child of the test, and waits until all of its threads stand still.
-pub fn stop(child: u32) {
-    signal(child, Signal::STOP);
-    let child = Pid::from_raw(child as i32);
-    rustix::process::waitpid(child, rustix::process::WaitOptions::UNTRACED).unwrap();
-}
-
-/// Signals a process that the test has started, by itself or by a visitor.
-pub fn signal(process: u32, signal: Signal) {
-    kill_process(Pid::from_raw(process as i32).unwrap(), signal).unwrap();
-}
-
-/// Waits until `done` says so; says how long that took.
-pub fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    begin.elapsed()
 }

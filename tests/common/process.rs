@@ -3,7 +3,12 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use libgrite_ipc::Client;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Way, Work, builder_for};
 
 const ROLE: &str = "TEST_ROLE";
 const FOLDER: &str = "TEST_FOLDER";
@@ -69,4 +74,59 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A daemon that this program plays, in a folder of its own; both end with this value.
+pub struct Daemon {
+    /// It.
+    pub process: Process,
+    /// Where it listens, at `work.sock`.
+    pub folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Starts it, and waits until it says that it is ready.
+    pub fn start(role: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = Process::start(role, folder.path());
+        process.line("ready").unwrap_or_else(|| panic!("the {role} does not serve"));
+        Daemon { process, folder }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("work.sock")
+    }
+
+    /// A client that is patient.
+    pub fn client(&self, way: Way) -> Client<Work> {
+        builder_for(way).timeout(PATIENCE).connect(self.path()).unwrap()
+    }
+}
+
+/// Stops a child of the test, and waits until all of its threads stand still.
+pub fn stop(child: u32) {
+    signal(child, Signal::STOP);
+    let child = Pid::from_raw(child as i32);
+    rustix::process::waitpid(child, rustix::process::WaitOptions::UNTRACED).unwrap();
+}
+
+/// Signals a process that the test has started, by itself or by a visitor.
+pub fn signal(process: u32, signal: Signal) {
+    kill_process(Pid::from_raw(process as i32).unwrap(), signal).unwrap();
+}
+
+/// Waits until `done` says so; says how long that took.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < PATIENCE, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    begin.elapsed()
 }

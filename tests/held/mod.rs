@@ -41,18 +41,14 @@ pub fn until_no_more_than(before: Held, pid: u32) -> Duration {
     start.elapsed()
 }
 
-/// Waits until something is so.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// The memory of the process `pid` that is really there, in KiB.
 pub fn resident(pid: u32) -> u64 {
     status(pid, "VmRSS:")
+}
+
+/// How much of that is its own, in KiB.
+pub fn private(pid: u32) -> u64 {
+    status(pid, "RssAnon:")
 }
 
 /// How much address space it uses, in KiB.
@@ -85,15 +81,4 @@ pub fn cpu(pid: u32) -> Duration {
 pub fn is_stopped(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
-}
-
-/// How often a test does what it repeats: `few` times, or as the environment says for a longer run, in which
-/// the times of the list of faults hold, too.
-pub fn rounds(few: usize) -> usize {
-    whole().unwrap_or(few)
-}
-
-/// The number of rounds of a longer run, if this is one.
-pub fn whole() -> Option<usize> {
-    std::env::var("GRITE_TEST_ROUNDS").ok()?.parse().ok()
 }

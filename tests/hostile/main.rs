@@ -21,6 +21,8 @@ mod memory;
 mod race;
 mod random;
 mod ring;
+#[path = "../rounds/mod.rs"]
+mod rounds;
 mod secrets;
 mod serving;
 mod welcome;

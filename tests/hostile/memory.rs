@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::client::*;
 use crate::common::{Order, Running, Way};
 use crate::daemon::{CLIENT_SEALS, DAEMON_SEALS};
-use crate::held::rounds;
+use crate::rounds::rounds;
 
 /// Fault 13. Each way to write the daemon's region is refused by the kernel: by mapping, by protection, by
 /// descriptor, by size and by hole, and no less through the name that `/proc` has for the descriptor.

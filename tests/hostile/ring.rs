@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::apart::Apart;
 use crate::client::*;
 use crate::common::{Order, Running, Way};
-use crate::held::rounds;
 use crate::random::Random;
+use crate::rounds::rounds;
 
 type Misdeed = fn(&Hostile);
 

@@ -5,6 +5,7 @@
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use crate::rounds::rounds;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 /// After this, a process that neither stops nor ends is taken for hung.
@@ -80,9 +81,4 @@ impl Drop for Victim {
 pub fn seeds(few: u64) -> std::ops::Range<u64> {
     let first = std::env::var("GRITE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     first..first + rounds(few)
-}
-
-/// How many rounds a test plays whose whole count is a long one.
-pub fn rounds(few: u64) -> u64 {
-    std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
 }

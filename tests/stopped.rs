@@ -279,7 +279,7 @@ fn ask_while_pestered(way: Way, path: &Path, time: Duration) -> u64 {
         Client::<Work>::builder().transport(Transport::Socket).ask(path, &Order::Make(100)).unwrap();
         let mut hasty = builder_for(way).timeout(DEADLINE).connect(path).unwrap();
         let before = Instant::now();
-        let error = hasty.send(&Order::Wait(150)).unwrap_err();
+        let error = hasty.send(&Order::Wait(700)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}: {error}");
         assert!(before.elapsed() >= DEADLINE, "{way:?}: after {:?}", before.elapsed());
         asked += 2;

@@ -113,7 +113,8 @@ impl Daemon {
 pub fn stop(child: u32) {
     signal(child, Signal::STOP);
     let child = Pid::from_raw(child as i32);
-    rustix::process::waitpid(child, rustix::process::WaitOptions::UNTRACED).unwrap();
+    let stopped = || rustix::process::waitpid(child, rustix::process::WaitOptions::UNTRACED);
+    rustix::io::retry_on_intr(stopped).unwrap();
 }
 
 /// Signals a process that the test has started, by itself or by a visitor.

@@ -92,6 +92,9 @@ pub mod testing;
 #[doc(hidden)]
 pub mod inside;
 pub mod guide;
+#[doc(hidden)]
+#[cfg(all(any(fuzzing, test), not(loom)))]
+pub mod fuzz;
 
 #[cfg(feature = "tokio")]
 pub use client::{AsyncClient, AsyncStream, AsyncSubscription};

@@ -13,7 +13,7 @@ const ROWS: &[(u32, &[&str])] = &[
     (4, &["error"]),
     (5, &["transport", "lock"]),
     (6, &["grite", "client", "server"]),
-    (7, &["testing"]),
+    (7, &["testing", "fuzz"]),
     (8, &["guide", "inside"]),
 ];
 

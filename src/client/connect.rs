@@ -49,23 +49,42 @@ impl<P: Protocol> ClientBuilder<P> {
         let mut deadline = Deadline::starting_now(self.handshake_timeout);
         let stream = self.dial(path, &mut deadline)?;
         fault::point("client.dialled");
+        self.greet(stream, path, mode, stance, &mut deadline)
+    }
+
+    /// Says hello over a socket that leads to `path`, and makes a client of the daemon's answer.
+    fn greet(
+        &self,
+        stream: Arc<Stream>,
+        path: &Path,
+        mode: Mode,
+        stance: Stance,
+        deadline: &mut Deadline,
+    ) -> Result<Client<P>, Error> {
         let hello = self.hello(mode, stance);
-        match send_all(&stream, &hello.to_bytes(), &mut deadline)
-            .map_err(|error| handshake_error(path, error))
-        {
+        match send_all(&stream, &hello.to_bytes(), deadline).map_err(|error| handshake_error(path, error)) {
             // A daemon that does not want the connection may say why without hearing who it is.
             Err(error) if error.kind() != ErrorKind::PeerDied => return Err(error),
             _ => {}
         }
         fault::point("client.hello");
         let unwelcomed = Unwelcomed { stream, hello };
-        let welcomed = unwelcomed.receive(path, &mut deadline)?;
+        let welcomed = unwelcomed.receive(path, deadline)?;
         if self.transport == Transport::Ring && matches!(welcomed.outgoing, Outgoing::Socket(_)) {
             return Err(
                 connect_error(ErrorKind::Refused, path).saying("no rings here: use the socket transport")
             );
         }
         Ok(self.client(welcomed, Some(path)))
+    }
+
+    /// The same over any connected socket, for those who try what may come of it.
+    #[cfg(all(any(fuzzing, test), not(loom), target_os = "linux", not(grite_portable)))]
+    pub(crate) fn greet_over(&self, socket: OwnedFd) -> Result<Client<P>, Error> {
+        let mode = if self.transport == Transport::Socket { Mode::Socket } else { MODE_OF_CHOICE };
+        let mut deadline = Deadline::starting_now(self.handshake_timeout);
+        let stream = Arc::new(Stream::from(socket));
+        self.greet(stream, Path::new("any socket"), mode, Stance::Take, &mut deadline)
     }
 
     /// Connects, and leaves the hello to travel with the first request.

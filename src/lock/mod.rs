@@ -6,7 +6,7 @@
 
 mod directory;
 mod file;
-mod record;
+pub(crate) mod record;
 mod spawn;
 
 use std::fs::File;

@@ -81,7 +81,7 @@ pub(super) fn read(file: &File) -> io::Result<Option<Daemon>> {
     Ok(parse(&bytes[..length]))
 }
 
-fn to_bytes(daemon: &Daemon) -> Vec<u8> {
+pub(crate) fn to_bytes(daemon: &Daemon) -> Vec<u8> {
     let mut bytes = TITLE.to_vec();
     if let Some(pid) = daemon.pid {
         bytes.extend_from_slice(format!("pid {pid}\n").as_bytes());
@@ -96,7 +96,7 @@ fn to_bytes(daemon: &Daemon) -> Vec<u8> {
 }
 
 /// The record in `bytes`. Pure, so that any bytes can be tried on it.
-fn parse(bytes: &[u8]) -> Option<Daemon> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<Daemon> {
     if bytes.len() > MAX_LENGTH {
         return None;
     }

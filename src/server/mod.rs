@@ -51,6 +51,8 @@ pub(crate) use history::History;
 pub(crate) use poller::Poller;
 pub(crate) use pool::Pool;
 pub(crate) use port::Port;
+#[cfg(all(any(fuzzing, test), not(loom), target_os = "linux", not(grite_portable)))]
+pub(crate) use reactor::ByHand;
 pub(crate) use service::Service;
 
 use listener::Listener;

@@ -1,7 +1,12 @@
 //! The reactor: serves connections over the socket, and watches the lifelines of all. Who comes is received
 //! in [`reception`].
 
+#[cfg(all(any(fuzzing, test), not(loom), target_os = "linux", not(grite_portable)))]
+mod by_hand;
 mod reception;
+
+#[cfg(all(any(fuzzing, test), not(loom), target_os = "linux", not(grite_portable)))]
+pub(crate) use by_hand::ByHand;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -143,25 +148,35 @@ impl<'a> Reactor<'a> {
         let mut tokens = Vec::new();
         while !self.is_over() {
             let until = self.next_deadline();
-            self.events.wait(until, &mut tokens)?;
-            for token in tokens.drain(..) {
-                match token {
-                    LISTENER => self.accept(answer)?,
-                    WAKER => self.heed(),
-                    token => self.attend(token, answer),
-                }
-            }
-            std::mem::swap(&mut self.unfinished, &mut tokens);
-            for token in tokens.drain(..) {
-                self.attend(token, answer);
-            }
-            self.expire()?;
+            self.turn(until, &mut tokens, answer)?;
         }
         self.shared.bid_farewell();
         self.turn_to_others();
         // The pollers come to their end at the same time.
         self.pollers.iter().for_each(|(control, _)| control.tell(Note::Stop));
         self.drain()
+    }
+
+    /// Does what there is to do once there is something, or it is time. `tokens` is empty, and will be.
+    fn turn(
+        &mut self,
+        until: Option<Instant>,
+        tokens: &mut Vec<u64>,
+        answer: &AnswerRequest<'_>,
+    ) -> io::Result<()> {
+        self.events.wait(until, tokens)?;
+        for token in tokens.drain(..) {
+            match token {
+                LISTENER => self.accept(answer)?,
+                WAKER => self.heed(),
+                token => self.attend(token, answer),
+            }
+        }
+        std::mem::swap(&mut self.unfinished, tokens);
+        for token in tokens.drain(..) {
+            self.attend(token, answer);
+        }
+        self.expire()
     }
 
     /// Tells all who are not served any more that they may go elsewhere: nothing of theirs was done.

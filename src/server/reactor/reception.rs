@@ -55,7 +55,7 @@ impl Reactor<'_> {
     }
 
     /// Takes in a new connection of our own user, and hears what it has said already.
-    fn greet(&mut self, stream: Stream, answer: &AnswerRequest<'_>) {
+    pub(super) fn greet(&mut self, stream: Stream, answer: &AnswerRequest<'_>) {
         fault::point("daemon.accepted");
         let Ok(peer) = stream.peer() else { return };
         if peer.uid != own_uid() {

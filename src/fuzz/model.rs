@@ -1,0 +1,131 @@
+//! A receiver as plain as can be: it reads a snapshot of a ring by slices, and knows nothing of the
+//! library's.
+
+use super::lane::CAPACITY;
+
+/// What a ring's bytes amount to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A message of several parts goes on.
+    Part,
+    /// What has come of this message is void.
+    Aborted(u64),
+    /// A whole message.
+    Message { kind: u16, id: u64, payload: Vec<u8> },
+    /// No more frames.
+    Nothing,
+    /// What no honest peer writes.
+    Violation,
+}
+
+/// The state of a receiver.
+#[derive(Debug)]
+pub(super) struct Model {
+    /// The longest message, in bytes.
+    limit: usize,
+    /// Up to here frames were read.
+    pub(super) consumed: u64,
+    /// Up to here they can be read, as far as was looked.
+    pub(super) published: u64,
+    /// The message that goes on: kind, id, and what has come of it.
+    pub(super) partial: Option<(u16, u64, Vec<u8>)>,
+    /// Whether the writer is ours: then the bytes behind a payload are zeros.
+    honest: bool,
+}
+
+impl Model {
+    pub(super) fn new(base: u64, limit: usize) -> Self {
+        Model { limit, consumed: base, published: base, partial: None, honest: false }
+    }
+
+    /// A receiver of what we write ourselves.
+    pub(super) fn of_ours(base: u64, limit: usize) -> Self {
+        Model { honest: true, ..Model::new(base, limit) }
+    }
+
+    /// Looks at the writer's position where no frame is known of; nothing if it is none.
+    pub(super) fn look(&mut self, word: u64) -> Option<bool> {
+        if self.consumed == self.published {
+            let moved = word.wrapping_sub(self.published);
+            if moved > CAPACITY as u64 || !moved.is_multiple_of(16) {
+                return None;
+            }
+            self.published = word;
+        }
+        Some(self.consumed != self.published)
+    }
+
+    /// The next whole message within a ring full of frames.
+    pub(super) fn poll(&mut self, ring: &[u8; CAPACITY], word: u64) -> Event {
+        let start = self.consumed;
+        while self.consumed.wrapping_sub(start) < CAPACITY as u64 {
+            match self.next(ring, word) {
+                Event::Part | Event::Aborted(_) => {}
+                event => return event,
+            }
+        }
+        Event::Nothing
+    }
+
+    /// What the next frame that is not a skip amounts to.
+    pub(super) fn next(&mut self, ring: &[u8; CAPACITY], word: u64) -> Event {
+        loop {
+            match self.look(word) {
+                None => return Event::Violation,
+                Some(false) => return Event::Nothing,
+                Some(true) => {}
+            }
+            let at = (self.consumed % CAPACITY as u64) as usize;
+            let rest = &ring[at..];
+            let number = |from: usize, to: usize| {
+                rest[from..to].iter().rev().fold(0u64, |number, &byte| number << 8 | u64::from(byte))
+            };
+            let (length, kind, flags, id) = (number(0, 4), number(4, 6), number(6, 8), number(8, 16));
+            let extent = 16 + length.div_ceil(16) * 16;
+            let unread = self.published.wrapping_sub(self.consumed);
+            let full = CAPACITY as u64 / 4 - 16;
+            if !(1..=11).contains(&kind) || flags > 1 || length > full || extent > unread {
+                return Event::Violation;
+            }
+            let Some(frame) = rest.get(..extent as usize) else { return Event::Violation };
+            if kind == 4 {
+                if frame.len() != rest.len() {
+                    return Event::Violation;
+                }
+                self.consumed = self.consumed.wrapping_add(extent);
+                continue;
+            }
+            let payload = &frame[16..16 + length as usize];
+            if self.honest {
+                assert!(
+                    frame[16 + length as usize..].iter().all(|&byte| byte == 0),
+                    "zeros behind a payload"
+                );
+            }
+            let event = self.take(kind as u16, id, payload, flags == 1, length == full);
+            if event != Event::Violation {
+                self.consumed = self.consumed.wrapping_add(extent);
+            }
+            return event;
+        }
+    }
+
+    fn take(&mut self, kind: u16, id: u64, payload: &[u8], more: bool, is_full: bool) -> Event {
+        if kind == 5 {
+            return match self.partial.take() {
+                Some((_, begun, _)) if begun == id => Event::Aborted(id),
+                _ => Event::Violation,
+            };
+        }
+        let (begun, number, mut whole) = self.partial.take().unwrap_or((kind, id, Vec::new()));
+        if (begun, number) != (kind, id) || more && !is_full || whole.len() + payload.len() > self.limit {
+            return Event::Violation;
+        }
+        whole.extend_from_slice(payload);
+        if more {
+            self.partial = Some((kind, id, whole));
+            return Event::Part;
+        }
+        Event::Message { kind, id, payload: whole }
+    }
+}

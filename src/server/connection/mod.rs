@@ -1,5 +1,7 @@
 //! One client, as the two threads and the responders share it.
 
+mod notices;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,13 +10,13 @@ use std::time::Duration;
 use rkyv::ser::allocator::Arena;
 
 use super::control::{Control, Note, Owner};
-use super::history::{Found, History};
+use super::history::History;
 use super::poller::STOPPING;
 use super::responder::Context;
 use super::shared::Waker;
 use crate::channel::{Bell, Waits};
 use crate::error::{Error, ErrorKind};
-use crate::frame::{Failure, FailureCode, Gap, Kind};
+use crate::frame::{Failure, FailureCode, Kind};
 use crate::payload::{Sink, TooLong};
 use crate::stream::Stream;
 use crate::sync::fence_before_look;
@@ -54,9 +56,6 @@ pub(crate) struct Connection {
     subscription: AtomicU64,
     attendant: Attendant,
 }
-
-/// How many notifications one client gets before the next has its turn.
-const NOTICES: usize = 64;
 
 /// How many times a thread that waits for space tries to make some itself, before it sleeps.
 const TRIES: u32 = 200;
@@ -288,70 +287,6 @@ impl Connection {
 
     fn cancelled(&self) -> MutexGuard<'_, Vec<u64>> {
         self.cancelled.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Begins to send notifications, with what was lost before them.
-    fn subscribe(&self, first: u64) {
-        self.leave();
-        self.subscription.fetch_add(1, Ordering::Relaxed);
-        self.history.count_subscriber(true);
-        let (place, lost) = self.history.start(first);
-        self.place.store(place, Ordering::Relaxed);
-        self.tell_of_gap(place, lost);
-    }
-
-    /// Sends no more notifications.
-    fn leave(&self) {
-        if self.place.swap(0, Ordering::Relaxed) != 0 {
-            self.history.count_subscriber(false);
-        }
-    }
-
-    fn tell_of_gap(&self, next: u64, lost: u64) {
-        let gap = self.gap(lost);
-        // A connection that breaks here is closed, which its attendant notices.
-        let _ = self.send(Kind::Gap, next, |sink, _| sink.append(&gap.to_bytes()));
-    }
-
-    fn gap(&self, lost: u64) -> Gap {
-        Gap { lost, subscription: self.subscription.load(Ordering::Relaxed) }
-    }
-
-    /// Whether there are notifications that this client has not got and could get.
-    #[inline]
-    pub(super) fn has_notices(&self) -> bool {
-        let place = self.place.load(Ordering::Relaxed);
-        place != 0 && place != self.history.next() && !self.is_backlogged()
-    }
-
-    /// Sends notifications that the client has not got, a batch at most, until they wait for space.
-    pub(super) fn notify(&self) {
-        let mut place = self.place.load(Ordering::Relaxed);
-        match self.history.read(place, NOTICES) {
-            Found::Gap { next, lost } => {
-                place = next;
-                self.tell_of_gap(next, lost);
-            }
-            Found::Archives(archives) => {
-                // As in `tell_of_gap`.
-                let _ = self.with_outgoing(|outgoing, _| {
-                    for archive in archives {
-                        let sent = outgoing.send(Kind::Notice, place, |sink| sink.append(&archive))?;
-                        place += 1;
-                        if sent.is_err() {
-                            // Too long for this client.
-                            let gap = self.gap(1).to_bytes();
-                            let _ = outgoing.send(Kind::Gap, place, |sink| sink.append(&gap))?;
-                        }
-                        if outgoing.has_backlog() {
-                            break;
-                        }
-                    }
-                    Ok(())
-                });
-            }
-        }
-        self.place.store(place, Ordering::Relaxed);
     }
 
     fn send(

@@ -59,19 +59,21 @@ fn a_question_that_has_come_in_part_when_the_server_stops_is_turned_away() {
 fn a_frame_over_the_socket_that_is_too_long_ends_the_connection_alone() {
     let server = Running::start();
     let mut polite = server.client(Way::Socket);
-    for header in [
-        [0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        [16, 0, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0],
-        [0xff; 16],
+    for (header, said) in [
+        ([0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], "4294967295"),
+        ([1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], "16777217"),
+        ([0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], ""),
+        ([16, 0, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0], ""),
+        ([0xff; 16], ""),
     ] {
         let mut stream = UnixStream::connect(server.socket()).unwrap();
         stream.write_all(&honest_hello(Transport::Socket)).unwrap();
         stream.write_all(&header).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
+        stream.read_to_end(&mut answer).expect("the end, not silence");
         assert!(answer.len() < 2048, "the welcome, a failure at most, and the end");
+        assert!(String::from_utf8_lossy(&answer).contains(said), "{:?}", String::from_utf8_lossy(&answer));
         assert!(answers(&mut polite));
     }
 }

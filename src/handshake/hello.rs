@@ -316,4 +316,15 @@ pub(super) mod tests {
         assert_eq!(with(24, 0), Err(BadHello::Name));
         assert_eq!(with(55, b'x'), Err(BadHello::Name));
     }
+
+    #[test]
+    fn a_name_has_one_byte_to_all_of_its_field() {
+        assert!(!is_name(&[0; MAX_NAME]));
+        assert!(is_name(&[b'x'; MAX_NAME]));
+        let mut name = [0; MAX_NAME];
+        name[0] = b'x';
+        assert!(is_name(&name));
+        name[2] = b'x';
+        assert!(!is_name(&name), "a zero between");
+    }
 }

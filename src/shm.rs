@@ -441,6 +441,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_program_that_the_daemon_starts_inherits_a_region() {
+        let (fd, _region) = create(Role::Daemon, CAPACITY).unwrap();
+        assert_eq!(rustix::io::fcntl_getfd(&fd), Ok(rustix::io::FdFlags::CLOEXEC));
+    }
+
+    #[test]
+    fn a_counter_counts_for_all_who_have_its_file_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || ChangeCounter::open(folder.path().join("changes")).unwrap();
+        let counter = open();
+        counter.bump();
+        open().bump();
+        assert_eq!((counter.load(), open().load()), (2, 2));
+        assert_eq!(counter.low_half().load(Ordering::SeqCst), 2);
+    }
+
     fn role_seals(role: Role) -> SealFlags {
         let (fd, _region) = create(role, CAPACITY).unwrap();
         rustix::fs::fcntl_get_seals(&fd).unwrap().difference(SealFlags::EXEC)

@@ -77,19 +77,16 @@ impl<M: Sleep> Sender<M> {
     ) -> Result<Result<(), E>, Fault> {
         let mut sink = InPlace {
             slot: if self.backlog.is_empty() { Some(self.producer.slot()?) } else { None },
-            spilled: std::mem::take(&mut self.spare),
+            spilled: &mut self.spare,
             limit: self.max_message,
         };
         sink.spilled.clear();
         if let Err(error) = write(&mut sink) {
-            self.spare = sink.spilled;
             return Ok(Err(error));
         }
-        let InPlace { slot, spilled, .. } = sink;
-        if slot.is_some_and(|slot| slot.commit(kind, id)) {
-            self.spare = spilled;
-        } else {
-            self.backlog.push_back(Waiting { kind, id, payload: spilled, sent: 0 });
+        if !sink.slot.is_some_and(|slot| slot.commit(kind, id)) {
+            let payload = std::mem::take(&mut self.spare);
+            self.backlog.push_back(Waiting { kind, id, payload, sent: 0 });
             self.flush()?;
         }
         Ok(Ok(()))
@@ -238,7 +235,7 @@ impl<M: Sleep> Waits for Sender<M> {
 /// Writes into the ring's slot for as long as the message fits there, then into private memory.
 struct InPlace<'a, M> {
     slot: Option<Slot<'a, M>>,
-    spilled: Bytes,
+    spilled: &'a mut Bytes,
     limit: usize,
 }
 
@@ -252,7 +249,7 @@ impl<M: Sleep> Sink for InPlace<'_, M> {
             if slot.append(bytes) {
                 return Ok(());
             }
-            slot.spill(&mut self.spilled);
+            slot.spill(self.spilled);
             self.slot = None;
         }
         self.spilled.extend_from_slice(bytes);

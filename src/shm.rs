@@ -407,6 +407,15 @@ mod tests {
         }
     }
 
+    /// The kernel is asked for its memory in several pieces.
+    #[test]
+    fn a_large_region_is_neither_shorter_nor_longer_than_was_asked_for() {
+        let (fd, _region) = create(Role::Client, 1 << 20).unwrap();
+        let stat = rustix::fs::fstat(&fd).unwrap();
+        assert_eq!(stat.st_size as usize, DATA + (1 << 20));
+        assert!(stat.st_blocks as usize * 512 >= DATA + (1 << 20), "all of it is there");
+    }
+
     #[test]
     fn a_region_of_the_other_role_is_not_adopted() {
         let (daemon, _region) = create(Role::Daemon, CAPACITY).unwrap();

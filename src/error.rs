@@ -136,7 +136,7 @@ impl Error {
     }
 
     /// Whether nothing of the request was done and the same call may succeed soon: the daemon turned
-    /// it away because it was busy or on its way out.
+    /// it away because it was busy or on its way out, or came to it only when its time was up.
     pub fn is_retryable(&self) -> bool {
         self.0.nothing_done.is_some()
     }

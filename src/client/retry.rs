@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{Client, Reply};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, NothingDone};
 use crate::protocol::Protocol;
 use crate::wait::Deadline;
 
@@ -27,10 +27,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 impl<P: Protocol> Client<P> {
-    /// Asks as [`send`](Self::send) does, and again where that is safe, until the builder's timeout has
-    /// passed: when the daemon did nothing of the request, or was lost before its answer came and
+    /// Asks as [`send`](Self::send) does, and again where that is safe: when the daemon did nothing of the request, or was lost before its answer came and
     /// [`Protocol::may_repeat`] says yes. Connects anew where the connection is lost, and starts a daemon
-    /// where this client was made to.
+    /// where this client was made to. No attempt begins once the builder's timeout has passed; one that has begun
+    /// by then has the whole timeout, and connecting has its own.
     ///
     /// # Errors
     /// As [`send`](Self::send): the last error where no attempt has succeeded.
@@ -43,9 +43,14 @@ impl<P: Protocol> Client<P> {
             if !safe || deadline.is_over() {
                 return Err(error);
             }
+            // A daemon that was only too busy for this request has not lost the connection.
+            let stays = matches!(error.nothing_done(), Some(NothingDone::Busy | NothingDone::Late));
             loop {
                 std::thread::sleep(pause.min(deadline.left()));
                 pause = (pause * 2).min(LONGEST_PAUSE);
+                if stays {
+                    break;
+                }
                 match self.reconnect() {
                     Ok(()) => break,
                     Err(failed) if is_transient(&failed) && !deadline.is_over() => {}

@@ -11,7 +11,7 @@ mod rounds;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::process::{PATIENCE, Process, role as own_role};
+use common::process::{PATIENCE, Process, role as own_role, role_command, until};
 use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
 use libgrite_ipc::{Client, ErrorKind, Server};
 use rounds::rounds;
@@ -219,17 +219,42 @@ fn a_client_killed_amid_a_long_request_leaves_nothing_but_the_work_behind() {
 fn a_client_that_reads_no_answers_costs_the_server_little_memory() {
     let folder = tempfile::tempdir().unwrap();
     let server = start_server(folder.path());
-    let resident = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
     for way in ways() {
         let builder = builder_for(way).timeout(Duration::from_millis(20));
         let mut client = builder.connect(folder.path().join("work.sock")).unwrap();
         for _ in 0..30 {
             let _ = client.send(&Order::MakeLate((8 << 20, 30)));
         }
-        assert!(resident() < 100_000, "{way:?}: {} KiB", resident());
+        let resident = held::resident(server.id());
+        assert!(resident < 100_000, "{way:?}: {resident} KiB");
+    }
+}
+
+/// A long message leaves nothing behind with a client that is connected still.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_client_that_had_a_long_answer_once_costs_the_server_little_memory() {
+    const LONG: usize = 8 << 20;
+    for way in ways() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = role_command("server", folder.path());
+        // What is freed shows only where the allocator gives it back at once.
+        command.env("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072");
+        let mut server = Process::run(command);
+        server.line("ready").unwrap();
+        let connect = || builder_for(way).connect(folder.path().join("work.sock")).unwrap();
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                let mut client = connect();
+                assert_eq!(client.send(&Order::Echo(pattern(LONG))).unwrap().bytes.len(), LONG);
+                client
+            })
+            .collect();
+        // What a poller or the reactor gives back, it gives back at one of its next looks.
+        until("the long messages are forgotten", || {
+            assert_eq!(connect().send(&Order::Make(10)).unwrap().bytes.len(), 10);
+            held::private(server.id()) < (LONG / 1024) as u64
+        });
+        drop(clients);
     }
 }

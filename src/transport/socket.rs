@@ -193,6 +193,13 @@ impl Inbox {
         }
     }
 
+    /// Gives memory back that only a longer message needed.
+    pub(crate) fn trim(&mut self) {
+        if self.current.is_none() {
+            trim(&mut self.message);
+        }
+    }
+
     /// Whether a message has come in part.
     pub(crate) fn is_amid_message(&self) -> bool {
         self.current.is_some() || self.looked < self.staged.len()

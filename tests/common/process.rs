@@ -40,7 +40,11 @@ pub struct Process {
 impl Process {
     /// Starts this program again.
     pub fn start(role: &str, folder: &Path) -> Self {
-        let mut command = role_command(role, folder);
+        Self::run(role_command(role, folder))
+    }
+
+    /// The same, of a command that was changed.
+    pub fn run(mut command: Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();

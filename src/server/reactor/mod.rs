@@ -368,7 +368,11 @@ impl<'a> Reactor<'a> {
                     connection.begin(false);
                     answer(connection, id, inbox.message());
                 }
-                Ok(None) => break true,
+                Ok(None) => {
+                    inbox.trim();
+                    connection.trim();
+                    break true;
+                }
                 Err(Broken::Stream(BadFrame::TooLong { id, length, limit })) => {
                     let text = format!("the request: {length} bytes where {limit} are allowed");
                     connection.fail(id, FailureCode::TooLarge, &text);

@@ -101,6 +101,9 @@ pub(super) enum Awaited {
 /// few milliseconds late, and work is not to be dropped that somebody still waits for.
 const GRACE: Duration = Duration::from_millis(10);
 
+/// How many messages are received before others have their turn.
+const BATCH: u32 = 256;
+
 /// How often to look for late answers while a request waits for space, if one is owed.
 const LATE_SLICE: Duration = Duration::from_micros(50);
 
@@ -315,12 +318,12 @@ impl Line {
         }
     }
 
-    /// Receives what has come already, without waiting.
+    /// Receives what has come already, without waiting, [`BATCH`] messages of it at most.
     pub(super) fn receive_all(&mut self) -> Result<(), Error> {
         self.check_usable(RECEIVE)?;
-        while let Some((kind, id)) =
-            self.incoming.poll().map_err(|broken| self.break_with(broken, RECEIVE))?
-        {
+        for _ in 0..BATCH {
+            let polled = self.incoming.poll().map_err(|broken| self.break_with(broken, RECEIVE))?;
+            let Some((kind, id)) = polled else { break };
             self.sort(kind, RequestId::of_frame(id))?;
         }
         Ok(())

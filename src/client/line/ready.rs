@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Awaited, Lifeline, Line, RECEIVE, SEND};
+use super::{Awaited, BATCH, Lifeline, Line, RECEIVE, SEND};
 use crate::channel::Waits;
 use crate::client::open::RequestId;
 use crate::error::Error;
@@ -16,9 +16,6 @@ use crate::protocol::Wire;
 use crate::stream::Stream;
 use crate::transport::{Broken, Incoming, Outgoing};
 use crate::wait;
-
-/// How many messages are received before others have their turn.
-const BATCH: u32 = 256;
 
 /// What has come of a look for one kind of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,7 +31,7 @@ pub(crate) struct Connection {
     outbound: Mutex<Outbound>,
     /// Replies wait for space: no more requests are read until they are gone.
     backlogged: AtomicBool,
-    /// They are gone.
+    /// Told when no reply waits for space any more, and when the connection was given back.
     space: Condvar,
     closed: AtomicBool,
     /// How many requests were handed to the handler, how many of these were answered on the attendant's own
@@ -45,7 +45,7 @@ pub(crate) struct Connection {
     /// The attendant is about to answer more requests in this turn, and says itself when it has: until then
     /// nobody makes sure that the client is awake.
     amid_turn: AtomicBool,
-    /// Those of them that the client has given up, and how many they are.
+    /// The unanswered requests that the client has given up, and how many they are.
     cancelled: Mutex<Vec<u64>>,
     cancellations: AtomicU32,
     history: Arc<History>,
@@ -419,6 +419,12 @@ impl Connection {
         };
         if before == self.max_unanswered {
             self.nudge();
+        }
+        // What is noted now came too late for answers that were on their way.
+        if before == 1 && self.cancellations.load(Ordering::Acquire) > 0 {
+            let mut cancelled = self.cancelled();
+            cancelled.clear();
+            self.cancellations.store(0, Ordering::Release);
         }
     }
 

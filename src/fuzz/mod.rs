@@ -65,7 +65,7 @@ mod tests {
         replay("archive", super::archive);
     }
 
-    /// Faults 1 to 6. A peer that writes any word it may between any two steps of ours: an error, or messages
+    /// Faults 1, 2, 3, 4, 5 and 6. A peer that writes any word it may between any two steps of ours: an error, or messages
     /// that hold together; what it has not given back is never written over.
     #[test]
     fn a_peer_that_writes_any_word_gets_an_error_or_is_understood() {

@@ -62,6 +62,8 @@ impl DaemonLock {
     /// - [`ErrorKind::Refused`]: another daemon is; the reason names its process.
     /// - [`ErrorKind::Io`]: the directory is a link, or not ours, or open to others, or the system
     ///   fails a call.
+    /// - [`ErrorKind::Sandboxed`]: the system forbids it: a sandbox, a read-only file system, or wrong
+    ///   permissions.
     pub fn acquire(directory: impl AsRef<Path>) -> Result<Self, Error> {
         let directory = &absolute(directory.as_ref())?;
         private_directory(directory)?;
@@ -90,7 +92,7 @@ impl DaemonLock {
     ///
     /// # Errors
     /// [`ErrorKind::Io`]: the directory is a link, or not ours, or open to others, or the lock file is there
-    /// but cannot be opened or asked about.
+    /// but cannot be opened or asked about; [`ErrorKind::Sandboxed`] where the system forbids that.
     pub fn read(directory: impl AsRef<Path>) -> Result<Option<Daemon>, Error> {
         let directory = &absolute(directory.as_ref())?;
         if !is_there(directory)? {
@@ -127,7 +129,8 @@ impl DaemonLock {
     /// Where the daemon of `directory` listens, whether it lives or not.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when the path is too long and there is no folder to stand in for it.
+    /// [`ErrorKind::Io`] when the path is too long and there is no folder to stand in for it;
+    /// [`ErrorKind::Sandboxed`] where the system forbids to make one.
     pub fn socket_path_in(directory: impl AsRef<Path>) -> Result<PathBuf, Error> {
         socket_path_in(&absolute(directory.as_ref())?)
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{ArchivedOrder, Done, Order, WAYS, Way, Work, builder_for, pattern, reach};
+use common::{ArchivedOrder, Done, Order, WAYS, Way, Work, builder_for, pattern, reach, work};
 use libgrite_ipc::{Client, Error, ErrorKind, Responder, Server, ServerBuilder};
 
 fn ways() -> impl Iterator<Item = Way> {
@@ -45,6 +45,108 @@ fn served(
 /// A server on which [`Order::MakeLate`] and [`Order::Panic`] may block.
 fn blocking() -> ServerBuilder<Work> {
     Server::builder().may_block(|order| matches!(order, ArchivedOrder::MakeLate(_) | ArchivedOrder::Panic))
+}
+
+/// Answers as ordered.
+fn obey(order: &ArchivedOrder, responder: Responder<Work>) {
+    let done = work(order, responder.context());
+    // Who has given up is not told.
+    let _ = responder.reply(&done);
+}
+
+#[test]
+fn a_panic_in_what_tells_whether_a_request_may_block_is_answered_with_an_error() {
+    let builder = Server::builder().may_block(|order| match order {
+        ArchivedOrder::Panic => panic!("as ordered"),
+        _ => false,
+    });
+    served(builder, obey, |path| {
+        for way in ways() {
+            let mut client = builder_for(way).connect(path).unwrap();
+            for _ in 0..3 {
+                let error = client.send(&Order::Panic).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Refused, "{way:?}: {error}");
+                assert_eq!(client.send(&Order::Make(10)).unwrap().bytes, pattern(10)[..], "{way:?}");
+            }
+        }
+    });
+}
+
+/// The server has five seconds for what it has accepted, and this would take ten.
+#[test]
+fn what_still_waits_for_a_thread_five_seconds_after_the_stop_is_turned_away() {
+    let stop_amid_work = |way| {
+        let folder = tempfile::tempdir().unwrap();
+        let server = blocking().max_workers(1).bind(folder.path().join("work.sock")).unwrap();
+        let stop = server.handle();
+        let begun = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let serving = scope.spawn(|| {
+                server.serve_with(|order, responder| {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    obey(order, responder);
+                })
+            });
+            let client = builder_for(way).timeout(Duration::from_secs(60)).connect(server.path()).unwrap();
+            let mut open: Vec<_> = (0..5).map(|_| client.start(&late(2000, 10)).unwrap()).collect();
+            while begun.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            stop.stop();
+            let last = open.pop().unwrap().wait().unwrap_err();
+            assert!(last.is_retryable(), "{way:?}: {last}");
+            assert_eq!(open.remove(0).wait().unwrap().bytes, pattern(10)[..], "{way:?}: the first was begun");
+            drop(open);
+            serving.join().unwrap().unwrap();
+        });
+        assert!(begun.into_inner() < 5, "{way:?}");
+    };
+    std::thread::scope(|scope| {
+        for way in ways() {
+            scope.spawn(move || stop_amid_work(way));
+        }
+    });
+}
+
+#[test]
+fn a_daemon_that_is_too_busy_is_asked_again_on_the_same_connection() {
+    for way in ways() {
+        // For a second connection of the one who asks again there is no room.
+        let builder = blocking().max_workers(1).max_waiting(1).max_connections(2);
+        served(builder, obey, |path| {
+            let other = builder_for(way).connect(path).unwrap();
+            let mut client = builder_for(way).connect(path).unwrap();
+            let session = client.send(&Order::Session).unwrap().session;
+            let mut turned_away = 0;
+            let open: Vec<_> = (0..4).map(|_| other.start(&late(100, 10)).unwrap()).collect();
+            let done = client.send_with_retry(&late(1, 10)).unwrap();
+            assert_eq!(done.session, session, "{way:?}");
+            for answer in open {
+                turned_away += u32::from(answer.wait().is_err());
+            }
+            assert!(turned_away > 0, "{way:?}: the daemon was too busy");
+        });
+    }
+}
+
+#[test]
+fn a_server_may_wait_for_as_long_as_can_be_said() {
+    let builder = Server::builder().idle_timeout(Duration::MAX).handshake_timeout(Duration::MAX);
+    served(builder, obey, |path| {
+        for way in ways() {
+            let mut client = builder_for(way).connect(path).unwrap();
+            assert_eq!(client.send(&Order::Make(10)).unwrap().bytes, pattern(10)[..], "{way:?}");
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "a server serves once")]
+fn a_server_serves_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
+    drop(server.incoming());
+    let _ = server.serve_with(obey);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Client;
 use crate::error::Error;
-use crate::handshake::{MIN_MAX_MESSAGE, Sizes, Stance, grant_sizes};
+use crate::handshake::{MAX_MAX_MESSAGE, MIN_MAX_MESSAGE, Sizes, Stance, grant_sizes};
 use crate::protocol::{Message, Protocol};
 use crate::shm::MAX_CAPACITY;
 use crate::wait::WaitStrategy;
@@ -136,9 +136,10 @@ impl<P: Protocol> ClientBuilder<P> {
         self
     }
 
-    /// The longest request or response, in bytes, 4 KiB at least. The daemon may grant less.
+    /// The longest request or response, in bytes, from 4 KiB to 1 GiB. A request has 8 of them for its deadline.
+    /// The daemon may grant less.
     pub fn max_message(mut self, bytes: u32) -> Self {
-        self.sizes.max_message = bytes.max(MIN_MAX_MESSAGE);
+        self.sizes.max_message = bytes.clamp(MIN_MAX_MESSAGE, MAX_MAX_MESSAGE);
         self
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{Context, Responder, Server, ServerHandle};
+use super::{Context, Incoming, Responder, Server, ServerHandle};
 use crate::error::{Error, ErrorKind};
 use crate::frame::FailureCode;
 use crate::protocol::{Message, Protocol};
@@ -23,11 +23,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl<P: Protocol> Server<P> {
     /// Answers requests with what the futures of `handler` return, until a [`ServerHandle`] stops the server,
-    /// nobody was connected for the builder's idle time, or the future of this call is dropped.
+    /// nobody was connected for the builder's idle time, the socket's file was taken away or replaced, or the
+    /// future of this call is dropped.
     ///
     /// Each request is a task of the current runtime, and answers are sent in the order in which they are
-    /// ready. As many run at once as [`max_waiting`](super::ServerBuilder::max_waiting) says, and 256 of one
-    /// client; one more is refused, and can be asked again. The task of a request that its client has given up
+    /// ready. As many run at once as [`max_waiting`](super::ServerBuilder::max_waiting) says, and
+    /// [`max_in_flight`](super::ServerBuilder::max_in_flight) of one client; one more is refused, and can be asked again. The task of a request that its client has given up
     /// is dropped within some milliseconds; one that panics answers its request with an error.
     ///
     /// ```no_run
@@ -53,14 +54,15 @@ impl<P: Protocol> Server<P> {
     /// As [`serve`](Self::serve).
     ///
     /// # Panics
-    /// Outside of a Tokio runtime; the tasks in one without its time driver.
+    /// As [`serve`](Self::serve). Outside of a Tokio runtime; the tasks in one without its time driver.
     pub async fn serve_async<H, F>(&self, handler: H) -> Result<(), Error>
     where
         H: Fn(Message<P::Request>, Context) -> F + Send + Sync + 'static,
         F: Future<Output = P::Response> + Send + 'static,
     {
+        self.shared.serve();
         let (runtime, handler) = (Handle::current(), Arc::new(handler));
-        let tasks = Arc::new(Semaphore::new(self.shared.limits.waiting));
+        let tasks = Arc::new(Semaphore::new(self.shared.limits.waiting.clamp(1, Semaphore::MAX_PERMITS)));
         let server = Server::<P> {
             shared: Arc::clone(&self.shared),
             listener: Arc::clone(&self.listener),
@@ -69,7 +71,7 @@ impl<P: Protocol> Server<P> {
         };
         let (tell, ended) = oneshot::channel();
         let sweep = move || {
-            let mut requests = server.incoming();
+            let mut requests = Incoming::start(&server);
             for request in requests.by_ref() {
                 let (message, responder) = request.into_parts();
                 let Ok(permit) = Arc::clone(&tasks).try_acquire_owned() else {

@@ -13,11 +13,14 @@ use super::listener::Listener;
 use super::service::MayBlock;
 use super::shared::{Limits, Shared};
 use crate::error::Error;
-use crate::handshake::{MIN_MAX_MESSAGE, Sizes};
+use crate::handshake::{MAX_MAX_MESSAGE, MIN_MAX_MESSAGE, Sizes};
 use crate::identity::Party;
 use crate::protocol::{Protocol, identity};
 use crate::shm::MAX_CAPACITY;
 use crate::wait::WaitStrategy;
+
+/// More than any clock here has to count: sums with it are still moments.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Builds a [`Server`]: limits with safe defaults, and how to wait.
 ///
@@ -109,9 +112,9 @@ impl<P: Protocol> ServerBuilder<P> {
         self
     }
 
-    /// The longest request or response, in bytes, 4 KiB at least.
+    /// The longest request or response, in bytes, from 4 KiB to 1 GiB. A request has 8 of them for its deadline.
     pub fn max_message(mut self, bytes: u32) -> Self {
-        self.limits.sizes.max_message = bytes.max(MIN_MAX_MESSAGE);
+        self.limits.sizes.max_message = bytes.clamp(MIN_MAX_MESSAGE, MAX_MAX_MESSAGE);
         self
     }
 
@@ -119,7 +122,9 @@ impl<P: Protocol> ServerBuilder<P> {
     /// for a thread.
     ///
     /// A client for whose rings there is no room gets the socket, or is refused if it wants nothing but
-    /// rings; a request for which there is none is refused, and can be asked again.
+    /// rings; a request for which there is none is refused, and can be asked again. What [`Server::incoming`]
+    /// and `Server::serve_async` have taken and not answered is not counted here: it is bounded by
+    /// [`max_in_flight`](Self::max_in_flight) times [`max_message`](Self::max_message) for each client.
     pub fn max_memory(mut self, bytes: u64) -> Self {
         self.limits.memory = bytes;
         self
@@ -176,21 +181,21 @@ impl<P: Protocol> ServerBuilder<P> {
         self
     }
 
-    /// How many more of them may wait for a thread; one more is refused, and can be asked again.
+    /// How many more of them may wait for a thread, 1 at least; one more is refused, and can be asked again.
     pub fn max_waiting(mut self, count: usize) -> Self {
         self.limits.waiting = count;
         self
     }
 
-    /// How long a client may take for its half of the handshake, in all.
+    /// How long a client may take for its half of the handshake, in all; a year at most.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.handshake = timeout;
+        self.limits.handshake = timeout.min(YEAR);
         self
     }
 
-    /// After how long without any connection [`Server::serve`] returns.
+    /// After how long without any connection [`Server::serve`] returns; a year at most.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.idle = Some(timeout);
+        self.limits.idle = Some(timeout.min(YEAR));
         self
     }
 
@@ -211,8 +216,10 @@ impl<P: Protocol> ServerBuilder<P> {
     /// Listens at `path`, in a socket file that only our user can reach. A stale one is replaced.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io): the path is too long for a socket, something else
-    /// than a socket is there, a live daemon listens there, or the system fails a call.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): the path is too long for a socket, something else
+    ///   than a socket is there, a live daemon listens there, or the system fails a call.
+    /// - [`ErrorKind::Sandboxed`](crate::ErrorKind::Sandboxed): the system forbids it: a sandbox, a read-only
+    ///   file system, or wrong permissions.
     pub fn bind(self, path: impl AsRef<Path>) -> Result<Server<P>, Error> {
         let listener = Listener::bind(path.as_ref())?;
         let party = Party { identity: identity::<P>(), release: self.release };

@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 
 use rkyv::Archived;
 
-use super::control::{Control, Note};
+use super::control::Note;
 use super::poller::Poller;
 use super::reactor::Reactor;
 use super::responder::{Context, Responder};
 use super::service::admit;
+use super::shared::AtEnd;
 use super::{Connection, Server, ServerHandle};
 use crate::error::Error;
 use crate::payload::Bytes;
@@ -43,7 +44,7 @@ impl<'a, P: Protocol> Incoming<'a, P> {
             let enqueue = |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
                 control.tell(Note::Request { connection: Arc::clone(connection), id, bytes: bytes.clone() });
             };
-            let _stop = StopAtEnd(&control);
+            let _stop = AtEnd(|| control.tell(Note::Stop));
             let reactor = Reactor::new(&shared, &shared.controls[..1], &listener);
             reactor.and_then(|reactor| reactor.run(&enqueue))
         };
@@ -75,15 +76,6 @@ impl<'a, P: Protocol> Incoming<'a, P> {
             self.poller.connection(&arrival).turn_away(arrival.id);
         }
         thread?.join().unwrap_or_else(|_| Err(io::Error::other("the reactor panicked")))
-    }
-}
-
-/// Ends the poller whichever way the reactor ends.
-struct StopAtEnd<'a>(&'a Control);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.tell(Note::Stop);
     }
 }
 

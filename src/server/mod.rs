@@ -58,7 +58,7 @@ pub(crate) use service::Service;
 use listener::Listener;
 use reactor::Reactor;
 use service::MayBlock;
-use shared::Shared;
+use shared::{AtEnd, Shared};
 
 /// A daemon's end: listens on a socket and answers the protocol `P`.
 ///
@@ -126,6 +126,9 @@ impl<P: Protocol> Server<P> {
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the system fails the reactor.
+    ///
+    /// # Panics
+    /// When this server serves already, or has served, in whichever way.
     pub fn serve<H>(&self, handler: H) -> Result<(), Error>
     where
         H: Fn(&Archived<P::Request>, &Context) -> P::Response + Sync,
@@ -142,10 +145,14 @@ impl<P: Protocol> Server<P> {
     ///
     /// # Errors
     /// As [`serve`](Self::serve).
+    ///
+    /// # Panics
+    /// As [`serve`](Self::serve).
     pub fn serve_with<H>(&self, handler: H) -> Result<(), Error>
     where
         H: Fn(&Archived<P::Request>, Responder<P>) + Sync,
     {
+        self.shared.serve();
         let limits = &self.shared.limits;
         let service = Service {
             handler,
@@ -155,6 +162,11 @@ impl<P: Protocol> Server<P> {
         let service = &service;
         let shared = &*self.shared;
         std::thread::scope(|scope| {
+            // A thread that panics must not leave the others waiting for what nobody tells them.
+            let end = AtEnd(|| {
+                shared.stop_pollers();
+                service.close();
+            });
             let answer = move |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
                 service.answer(scope, connection, id, bytes);
             };
@@ -179,7 +191,7 @@ impl<P: Protocol> Server<P> {
                 .and_then(|()| Reactor::new(shared, &shared.controls, &self.listener)?.run(&answer));
             shared.stop_pollers();
             pollers.into_iter().for_each(|poller| drop(poller.join()));
-            service.pool.close();
+            drop(end);
             served.map_err(|error| Error::io("serve clients", error).at(self.path()))
         })
     }
@@ -201,7 +213,11 @@ impl<P: Protocol> Server<P> {
     /// }
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Panics
+    /// As [`serve`](Self::serve).
     pub fn incoming(&self) -> Incoming<'_, P> {
+        self.shared.serve();
         Incoming::start(self)
     }
 }

@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// How long a server that stops goes on answering what had come before.
 pub(super) const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long a poller that drains waits for what others still have to do, before it looks again.
+const DRAIN_TICK: Duration = Duration::from_millis(1);
+
 /// What a client is told whose request comes after the server was stopped.
 pub(super) const STOPPING: &str = "the daemon is stopping: connect again";
 
@@ -77,7 +80,7 @@ impl Poller {
             match self.stopping {
                 None => self.rest(),
                 Some(until) if self.ports.are_drained() || Instant::now() >= until => return None,
-                Some(_) => std::thread::yield_now(),
+                Some(_) => std::thread::sleep(DRAIN_TICK),
             }
         }
     }

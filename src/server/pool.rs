@@ -28,6 +28,7 @@ struct State<J> {
     /// The bytes of these.
     bytes: u64,
     workers: usize,
+    /// Workers that have no job.
     idle: usize,
     closed: bool,
 }
@@ -87,10 +88,13 @@ impl<J: Send> Pool<J> {
         Ok(())
     }
 
-    /// Takes no more work; what waits is still done.
-    pub(crate) fn close(&self) {
-        self.lock().closed = true;
+    /// Takes no more work, and gives back what waits. Jobs that were begun are done.
+    pub(crate) fn close(&self) -> impl Iterator<Item = J> + use<J> {
+        let mut state = self.lock();
+        state.closed = true;
+        state.bytes = 0;
         self.news.notify_all();
+        std::mem::take(&mut state.jobs).into_iter().map(|(job, _)| job)
     }
 
     /// The next job; nothing when the calling thread is to end.
@@ -148,10 +152,10 @@ mod tests {
             }
             assert_eq!(pool.submit(scope, false, 0, work), Err(false), "one more than may wait");
             assert_eq!(done.load(Ordering::SeqCst), 0);
+            assert_eq!(pool.close().count(), 3, "those that wait are given back");
             running.wait();
-            pool.close();
         });
-        assert_eq!(done.load(Ordering::SeqCst), 5, "what was taken is done, also after the close");
+        assert_eq!(done.load(Ordering::SeqCst), 2, "what was begun is done, also after the close");
     }
 
     #[test]
@@ -171,7 +175,7 @@ mod tests {
             assert!(pool.submit(scope, false, 40, work).is_ok());
             assert_eq!(pool.submit(scope, false, 1, work), Err(false), "one byte more than may wait");
             running.wait();
-            pool.close();
+            drop(pool.close());
         });
         assert_eq!(pool.lock().bytes, 0);
     }
@@ -180,7 +184,7 @@ mod tests {
     fn a_closed_pool_takes_nothing() {
         let pool = Pool::new(1, 1, 0);
         std::thread::scope(|scope| {
-            pool.close();
+            drop(pool.close());
             assert_eq!(pool.submit(scope, 7, 0, |_| ()), Err(7));
         });
     }

@@ -45,7 +45,15 @@ impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_,
     ) {
         let Some((archive, expiry)) = admit(connection, id, payload) else { return };
         let Ok(request) = check::<P::Request>(archive) else { return connection.close() };
-        if !self.may_block.is_some_and(|may_block| may_block(request)) {
+        let blocks = || self.may_block.is_some_and(|may_block| may_block(request));
+        let Ok(blocks) = catch_unwind(AssertUnwindSafe(blocks)) else {
+            return connection.reject(
+                id,
+                FailureCode::Panicked,
+                "telling whether the request may block panicked",
+            );
+        };
+        if !blocks {
             let responder = Responder::new(Arc::clone(connection), id, expiry);
             return handle(|| (self.handler)(request, responder));
         }
@@ -54,6 +62,13 @@ impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_,
         let job = Job { connection: Arc::clone(connection), id, expiry, archive: bytes };
         if let Err(job) = self.pool.submit(scope, job, archive.len() as u64, |job| self.work(job)) {
             job.connection.reject(id, FailureCode::Busy, "too many requests wait for a thread: try again");
+        }
+    }
+
+    /// Ends the pool; what waits for a thread is turned away.
+    pub(super) fn close(&self) {
+        for job in self.pool.close() {
+            job.connection.turn_away(job.id);
         }
     }
 

@@ -50,6 +50,7 @@ pub(crate) struct Shared {
     /// What subscribers are told when the server begins to stop.
     pub(super) farewell: Mutex<Option<Bytes>>,
     stopping: AtomicBool,
+    served: AtomicBool,
 }
 
 impl Shared {
@@ -63,7 +64,16 @@ impl Shared {
             history: Arc::default(),
             farewell: Mutex::default(),
             stopping: AtomicBool::new(false),
+            served: AtomicBool::new(false),
         })
+    }
+
+    /// Notes that the server serves.
+    ///
+    /// # Panics
+    /// When it does or did already: its threads would take each other's notes.
+    pub(super) fn serve(&self) {
+        assert!(!self.served.swap(true, Ordering::Relaxed), "a server serves once");
     }
 
     /// Makes all threads look for notifications to send.
@@ -93,6 +103,15 @@ impl Shared {
     /// Whether a handle or a newer release has stopped the server.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// Does something when it is dropped, and so also when a panic passes.
+pub(super) struct AtEnd<F: Fn()>(pub(super) F);
+
+impl<F: Fn()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 

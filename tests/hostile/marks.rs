@@ -11,30 +11,48 @@ use crate::client::*;
 use crate::common::{Order, Running, Way, Work};
 use crate::random::Random;
 
-/// Lets a nuisance go on while an honest client of the same server asks; says how long its requests took.
+/// Lets a nuisance go on while an honest client of the same server asks.
 ///
-/// `GRITE_TEST_SECONDS` has it ask for so long, first alone, and prints both figures.
+/// `GRITE_TEST_SECONDS` has it ask for so long alone, beside a loop that takes a CPU and touches nothing, and beside
+/// the nuisance, and prints the three figures.
 fn ask_beside(nuisance: impl Fn(&Hostile, &AtomicBool) + Sync) {
     let server = Running::start();
     let mut polite = server.client(Way::Ring);
     let seconds = std::env::var("GRITE_TEST_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    let alone = seconds.map(|seconds| ask_for(&mut polite, seconds));
+    if let Some(seconds) = seconds {
+        println!("alone: {}", ask_for(&mut polite, seconds));
+        let busy = |stop: &AtomicBool| {
+            while !stop.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        };
+        println!("beside a busy loop: {}", beside(busy, || ask_for(&mut polite, seconds)));
+    }
     let evil = Hostile::join(&server.socket());
     // There is something that the daemon would tell the evil client of.
     evil.request(0, 1, &Order::Make(10));
+    beside(
+        |stop| nuisance(&evil, stop),
+        || {
+            for number in 0..2000 {
+                assert!(answers(&mut polite), "request {number}");
+            }
+            if let Some(seconds) = seconds {
+                println!("beside the nuisance: {}", ask_for(&mut polite, seconds));
+            }
+        },
+    );
+}
+
+/// Does something while something else goes on.
+fn beside<T>(nuisance: impl FnOnce(&AtomicBool) + Send, work: impl FnOnce() -> T) -> T {
     let stop = AtomicBool::new(false);
-    let beside = std::thread::scope(|scope| {
-        scope.spawn(|| nuisance(&evil, &stop));
-        for number in 0..2000 {
-            assert!(answers(&mut polite), "request {number}");
-        }
-        let beside = seconds.map(|seconds| ask_for(&mut polite, seconds));
+    std::thread::scope(|scope| {
+        scope.spawn(|| nuisance(&stop));
+        let done = work();
         stop.store(true, Ordering::Relaxed);
-        beside
-    });
-    if let (Some(alone), Some(beside)) = (alone, beside) {
-        println!("alone: {alone}; beside the nuisance: {beside}");
-    }
+        done
+    })
 }
 
 /// Asks for some time; says how often, and how long the slowest in a hundred took.

@@ -28,7 +28,8 @@ struct State<J> {
     /// The bytes of these.
     bytes: u64,
     workers: usize,
-    /// Workers that have no job.
+    /// Workers that have a job, and those that wait for one.
+    busy: usize,
     idle: usize,
     closed: bool,
 }
@@ -37,7 +38,7 @@ impl<J: Send> Pool<J> {
     /// A pool of at most `max_workers` threads, 1 at least, before which `max_waiting` jobs of `max_bytes`
     /// together may wait.
     pub(crate) fn new(max_workers: usize, max_waiting: usize, max_bytes: u64) -> Self {
-        let state = State { jobs: VecDeque::new(), bytes: 0, workers: 0, idle: 0, closed: false };
+        let state = State { jobs: VecDeque::new(), bytes: 0, workers: 0, busy: 0, idle: 0, closed: false };
         Pool {
             max_workers: max_workers.max(1),
             max_waiting: max_waiting.max(1),
@@ -62,7 +63,9 @@ impl<J: Send> Pool<J> {
         J: 'scope,
     {
         let mut state = self.lock();
-        let full = state.jobs.len() >= self.max_waiting || bytes > self.max_bytes.saturating_sub(state.bytes);
+        // Jobs that a thread is about to take do not wait.
+        let most = self.max_waiting.saturating_add(self.max_workers - state.busy);
+        let full = state.jobs.len() >= most || bytes > self.max_bytes.saturating_sub(state.bytes);
         if state.closed || full {
             return Err(job);
         }
@@ -73,7 +76,8 @@ impl<J: Send> Pool<J> {
         } else if state.workers < self.max_workers {
             let started = Builder::new().name("ipc-worker".to_owned()).spawn_scoped(scope, move || {
                 while let Some(job) = self.next() {
-                    work(job)
+                    work(job);
+                    self.lock().busy -= 1;
                 }
             });
             match started {
@@ -104,6 +108,7 @@ impl<J: Send> Pool<J> {
         loop {
             if let Some((job, bytes)) = state.jobs.pop_front() {
                 state.bytes -= bytes;
+                state.busy += 1;
                 return Some(job);
             }
             if state.closed || in_vain {
@@ -156,6 +161,27 @@ mod tests {
             running.wait();
         });
         assert_eq!(done.load(Ordering::SeqCst), 2, "what was begun is done, also after the close");
+    }
+
+    #[test]
+    fn a_job_for_which_there_is_a_thread_does_not_count_as_waiting() {
+        for _ in 0..100 {
+            let pool = Pool::new(2, 1, 0);
+            let running = Barrier::new(3);
+            std::thread::scope(|scope| {
+                let work = |blocks: bool| {
+                    if blocks {
+                        running.wait();
+                    }
+                };
+                for _ in 0..2 {
+                    assert!(pool.submit(scope, true, 0, work).is_ok());
+                }
+                assert!(pool.submit(scope, false, 0, work).is_ok(), "one waits");
+                running.wait();
+                drop(pool.close());
+            });
+        }
     }
 
     #[test]

@@ -83,20 +83,21 @@ impl Spin {
         mut look: impl FnMut(&mut S) -> Option<T>,
         share_a_cpu: impl FnOnce(&mut S) -> bool,
     ) -> Option<T> {
-        if self.budget.is_zero() {
-            self.shared = None;
-            if !self.is_endless() {
-                // The peer is to know where this side sleeps, even if this side does not care.
-                share_a_cpu(state);
-            }
-            return None;
-        }
         let mut round = |state: &mut S| {
             (0..ROUND).find_map(|_| {
                 std::hint::spin_loop();
                 look(state)
             })
         };
+        if self.is_endless() {
+            return round(state);
+        }
+        if self.budget.is_zero() {
+            self.shared = None;
+            // The peer is to know where this side sleeps, even if this side does not care.
+            share_a_cpu(state);
+            return None;
+        }
         if let Some(found) = round(state) {
             return Some(found);
         }

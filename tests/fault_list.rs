@@ -27,6 +27,7 @@ fn faults(documentation: &str) -> BTreeSet<u32> {
     let Some(rest) = documentation.strip_prefix("Fault") else { return BTreeSet::new() };
     let Some((numbers, _)) = rest.trim_start_matches('s').split_once('.') else { return BTreeSet::new() };
     let words = numbers.split([' ', ',']).filter(|word| !word.is_empty() && *word != "and");
+    assert!(!numbers.contains(" to ") || numbers.contains(", "), "name each number: {documentation}");
     // Other sentences may begin with the word.
     words.map(|word| word.parse().ok()).collect::<Option<_>>().unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! This library beside its peers: one interleaved run, and the tables and plots of it.
 //!
-//! `cargo run --release -- run --out results/FILE.json`, then `cargo run --release -- report results/FILE.json`.
+//! `cargo run --release -- run --out results/FILE.json`; `cargo run --release -- report results/FILE.json` draws the
+//! plots of a file again.
 //! Client and server of every peer are two processes: this program again, with a hidden command.
 
 mod child;
@@ -37,7 +38,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measure, and add the rounds to a file
+    /// Measure, add the rounds to a file, and put tables and plots beside it
     Run {
         /// The file: JSON
         #[arg(long, value_name = "FILE")]
@@ -89,16 +90,20 @@ fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Run { out, rounds, seconds_per_cell, only, work, pace, busy } => run::run(&run::Plan {
-            out,
-            rounds,
-            time: Duration::try_from_secs_f64(seconds_per_cell)?,
-            only,
-            works: work,
-            paces: pace,
-            busy,
-            command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
-        }),
+        Command::Run { out, rounds, seconds_per_cell, only, work, pace, busy } => {
+            let plan = run::Plan {
+                out,
+                rounds,
+                time: Duration::try_from_secs_f64(seconds_per_cell)?,
+                only,
+                works: work,
+                paces: pace,
+                busy,
+                command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+            };
+            run::run(&plan)?;
+            Ok(report::say(&report::report(&plan.out)?)?)
+        }
         Command::Report { results } => Ok(report::say(&report::report(&results)?)?),
         Command::Busy { cpu } => {
             child::end_with_parent()?;

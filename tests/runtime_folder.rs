@@ -138,6 +138,26 @@ fn a_folder_that_is_not_private_is_refused_and_nothing_is_made_in_it() {
     end_daemon(&missing);
 }
 
+/// A link in place of the lock's file is not followed, and what cannot be looked at is not taken for missing.
+#[test]
+fn a_link_in_place_of_the_locks_file_leads_nowhere() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    drop(DaemonLock::acquire(&folder).unwrap());
+    let (lock, other) = (folder.join("daemon.lock"), home.path().join("other"));
+    fs::write(&other, "as it was").unwrap();
+    fs::set_permissions(&other, Permissions::from_mode(0o640)).unwrap();
+    fs::remove_file(&lock).unwrap();
+    symlink(&other, &lock).unwrap();
+    for error in [DaemonLock::acquire(&folder).unwrap_err(), DaemonLock::read(&folder).unwrap_err()] {
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Io, Some(&*lock)), "{error}");
+    }
+    assert_eq!((fs::read_to_string(&other).unwrap().as_str(), mode(&other)), ("as it was", 0o640));
+
+    let below_a_file = DaemonLock::read(other.join("run")).unwrap_err();
+    assert_eq!(below_a_file.kind(), ErrorKind::Io, "{below_a_file}");
+}
+
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
 }

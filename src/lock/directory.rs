@@ -119,6 +119,20 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_path_may_be_as_long_as_the_system_allows_and_no_longer() {
+        let home = tempfile::tempdir().unwrap();
+        let long = Path::new("/").join("x".repeat(200));
+        let tail = format!("/ipc-{}/0123456789abcdef.sock", own_uid()).len();
+        let room = MAX_SOCKET_PATH - tail - home.path().as_os_str().len() - 1;
+        for (length, fits) in [(room, true), (room + 1, false)] {
+            let temporary = home.path().join("t".repeat(length));
+            fs::create_dir(&temporary).unwrap();
+            let found = socket_path_with(&long, &temporary);
+            assert_eq!(found.ok().map(|path| path.as_os_str().len()), fits.then_some(MAX_SOCKET_PATH));
+        }
+    }
+
+    #[test]
     fn a_long_path_gets_a_short_socket_that_follows_from_it() {
         let short = socket_path_in(Path::new("/run/x")).unwrap();
         assert_eq!(short, Path::new("/run/x/daemon.sock"));

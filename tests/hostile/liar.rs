@@ -87,7 +87,9 @@ fn a_daemon_that_lies_about_what_it_has_read_is_found_out() {
         ("all there is", |_| u64::MAX - 15),
         ("half a frame", |_| 8),
         ("less than before", |evil| {
-            let written = evil.seen(PUBLISHED);
+            // The client has filled its ring, and looks for space from now on.
+            let written = u64::from(CAPACITY);
+            assert!(evil.wait_until(|| evil.seen(PUBLISHED) == written));
             evil.store(CONSUMED, written);
             wake(&evil.ours, CONSUMED, 64);
             assert!(evil.wait_until(|| evil.seen(PUBLISHED) > written));

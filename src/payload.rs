@@ -7,6 +7,9 @@ use crate::frame::ALIGN;
 /// Bytes in private memory, aligned as payloads are in rings.
 pub(crate) type Bytes = AlignedVec<ALIGN>;
 
+/// The longest payload that any connection carries, in bytes.
+pub(crate) const LONGEST: u32 = 1 << 30;
+
 /// What a buffer keeps while its connection is quiet, in bytes.
 const KEPT: usize = 16 << 10;
 

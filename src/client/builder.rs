@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::Client;
 use crate::error::Error;
-use crate::handshake::{MAX_MAX_MESSAGE, MIN_MAX_MESSAGE, Sizes, Stance, grant_sizes};
+use crate::handshake::{MIN_MAX_MESSAGE, Sizes, Stance, grant_sizes};
+use crate::payload::LONGEST;
 use crate::protocol::{Message, Protocol};
 use crate::shm::MAX_CAPACITY;
 use crate::wait::WaitStrategy;
@@ -139,7 +140,7 @@ impl<P: Protocol> ClientBuilder<P> {
     /// The longest request or response, in bytes, from 4 KiB to 1 GiB. A request has 8 of them for its deadline.
     /// The daemon may grant less.
     pub fn max_message(mut self, bytes: u32) -> Self {
-        self.sizes.max_message = bytes.clamp(MIN_MAX_MESSAGE, MAX_MAX_MESSAGE);
+        self.sizes.max_message = bytes.clamp(MIN_MAX_MESSAGE, LONGEST);
         self
     }
 

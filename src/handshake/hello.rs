@@ -98,9 +98,6 @@ pub(crate) struct Sizes {
 /// The least that `max_message` can be, in bytes: a failure's text and more always fit.
 pub(crate) const MIN_MAX_MESSAGE: u32 = 4096;
 
-/// The most that it can be.
-pub(crate) const MAX_MAX_MESSAGE: u32 = 1 << 30;
-
 /// What a client says first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {

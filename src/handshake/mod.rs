@@ -9,5 +9,5 @@ mod hello;
 mod judge;
 
 pub(crate) use answer::{Answer, LENGTH as ANSWER_LENGTH, Refuse, RefuseCode, Welcome};
-pub(crate) use hello::{Hello, MAX_LENGTH, MAX_MAX_MESSAGE, MIN_MAX_MESSAGE, Mode, Sizes, Stance};
+pub(crate) use hello::{Hello, MAX_LENGTH, MIN_MAX_MESSAGE, Mode, Sizes, Stance};
 pub(crate) use judge::{Grant, Heard, Limits, differ, grant_sizes, judge, whom_to_upgrade};

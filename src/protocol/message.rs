@@ -15,10 +15,7 @@ use rkyv::ser::allocator::Arena;
 
 use super::Wire;
 use super::codec;
-use crate::payload::{Bytes, Limited, TooLong};
-
-/// The largest archive that [`Encoded::new`] makes, in bytes; a connection's own limit is lower.
-const MAX_ENCODED: usize = 1 << 30;
+use crate::payload::{Bytes, LONGEST, Limited, TooLong};
 
 /// A checked message in memory of its own: dereferences to the archived value.
 ///
@@ -80,7 +77,7 @@ impl<T: Wire> Encoded<T> {
     /// [`TooLong`] when the archive has more than 1 GiB, which no connection carries.
     pub fn new(value: &T) -> Result<Self, TooLong> {
         let mut bytes = Bytes::new();
-        codec::encode(value, &mut Limited { bytes: &mut bytes, limit: MAX_ENCODED }, &mut Arena::new())?;
+        codec::encode(value, &mut Limited { bytes: &mut bytes, limit: LONGEST as usize }, &mut Arena::new())?;
         Ok(Encoded { bytes, _type: PhantomData })
     }
 

@@ -13,8 +13,9 @@ use super::listener::Listener;
 use super::service::MayBlock;
 use super::shared::{Limits, Shared};
 use crate::error::Error;
-use crate::handshake::{MAX_MAX_MESSAGE, MIN_MAX_MESSAGE, Sizes};
+use crate::handshake::{MIN_MAX_MESSAGE, Sizes};
 use crate::identity::Party;
+use crate::payload::LONGEST;
 use crate::protocol::{Protocol, identity};
 use crate::shm::MAX_CAPACITY;
 use crate::wait::WaitStrategy;
@@ -114,7 +115,7 @@ impl<P: Protocol> ServerBuilder<P> {
 
     /// The longest request or response, in bytes, from 4 KiB to 1 GiB. A request has 8 of them for its deadline.
     pub fn max_message(mut self, bytes: u32) -> Self {
-        self.limits.sizes.max_message = bytes.clamp(MIN_MAX_MESSAGE, MAX_MAX_MESSAGE);
+        self.limits.sizes.max_message = bytes.clamp(MIN_MAX_MESSAGE, LONGEST);
         self
     }
 

@@ -162,11 +162,9 @@ impl<P: Protocol> Server<P> {
         let service = &service;
         let shared = &*self.shared;
         std::thread::scope(|scope| {
-            // A thread that panics must not leave the others waiting for what nobody tells them.
-            let end = AtEnd(|| {
-                shared.stop_pollers();
-                service.close();
-            });
+            // A panic, too, must not leave the threads waiting for what nobody tells them.
+            let end_pool = AtEnd(|| service.close());
+            let end_pollers = AtEnd(|| shared.stop_pollers());
             let answer = move |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
                 service.answer(scope, connection, id, bytes);
             };
@@ -189,9 +187,9 @@ impl<P: Protocol> Server<P> {
                 .iter()
                 .try_for_each(start)
                 .and_then(|()| Reactor::new(shared, &shared.controls, &self.listener)?.run(&answer));
-            shared.stop_pollers();
+            drop(end_pollers);
             pollers.into_iter().for_each(|poller| drop(poller.join()));
-            drop(end);
+            drop(end_pool);
             served.map_err(|error| Error::io("serve clients", error).at(self.path()))
         })
     }

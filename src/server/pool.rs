@@ -75,9 +75,10 @@ impl<J: Send> Pool<J> {
             self.news.notify_one();
         } else if state.workers < self.max_workers {
             let started = Builder::new().name("ipc-worker".to_owned()).spawn_scoped(scope, move || {
-                while let Some(job) = self.next() {
+                let mut was_busy = false;
+                while let Some(job) = self.next(was_busy) {
                     work(job);
-                    self.lock().busy -= 1;
+                    was_busy = true;
                 }
             });
             match started {
@@ -102,8 +103,9 @@ impl<J: Send> Pool<J> {
     }
 
     /// The next job; nothing when the calling thread is to end.
-    fn next(&self) -> Option<J> {
+    fn next(&self, was_busy: bool) -> Option<J> {
         let mut state = self.lock();
+        state.busy -= usize::from(was_busy);
         let mut in_vain = false;
         loop {
             if let Some((job, bytes)) = state.jobs.pop_front() {

@@ -401,11 +401,6 @@ impl Connection {
 
     /// Counts a request that was answered, and makes room for another.
     pub(super) fn settle(&self, id: u64) {
-        if self.cancellations.load(Ordering::Acquire) > 0 {
-            let mut cancelled = self.cancelled();
-            cancelled.retain(|&other| other != id);
-            self.cancellations.store(cancelled.len() as u32, Ordering::Release);
-        }
         let before = if self.attendant.owner().is_here() {
             let before = self.unanswered();
             add_one(&self.answered_here);
@@ -420,11 +415,11 @@ impl Connection {
         if before == self.max_unanswered {
             self.nudge();
         }
-        // What is noted now came too late for answers that were on their way.
-        if before == 1 && self.cancellations.load(Ordering::Acquire) > 0 {
+        if self.cancellations.load(Ordering::Acquire) > 0 {
             let mut cancelled = self.cancelled();
-            cancelled.clear();
-            self.cancellations.store(0, Ordering::Release);
+            // With this one the last is answered: other notes came too late.
+            cancelled.retain(|&other| before > 1 && other != id);
+            self.cancellations.store(cancelled.len() as u32, Ordering::Release);
         }
     }
 

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::runtimes::{one_thread, several_threads, ways};
-use common::{Way, pattern};
+use common::{Way, pattern, stop_after};
 use libgrite_ipc::{
     AsyncClient, Client, Error, ErrorKind, Notice, Notifies, Protocol, Publisher, Responder, Server, Since,
     Transport, Wire, wire,
@@ -77,16 +77,14 @@ fn served(ask: impl AsyncFn(Way, AsyncClient<News>, &Publisher<News>)) {
                         let _ = send_parts(split, responder);
                     })
                 });
-                let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                stop_after(&stop, || {
                     runtime.block_on(async {
                         let transport = if way == Way::Ring { Transport::Ring } else { Transport::Socket };
                         let builder = Client::<News>::builder().transport(transport).reply_ring(4096);
                         ask(way, builder.connect_async(&path).await.unwrap(), &publisher).await;
                     });
-                }));
-                stop.stop();
+                });
                 serving.join().unwrap().unwrap();
-                asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             });
         }
     }

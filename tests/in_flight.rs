@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{ArchivedOrder, Done, Order, WAYS, Way, Work, builder_for, pattern, reach, work};
+use common::{ArchivedOrder, Done, Order, WAYS, Way, Work, builder_for, pattern, reach, stop_after, work};
 use libgrite_ipc::{Client, Error, ErrorKind, Responder, Server, ServerBuilder};
 
 fn ways() -> impl Iterator<Item = Way> {
@@ -35,10 +35,8 @@ fn served(
     let stop = server.handle();
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| server.serve_with(handler));
-        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ask(server.path())));
-        stop.stop();
+        stop_after(&stop, || ask(server.path()));
         serving.join().unwrap().unwrap();
-        asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
 }
 

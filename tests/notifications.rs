@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{WAYS, Way};
+use common::{WAYS, Way, stop_after};
 use libgrite_ipc::{
     Client, ErrorKind, Notice, Notifies, Protocol, Publisher, Server, Since, Transport, Wire, wire,
 };
@@ -65,10 +65,8 @@ fn served(ask: impl FnOnce(&Path, &Publisher<News>)) {
             })
         });
         let path = server.path();
-        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ask(path, &publisher)));
-        stop.stop();
+        stop_after(&stop, || ask(path, &publisher));
         serving.join().unwrap().unwrap();
-        asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
 }
 

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern};
+use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern, stop_after};
 use libgrite_ipc::{Client, Encoded, ErrorKind, Responder, Server};
 
 fn ways() -> Vec<Way> {
@@ -21,8 +21,7 @@ fn served(serve: impl FnOnce(&Server<Work>) + Send, ask: impl FnOnce(&std::path:
     let stop = server.handle();
     std::thread::scope(|scope| {
         scope.spawn(|| serve(&server));
-        ask(server.path());
-        stop.stop();
+        stop_after(&stop, || ask(server.path()));
     });
 }
 

@@ -77,6 +77,14 @@ pub fn work(order: &ArchivedOrder, cx: &Context) -> Done {
     Done { bytes, session: cx.session() }
 }
 
+/// Asks a server that runs on a thread of this scope, and stops it whichever way that ends: who waits for its
+/// thread would wait for ever.
+pub fn stop_after(stop: &ServerHandle, ask: impl FnOnce()) {
+    let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask));
+    stop.stop();
+    asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
 /// Bytes that show where they belong.
 pub fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|index| (index * 31 + index / 251) as u8).collect()

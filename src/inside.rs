@@ -6,7 +6,7 @@ use rkyv::Archived;
 use rkyv::ser::allocator::Arena;
 
 use crate::channel::{Receiver, Sender};
-use crate::client::{Client, ClientBuilder, Posed, Reply};
+use crate::client::{Client, ClientBuilder, Pending, Posed, Reply};
 use crate::error::Error;
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, Limited};
@@ -147,6 +147,18 @@ impl<P: Protocol> Asking<P> {
     #[inline]
     pub fn pose(&mut self, request: &P::Request) -> Result<Asked, Error> {
         self.0.pose(request).map(Asked)
+    }
+
+    /// Sends all of these at once; each answer is waited for by itself.
+    ///
+    /// # Errors
+    /// As [`Client::start_all`].
+    #[inline]
+    pub fn start_all<'r>(
+        &self,
+        requests: impl IntoIterator<Item = &'r P::Request>,
+    ) -> Result<Vec<Pending<'_, P>>, Error> {
+        self.0.start_all(requests)
     }
 
     /// The second half of [`Client::send`].

@@ -32,16 +32,19 @@ pub enum Case {
     Issue,
     /// 4 KiB there and back, put together by the handler.
     Echo,
+    /// 48 bytes there and back, sixteen requests at once.
+    Flight,
 }
 
 impl Case {
-    pub const ALL: [Self; 3] = [Case::Ping, Case::Issue, Case::Echo];
+    pub const ALL: [Self; 4] = [Case::Ping, Case::Issue, Case::Echo, Case::Flight];
 
     pub fn name(self) -> &'static str {
         match self {
             Case::Ping => "ping",
             Case::Issue => "issue",
             Case::Echo => "echo",
+            Case::Flight => "flight",
         }
     }
 
@@ -62,12 +65,18 @@ impl Case {
                     responder.reply_encoded(&issue).expect("the client is there");
                 });
             }
-            Case::Echo => ask::<Echo>(requests, &Load { bytes: vec![7; 4096] }, |load, responder| {
-                let bytes = load.bytes.to_vec();
-                responder.reply(&Load { bytes }).expect("the client is there");
-            }),
+            Case::Echo => ask(requests, &Load { bytes: vec![7; 4096] }, echo),
+            Case::Flight => {
+                let batch: [Load; 16] = std::array::from_fn(|_| Load { bytes: vec![7; 48] });
+                ask_at_once(requests, &batch, echo);
+            }
         }
     }
+}
+
+fn echo(load: &ArchivedLoad, responder: Responder<Echo>) {
+    let bytes = load.bytes.to_vec();
+    responder.reply(&Load { bytes }).expect("the client is there");
 }
 
 fn ask<P: Protocol>(
@@ -80,6 +89,27 @@ fn ask<P: Protocol>(
             let asked = on_client_side(|| client.pose(request)).expect("the server is there");
             on_server_side(answer);
             on_client_side(|| client.hear(asked).map(drop)).expect("it has answered");
+        }
+    });
+}
+
+/// Asks so many times, as often at once as the batch is long.
+fn ask_at_once<P: Protocol>(
+    requests: u32,
+    batch: &[P::Request],
+    handler: impl Fn(&Archived<P::Request>, Responder<P>) + Sync,
+) {
+    on_one_thread::<P>(handler, |client: Asking<P>, answer| {
+        for _ in 0..requests as usize / batch.len() {
+            let open = on_client_side(|| client.start_all(batch)).expect("the server is there");
+            for _ in batch {
+                on_server_side(answer);
+            }
+            on_client_side(|| {
+                for pending in open {
+                    pending.wait().expect("it has answered");
+                }
+            });
         }
     });
 }

@@ -76,7 +76,7 @@ impl<M: Sleep> Sender<M> {
         write: impl FnOnce(&mut dyn Sink) -> Result<(), E>,
     ) -> Result<Result<(), E>, Fault> {
         let mut sink = InPlace {
-            slot: if self.backlog.is_empty() { Some(self.producer.slot()?) } else { None },
+            slot: if self.backlog.is_empty() { Some(self.producer.slot(self.max_message)?) } else { None },
             spilled: &mut self.spare,
             limit: self.max_message,
         };
@@ -239,21 +239,29 @@ struct InPlace<'a, M> {
     limit: usize,
 }
 
-impl<M: Sleep> Sink for InPlace<'_, M> {
-    #[inline]
-    fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+impl<M: Sleep> InPlace<'_, M> {
+    /// Appends what does not fit in place, if it is not too long altogether.
+    #[cold]
+    fn append_elsewhere(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         if bytes.len() > self.limit - self.len() {
             return Err(TooLong { limit: self.limit });
         }
         if let Some(slot) = &mut self.slot {
-            if slot.append(bytes) {
-                return Ok(());
-            }
             slot.spill(self.spilled);
             self.slot = None;
         }
         self.spilled.extend_from_slice(bytes);
         Ok(())
+    }
+}
+
+impl<M: Sleep> Sink for InPlace<'_, M> {
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        if self.slot.as_mut().is_some_and(|slot| slot.append(bytes)) {
+            return Ok(());
+        }
+        self.append_elsewhere(bytes)
     }
 
     #[inline]

@@ -420,6 +420,7 @@ impl Line {
     }
 
     /// An error if this handle can do nothing any more.
+    #[inline]
     pub(super) fn check_usable(&self, tried: &'static str) -> Result<(), Error> {
         self.check_process(tried)?;
         match self.broken.get() {
@@ -429,6 +430,7 @@ impl Line {
     }
 
     /// An error in a forked child of the process that made this handle.
+    #[inline]
     fn check_process(&self, tried: &'static str) -> Result<(), Error> {
         if self.process == shm::process() { Ok(()) } else { Err(self.error(ErrorKind::Forked, tried)) }
     }
@@ -469,6 +471,7 @@ impl Line {
         error
     }
 
+    #[cold]
     fn error(&self, kind: ErrorKind, tried: &'static str) -> Error {
         let error = Error::new(kind, tried);
         match &self.path {

@@ -44,6 +44,10 @@ impl Positional for Output<'_> {
 impl Writer<Error> for Output<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        // Most padding is none.
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.sink.append(bytes).map_err(Error::new)?;
         self.length += bytes.len();
         Ok(())

@@ -45,19 +45,20 @@ impl<M: Memory> Producer<M> {
         self.consumed
     }
 
-    /// Opens a frame whose length is not known yet, with as much room as lies free in one piece.
+    /// Opens a frame whose length is not known yet, with as much room as lies free in one piece, `limit` bytes
+    /// at most.
     ///
     /// The room may be zero. Nothing is written until the slot is committed.
     #[inline]
-    pub(crate) fn slot(&mut self) -> Result<Slot<'_, M>, Violation> {
+    pub(crate) fn slot(&mut self, limit: usize) -> Result<Slot<'_, M>, Violation> {
         if self.free() < self.capacity / 2 {
             self.look()?;
         }
         fault::point("ring.reserve");
         let start = offset(self.written, self.capacity);
         let contiguous = (self.capacity - start).min(self.free());
-        let room = contiguous.saturating_sub(HEADER as u64).min(u64::from(self.max_payload()));
-        Ok(Slot { start: start + HEADER as u64, room: room as usize, length: 0, producer: self })
+        let room = contiguous.saturating_sub(HEADER as u64).min(u64::from(self.max_payload())) as usize;
+        Ok(Slot { start: start + HEADER as u64, room: room.min(limit), length: 0, producer: self })
     }
 
     /// Writes a whole frame if there is space for it, behind a skip where it would cross the end.
@@ -118,9 +119,11 @@ impl<M: Memory> Producer<M> {
     fn commit(&mut self, header: Header) {
         let start = offset(self.written, self.capacity);
         let length = header.length() as usize;
-        let zeros = [0; ALIGN];
-        self.memory
-            .write(start + HEADER as u64 + u64::from(header.length()), &zeros[..frame::padding(length)]);
+        let padding = frame::padding(length);
+        if padding > 0 {
+            let end = start + HEADER as u64 + u64::from(header.length());
+            self.memory.write(end, &[0; ALIGN][..padding]);
+        }
         fault::point("ring.commit");
         self.memory.write_header(start, header.to_words());
         self.written = self.written.wrapping_add(header.extent());

@@ -102,7 +102,7 @@ fn a_consumed_position_is_believed_between_the_last_one_and_what_was_published()
             let breach = Violation::Consumed { moved, unread: CAPACITY };
             assert_eq!(producer.push(cancel, &[]), Err(breach), "{lie} past {start}");
             assert_eq!(producer.look(), Err(breach));
-            assert!(producer.slot().is_err_and(|found| found == breach));
+            assert!(producer.slot(usize::MAX).is_err_and(|found| found == breach));
             assert_eq!(producer.published(), start.wrapping_add(CAPACITY), "nothing was written over");
         }
         peer.consume(start.wrapping_add(32));
@@ -213,7 +213,7 @@ fn a_full_ring_takes_nothing_until_it_is_read() {
         assert_eq!(count, expected, "frames from {start}");
         let cancel = Header::new(Kind::Cancel, 1, 0, false);
         let mut left = 0;
-        while producer.slot().unwrap().commit(Kind::Cancel, 1) {
+        while producer.slot(usize::MAX).unwrap().commit(Kind::Cancel, 1) {
             left += 16;
         }
         assert_eq!(left, expected_left, "bytes from {start}");
@@ -240,11 +240,11 @@ fn a_producer_looks_at_its_peer_when_less_than_half_of_the_ring_is_free() {
     }
     producer.publish();
     peer.consume(8);
-    assert!(producer.slot().is_ok(), "half is free");
+    assert!(producer.slot(usize::MAX).is_ok(), "half is free");
     assert!(producer.push(cancel, &[]).unwrap());
-    assert!(producer.slot().is_err(), "less than half is free");
+    assert!(producer.slot(usize::MAX).is_err(), "less than half is free");
     peer.consume(CAPACITY / 2);
-    assert!(producer.slot().unwrap().append(&[1; 1008]));
+    assert!(producer.slot(usize::MAX).unwrap().append(&[1; 1008]));
     assert_eq!(producer.consumed(), CAPACITY / 2);
 }
 
@@ -270,7 +270,7 @@ fn a_slot_takes_as_much_as_lies_free_in_one_piece() {
     let [near, far] = views(0);
     let (mut producer, mut consumer) = (Producer::new(near, 0), Consumer::new(far, 0));
     let limit = max_payload(CAPACITY) as usize;
-    let mut slot = producer.slot().unwrap();
+    let mut slot = producer.slot(usize::MAX).unwrap();
     assert!(slot.append(&vec![1; limit - 1]) && slot.append(&[2]) && !slot.append(&[3]));
     assert_eq!(slot.len(), limit);
     assert!(slot.commit(Kind::Reply, 9));
@@ -284,7 +284,7 @@ fn a_slot_takes_as_much_as_lies_free_in_one_piece() {
 
     // What was spilled is in private memory, and the slot is of no more use.
     {
-        let mut slot = producer.slot().unwrap();
+        let mut slot = producer.slot(usize::MAX).unwrap();
         assert!(slot.append(b"spilled"));
         let mut bytes = Bytes::new();
         slot.spill(&mut bytes);
@@ -301,6 +301,6 @@ fn a_slot_takes_as_much_as_lies_free_in_one_piece() {
         let header = consumer.peek().unwrap().unwrap();
         consumer.release(header);
     }
-    let mut slot = producer.slot().unwrap();
+    let mut slot = producer.slot(usize::MAX).unwrap();
     assert!(!slot.append(&[1; 49]) && slot.append(&[1; 48]));
 }

@@ -56,8 +56,9 @@ fn await_end(daemon: &mut Process) {
 }
 
 /// Fault 55. The socket's file of a live daemon is taken away, or something else is put in its place: the
-/// daemon ends within a few seconds, and gives its lock back. A client that comes in that moment waits for its end and is answered by the next daemon; one that
-/// was connected before is told, and by then is served by nobody.
+/// daemon ends within a few seconds, and gives its lock back. A client that comes in that moment waits for its
+/// end and is answered by the next daemon; one that was connected before is told, and by then is served by
+/// nobody.
 #[test]
 fn a_daemon_that_nobody_finds_any_more_makes_way_and_the_next_visitor_is_answered() {
     std::thread::scope(|scope| {

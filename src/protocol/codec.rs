@@ -17,8 +17,8 @@ use rkyv::validation::archive::ArchiveValidator;
 use super::Wire;
 use crate::payload::{Limited, Sink, TooLong};
 
-/// An archive whose pointers nest this deep, the root included, is refused by [`check`]. Wire types do not recurse, so real
-/// ones stay far below; each level costs the checker some hundred bytes of stack.
+/// An archive whose pointers nest this deep, the root included, is refused by [`check`]. Wire types do not
+/// recurse, so real ones stay far below; each level costs the checker some hundred bytes of stack.
 pub(crate) const MAX_DEPTH: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
 /// Where an [`Encoder`](super::wire::Encoder) writes: one message on its way to a peer.

@@ -78,14 +78,7 @@ impl Daemon {
 
     /// User and system time of the process so far.
     fn cpu(&self) -> Duration {
-        let tasks =
-            std::fs::read_dir(format!("/proc/{}/task", self.process.0.id())).expect("the server lives");
-        let nanos = tasks.map(|task| {
-            let path = task.expect("a thread").path().join("schedstat");
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
-        });
-        Duration::from_nanos(nanos.sum())
+        common::cpu(self.process.0.id())
     }
 }
 

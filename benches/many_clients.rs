@@ -7,6 +7,8 @@
 //! in short slices, since a machine that others share changes its pace within seconds: what is said at the end
 //! is a median over the slices of all rounds, of ratios as well.
 
+mod common;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -319,13 +321,7 @@ impl Daemon {
     }
 
     fn cpu(&self) -> Duration {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.child.id())).expect("it lives");
-        let nanos = tasks.map(|task| {
-            let path = task.expect("a thread").path().join("schedstat");
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
-        });
-        Duration::from_nanos(nanos.sum())
+        common::cpu(self.process.child.id())
     }
 }
 

@@ -8,12 +8,10 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{ArchivedOrder, Done, Order, WAYS, Way, Work, builder_for, pattern, reach, stop_after, work};
+use common::{
+    ArchivedOrder, Done, Order, WAYS, Work, builder_for, pattern, reach, served_ways, stop_after, work,
+};
 use libgrite_ipc::{Client, Error, ErrorKind, Responder, Server, ServerBuilder};
-
-fn ways() -> impl Iterator<Item = Way> {
-    WAYS.iter().copied().filter(|&way| way != Way::Pair)
-}
 
 fn done(bytes: Vec<u8>) -> Done {
     Done { bytes, session: 0 }
@@ -59,7 +57,7 @@ fn a_panic_in_what_tells_whether_a_request_may_block_is_answered_with_an_error()
         _ => false,
     });
     served(builder, obey, |path| {
-        for way in ways() {
+        for way in served_ways() {
             let mut client = builder_for(way).connect(path).unwrap();
             for _ in 0..3 {
                 let error = client.send(&Order::Panic).unwrap_err();
@@ -100,7 +98,7 @@ fn what_still_waits_for_a_thread_five_seconds_after_the_stop_is_turned_away() {
         assert!(begun.into_inner() < 5, "{way:?}");
     };
     std::thread::scope(|scope| {
-        for way in ways() {
+        for way in served_ways() {
             scope.spawn(move || stop_amid_work(way));
         }
     });
@@ -108,7 +106,7 @@ fn what_still_waits_for_a_thread_five_seconds_after_the_stop_is_turned_away() {
 
 #[test]
 fn a_daemon_that_is_too_busy_is_asked_again_on_the_same_connection() {
-    for way in ways() {
+    for way in served_ways() {
         // For a second connection of the one who asks again there is no room.
         let builder = blocking().max_workers(1).max_waiting(1).max_connections(2);
         served(builder, obey, |path| {
@@ -131,7 +129,7 @@ fn a_daemon_that_is_too_busy_is_asked_again_on_the_same_connection() {
 fn a_server_may_wait_for_as_long_as_can_be_said() {
     let builder = Server::builder().idle_timeout(Duration::MAX).handshake_timeout(Duration::MAX);
     served(builder, obey, |path| {
-        for way in ways() {
+        for way in served_ways() {
             let mut client = builder_for(way).connect(path).unwrap();
             assert_eq!(client.send(&Order::Make(10)).unwrap().bytes, pattern(10)[..], "{way:?}");
         }
@@ -231,7 +229,7 @@ fn dropped_answers_harm_no_others() {
 
 #[test]
 fn a_request_that_blocks_holds_up_nobody() {
-    for way in ways() {
+    for way in served_ways() {
         let blocked = Barrier::new(2);
         let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
             if let ArchivedOrder::MakeLate(_) = order {
@@ -258,7 +256,7 @@ fn a_request_that_blocks_holds_up_nobody() {
 
 #[test]
 fn one_more_than_may_wait_for_a_thread_is_refused_and_can_be_repeated() {
-    for way in ways() {
+    for way in served_ways() {
         let (blocked, running) = (Barrier::new(2), AtomicU32::new(0));
         let handler = |_: &ArchivedOrder, responder: Responder<Work>| {
             if running.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -284,7 +282,7 @@ fn one_more_than_may_wait_for_a_thread_is_refused_and_can_be_repeated() {
 /// Fault 46. Work whose caller has dropped it, timed out or gone is not begun, and its place is free.
 #[test]
 fn work_that_nobody_waits_for_any_more_is_dropped() {
-    for way in ways() {
+    for way in served_ways() {
         let (blocked, done_for) = (Barrier::new(2), Mutex::new(Vec::new()));
         let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
             if let ArchivedOrder::MakeLate(late) = order {
@@ -325,7 +323,7 @@ fn work_that_nobody_waits_for_any_more_is_dropped() {
 
 #[test]
 fn a_handler_learns_that_its_answer_is_not_wanted() {
-    for way in ways() {
+    for way in served_ways() {
         let (begun, noticed) = (Barrier::new(2), AtomicUsize::new(0));
         let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
             if let ArchivedOrder::MakeLate(_) = order {
@@ -363,7 +361,7 @@ fn a_handler_learns_that_its_answer_is_not_wanted() {
 /// Fault 44, on a thread for requests that may block.
 #[test]
 fn a_panic_on_the_pool_answers_its_request_alone() {
-    for way in ways() {
+    for way in served_ways() {
         let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
             assert!(!matches!(order, ArchivedOrder::Panic), "as ordered");
             responder.reply(&done(Vec::new())).unwrap();
@@ -388,7 +386,7 @@ fn send_parts(count: u64, length: usize, mut responder: Responder<Work>) -> Resu
 
 #[test]
 fn an_answer_in_parts_comes_whole_and_in_order_through_a_small_ring() {
-    for way in ways() {
+    for way in served_ways() {
         let handler = |order: &ArchivedOrder, responder: Responder<Work>| match order {
             ArchivedOrder::MakeLate(late) => {
                 send_parts(late.1.to_native(), late.0.to_native() as usize, responder).unwrap();
@@ -424,7 +422,7 @@ fn an_answer_in_parts_comes_whole_and_in_order_through_a_small_ring() {
 
 #[test]
 fn parts_that_nobody_reads_stop_the_work_and_nobody_else() {
-    for way in ways() {
+    for way in served_ways() {
         let stopped = Mutex::new(Vec::new());
         let handler = |order: &ArchivedOrder, responder: Responder<Work>| match order {
             ArchivedOrder::MakeLate(late) => {
@@ -463,7 +461,7 @@ fn parts_that_nobody_reads_stop_the_work_and_nobody_else() {
 fn a_retry_finds_the_next_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("work.sock");
-    for way in ways() {
+    for way in served_ways() {
         let start = || {
             let server = Server::<Work>::bind(&path).unwrap();
             let handle = server.handle();

@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{WAYS, Way, stop_after};
+use common::{Way, served_ways, stop_after};
 use libgrite_ipc::{
     Client, ErrorKind, Notice, Notifies, Protocol, Publisher, Server, Since, Transport, Wire, wire,
 };
@@ -75,10 +75,6 @@ fn publish(publisher: &Publisher<News>, count: u64, length: usize) -> u64 {
     (0..count).fold(0, |_, number| publisher.publish(&Event { number, bytes: vec![7; length] }).unwrap())
 }
 
-fn ways() -> impl Iterator<Item = Way> {
-    WAYS.iter().copied().filter(|&way| way != Way::Pair)
-}
-
 fn connect(way: Way, path: &Path) -> Client<News> {
     let transport = if way == Way::Ring { Transport::Ring } else { Transport::Socket };
     Client::builder().transport(transport).connect(path).unwrap()
@@ -87,7 +83,7 @@ fn connect(way: Way, path: &Path) -> Client<News> {
 #[test]
 fn every_subscriber_sees_every_event_in_order() {
     const COUNT: u64 = 3000;
-    for way in ways() {
+    for way in served_ways() {
         served(|path, publisher| {
             std::thread::scope(|scope| {
                 let (ready, subscribed) = std::sync::mpsc::channel();
@@ -119,7 +115,7 @@ fn every_subscriber_sees_every_event_in_order() {
 
 #[test]
 fn a_subscriber_goes_on_where_it_left_off() {
-    for way in ways() {
+    for way in served_ways() {
         served(|path, publisher| {
             let first = publish(publisher, 1, 0);
             publish(publisher, 9, 0);
@@ -146,7 +142,7 @@ fn a_subscriber_goes_on_where_it_left_off() {
 
 #[test]
 fn a_subscriber_of_an_earlier_daemon_is_told_that_nobody_knows_what_it_missed() {
-    for way in ways() {
+    for way in served_ways() {
         served(|path, publisher| {
             let first = publish(publisher, 1, 0);
             let last = publish(publisher, 4, 0);
@@ -170,7 +166,7 @@ fn a_subscriber_of_an_earlier_daemon_is_told_that_nobody_knows_what_it_missed() 
 fn who_does_not_read_on_slows_nobody_and_is_told_what_it_missed() {
     /// More than are kept.
     const COUNT: u64 = 70_000;
-    for way in ways() {
+    for way in served_ways() {
         served(|path, publisher| {
             let mut slow = connect(way, path);
             let mut missed = slow.subscribe(Since::Now).unwrap();
@@ -203,7 +199,7 @@ fn who_does_not_read_on_slows_nobody_and_is_told_what_it_missed() {
 
 #[test]
 fn an_event_that_is_too_long_for_one_subscriber_is_lost_to_that_one_alone() {
-    for way in ways() {
+    for way in served_ways() {
         served(|path, publisher| {
             let transport = if way == Way::Ring { Transport::Ring } else { Transport::Socket };
             let mut small =
@@ -229,7 +225,7 @@ fn an_event_that_is_too_long_for_one_subscriber_is_lost_to_that_one_alone() {
 
 #[test]
 fn what_was_on_its_way_to_an_earlier_subscription_is_not_taken_for_news() {
-    for way in ways() {
+    for way in served_ways() {
         served(|path, publisher| {
             let mut client = connect(way, path);
             for _ in 0..50 {
@@ -262,7 +258,7 @@ fn subscribers_hear_what_was_left_for_the_end_whatever_stops_the_server() {
         let builder = Client::<News>::builder().release(2).spawn_timeout(Duration::from_millis(300));
         let _ = builder.connect_or_spawn(&folder, || std::process::Command::new("false"));
     };
-    for way in ways() {
+    for way in served_ways() {
         for stops in [by_a_handle, by_a_newer_release] {
             let folder = tempfile::tempdir().unwrap();
             let lock = libgrite_ipc::DaemonLock::acquire(folder.path().join("run")).unwrap();

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::process::{PATIENCE, Process, role as own_role, role_command, until};
-use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
+use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, served_ways, work};
 use libgrite_ipc::{Client, ErrorKind, Server};
 use rounds::rounds;
 
@@ -71,14 +71,10 @@ fn start_server(folder: &Path) -> Process {
     server
 }
 
-fn ways() -> Vec<Way> {
-    common::WAYS.iter().copied().filter(|&way| way != Way::Pair).collect()
-}
-
 /// Fault 36. (That it is a matter of milliseconds is for `benches/liveness.rs` to measure.)
 #[test]
 fn a_client_that_waits_learns_at_once_that_the_server_was_killed() {
-    for way in ways() {
+    for way in served_ways() {
         let folder = tempfile::tempdir().unwrap();
         let mut server = start_server(folder.path());
         let mut client = builder_for(way).timeout(PATIENCE).connect(folder.path().join("work.sock")).unwrap();
@@ -100,7 +96,7 @@ fn a_client_that_waits_learns_at_once_that_the_server_was_killed() {
 /// Fault 36. Eight clients wait, each over its connection; all learn that the server was killed.
 #[test]
 fn all_clients_that_wait_learn_that_the_server_was_killed() {
-    for way in ways() {
+    for way in served_ways() {
         let folder = tempfile::tempdir().unwrap();
         let mut server = start_server(folder.path());
         let builder = builder_for(way).timeout(PATIENCE);
@@ -127,7 +123,7 @@ fn all_clients_that_wait_learn_that_the_server_was_killed() {
 
 #[test]
 fn a_client_learns_of_a_server_killed_in_the_middle_of_its_answer() {
-    for way in ways() {
+    for way in served_ways() {
         for millis in [1, 5, 20] {
             let folder = tempfile::tempdir().unwrap();
             let mut server = start_server(folder.path());
@@ -161,12 +157,12 @@ fn clients_killed_in_the_middle_of_their_messages_leave_nothing_behind() {
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.id())).unwrap();
         [count("fd"), count("task"), maps.lines().filter(|line| line.contains("memfd")).count()]
     };
-    let mut polite = builder_for(ways()[0]).connect(folder.path().join("work.sock")).unwrap();
+    let mut polite = builder_for(served_ways()[0]).connect(folder.path().join("work.sock")).unwrap();
     assert!(polite.send(&Order::Make(100)).unwrap().bytes == pattern(100)[..]);
     let before = held();
     for round in 0..rounds {
         for role in ["flood over rings", "flood over the socket"] {
-            if role.contains("rings") && !ways().contains(&Way::Ring) {
+            if role.contains("rings") && !served_ways().contains(&Way::Ring) {
                 continue;
             }
             let mut flood = Process::start(role, folder.path());
@@ -196,13 +192,13 @@ fn a_client_killed_amid_a_long_request_leaves_nothing_but_the_work_behind() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Process::start("server with a pool", folder.path());
     server.line("ready").unwrap();
-    let mut polite = builder_for(ways()[0]).connect(folder.path().join("work.sock")).unwrap();
+    let mut polite = builder_for(served_ways()[0]).connect(folder.path().join("work.sock")).unwrap();
     polite.send(&Order::Make(9)).unwrap();
     // Threads go on working: one for each of the clients below.
     let before = held::held(server.id());
     let before = held::Held { threads: before.threads + 2, ..before };
     for role in ["client over rings", "client over the socket"] {
-        if role.contains("rings") && !ways().contains(&Way::Ring) {
+        if role.contains("rings") && !served_ways().contains(&Way::Ring) {
             continue;
         }
         let mut client = Process::start(role, folder.path());
@@ -219,7 +215,7 @@ fn a_client_killed_amid_a_long_request_leaves_nothing_but_the_work_behind() {
 fn a_client_that_reads_no_answers_costs_the_server_little_memory() {
     let folder = tempfile::tempdir().unwrap();
     let server = start_server(folder.path());
-    for way in ways() {
+    for way in served_ways() {
         let builder = builder_for(way).timeout(Duration::from_millis(20));
         let mut client = builder.connect(folder.path().join("work.sock")).unwrap();
         for _ in 0..30 {
@@ -235,7 +231,7 @@ fn a_client_that_reads_no_answers_costs_the_server_little_memory() {
 #[cfg(target_os = "linux")]
 fn a_client_that_had_a_long_answer_once_costs_the_server_little_memory() {
     const LONG: usize = 8 << 20;
-    for way in ways() {
+    for way in served_ways() {
         let folder = tempfile::tempdir().unwrap();
         let mut command = role_command("server", folder.path());
         // What is freed shows only where the allocator gives it back at once.

@@ -7,12 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern, stop_after};
+use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern, served_ways, stop_after};
 use libgrite_ipc::{Client, Encoded, ErrorKind, Responder, Server};
-
-fn ways() -> Vec<Way> {
-    common::WAYS.iter().copied().filter(|&way| way != Way::Pair).collect()
-}
 
 /// Runs `serve` on a thread of its own, `ask` on this one, and stops the server.
 fn served(serve: impl FnOnce(&Server<Work>) + Send, ask: impl FnOnce(&std::path::Path)) {
@@ -39,7 +35,7 @@ fn a_loop_over_incoming_owns_its_state() {
         },
         |path| {
             let mut expected = 0;
-            for way in ways() {
+            for way in served_ways() {
                 let mut client = builder_for(way).connect(path).unwrap();
                 for _ in 0..100 {
                     expected += 1;
@@ -62,7 +58,7 @@ fn a_responder_answers_from_another_thread_or_with_an_error() {
     served(
         |server| server.serve_with(handler).unwrap(),
         |path| {
-            for way in ways() {
+            for way in served_ways() {
                 let mut client = builder_for(way).connect(path).unwrap();
                 assert_eq!(client.send(&Order::Session).unwrap().session, 7, "{way:?}");
                 let error = client.send(&Order::Panic).unwrap_err();
@@ -105,7 +101,7 @@ fn an_answer_for_a_client_that_is_gone_is_an_error_of_that_answer_alone() {
     served(
         |server| server.serve_with(handler).unwrap(),
         |path| {
-            for way in ways() {
+            for way in served_ways() {
                 let mut client = builder_for(way).timeout(Duration::from_millis(20)).connect(path).unwrap();
                 client.send(&Order::Wait(100)).unwrap_err();
                 drop(client);
@@ -120,7 +116,7 @@ fn an_answer_for_a_client_that_is_gone_is_an_error_of_that_answer_alone() {
 /// Fault 33. One client more than a daemon takes is refused, and there is room again when one has left.
 #[test]
 fn one_connection_more_than_the_limit_is_refused_and_room_comes_back() {
-    for way in ways() {
+    for way in served_ways() {
         let server = Running::start_with(|| Server::<Work>::builder().max_connections(3));
         let mut clients: Vec<Client<Work>> = (0..3).map(|_| server.client(way)).collect();
         let error = builder_for(way).connect(server.socket()).unwrap_err();
@@ -154,7 +150,7 @@ fn silent_connections_do_not_keep_a_good_client_out() {
     let server = Running::start_with(|| Server::<Work>::builder().max_unauthenticated(8));
     let silent: Vec<_> =
         (0..100).map(|_| std::os::unix::net::UnixStream::connect(server.socket()).unwrap()).collect();
-    for way in ways() {
+    for way in served_ways() {
         assert!(server.client(way).send(&Order::Make(5)).unwrap().bytes == pattern(5)[..]);
     }
     drop(silent);
@@ -219,7 +215,7 @@ fn two_hundred_questions_at_once_are_all_answered_by_a_busy_server() {
 
 #[test]
 fn a_server_that_stops_under_traffic_ends_and_says_so() {
-    for way in ways() {
+    for way in served_ways() {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
         let stop = server.handle();
@@ -249,7 +245,7 @@ fn a_server_that_stops_under_traffic_ends_and_says_so() {
 
 #[test]
 fn what_was_accepted_before_the_stop_is_answered_whole() {
-    for way in ways() {
+    for way in served_ways() {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
         let stop = server.handle();
@@ -354,7 +350,7 @@ fn requests_over_sockets_never_lie_unanswered_in_incoming() {
 
 #[test]
 fn a_loop_over_incoming_that_is_left_turns_away_what_it_has_not_taken() {
-    for way in ways() {
+    for way in served_ways() {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
         std::thread::scope(|scope| {

@@ -108,6 +108,11 @@ pub const WAYS: &[Way] = if cfg!(all(target_os = "linux", not(grite_portable))) 
     &[Way::Socket, Way::Pair]
 };
 
+/// Those that lead to a server's socket.
+pub fn served_ways() -> Vec<Way> {
+    WAYS.iter().copied().filter(|&way| way != Way::Pair).collect()
+}
+
 /// A server on a thread of this process, in a folder of its own; gone when dropped.
 pub struct Running {
     folder: tempfile::TempDir,

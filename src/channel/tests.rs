@@ -155,6 +155,20 @@ fn a_message_at_the_limit_is_sent_and_one_byte_more_is_not() {
     assert!(!receiver.knows_of_more());
 }
 
+/// The limit holds where the ring has room for more.
+#[test]
+fn a_short_message_above_the_limit_is_not_sent() {
+    let mut sender = Sender::new(views(0)[0].clone(), 0, 100);
+    for parts in [[101, 0], [0, 101], [60, 41]] {
+        let sent = sender
+            .send(Kind::Request, 1, |sink| parts.iter().try_for_each(|&part| sink.append(&[1; 101][..part])));
+        assert_eq!(sent.unwrap().unwrap_err().limit, 100, "{parts:?}");
+    }
+    assert!(!sender.has_backlog(), "nothing was sent");
+    write(&mut sender, 2, &[2; 100]).unwrap();
+    assert!(!sender.has_backlog(), "it is in the ring");
+}
+
 /// What is given up before it has begun leaves no trace; what is under way is aborted, and others go on.
 #[test]
 fn a_message_that_is_given_up_is_dropped_by_both_sides() {

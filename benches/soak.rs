@@ -1,6 +1,6 @@
 //! A daemon and its clients for a long time: does anything add up that should not?
 //!
-//! `cargo bench --bench soak`; `ROUNDS=6` of `SECONDS=600` after `WARM_UP=120`, `CLIENTS=64` at once,
+//! `cargo bench --bench soak`; `ROUNDS=6` of `SECONDS=600` after `WARM_UP=240`, `CLIENTS=64` at once,
 //! `RATE=300000` messages a second of all together, one process of clients stopped every `STOP_EVERY=7`
 //! seconds.
 //!

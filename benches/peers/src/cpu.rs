@@ -1,10 +1,11 @@
-//! How much CPU time a process has used, to the nanosecond as the scheduler counts it.
+//! How much CPU time a process or a thread has used, to the nanosecond as the scheduler counts it.
 
 use std::fs;
 use std::io;
 use std::time::Duration;
 
 use rustix::process::{Pid, getpid};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Of the process that asks.
 pub fn of_this_process() -> io::Result<Duration> {
@@ -20,4 +21,13 @@ pub fn of(process: Pid) -> io::Result<Duration> {
         nanoseconds += text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// Longer than [`of_this_thread`] takes.
+pub const LOOK: Duration = Duration::from_micros(1);
+
+/// Of the thread that asks for it.
+pub fn of_this_thread() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -43,8 +43,9 @@ pub fn measure(
     asker.histogram.reset();
 
     let before = (cpu::of_this_process()?, cpu::of(server)?);
+    let waited = asker.waited;
     let elapsed = asker.run(pace, time)?;
-    let after = (cpu::of_this_process()?, cpu::of(server)?);
+    let after = (cpu::of_this_process()?.saturating_sub(asker.waited - waited), cpu::of(server)?);
 
     let share = |after: Duration, before: Duration| {
         after.saturating_sub(before).as_secs_f64() / elapsed.as_secs_f64()
@@ -71,6 +72,8 @@ struct Asker {
     /// Which bits of the stamp the answer brings back.
     part_of_stamp: u64,
     histogram: Histogram<u64>,
+    /// How much CPU time went into waiting for the times of the questions.
+    waited: Duration,
 }
 
 impl Asker {
@@ -90,7 +93,7 @@ impl Asker {
         };
         // From 1 ns to a minute, three digits: allocated now, never while measuring.
         let histogram = Histogram::new_with_bounds(1, LONGEST.as_nanos() as u64, 3)?;
-        Ok(Asker { client, ask, count: 0, rest, part_of_stamp, histogram })
+        Ok(Asker { client, ask, count: 0, rest, part_of_stamp, histogram, waited: Duration::ZERO })
     }
 
     /// Asks for `time`; returns how long that took.
@@ -105,7 +108,7 @@ impl Asker {
                 }
                 Pace::PerSecond(rate) => {
                     let due = start + Duration::from_secs(asked) / rate;
-                    until(due);
+                    self.waited += until(due);
                     // Who is far behind its times is not asked for all of them.
                     (due, due - start >= time || start.elapsed() >= 2 * time)
                 }
@@ -133,12 +136,20 @@ impl Asker {
     }
 }
 
-/// Waits for an instant, asleep as long as that is safe.
-fn until(due: Instant) {
+/// Waits for an instant, asleep as long as that is safe. Returns how much CPU time that took.
+fn until(due: Instant) -> Duration {
+    let before = cpu::of_this_thread();
     let now = Instant::now();
     if let Some(sleep) = due.checked_duration_since(now + EARLY) {
         thread::sleep(sleep);
     }
+    look_until(due.checked_sub(cpu::LOOK).unwrap_or(due));
+    let used = cpu::of_this_thread().saturating_sub(before);
+    look_until(due);
+    used
+}
+
+fn look_until(due: Instant) {
     while Instant::now() < due {
         std::hint::spin_loop();
     }

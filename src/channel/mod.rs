@@ -23,7 +23,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::fault;
-use crate::ring::{Memory, Regions, Violation, Word};
+use crate::ring::{Await, Memory, Regions, Violation, Word};
 use crate::stream::Stream;
 use crate::wait::{self, Deadline, Spin};
 
@@ -91,6 +91,11 @@ impl Bell for Stream {
     }
 }
 
+/// Whether the peer sleeps for frames, or was woken and has not begun to run.
+fn peer_sleeps(memory: &impl Memory) -> bool {
+    is_mark(memory.peer_await(Await::Data))
+}
+
 /// Tells the peer where this side waits; says whether the peer has last waited there, too.
 fn shares_cpu(memory: &impl Memory, cpu: u64) -> bool {
     memory.set_cpu(cpu);
@@ -124,6 +129,8 @@ pub(crate) trait Waits {
     fn sleep(&self, until: Instant);
     /// Tells the peer that this side waits on `cpu`; says whether the peer has last waited there.
     fn shares_cpu(&self, cpu: u64) -> bool;
+    /// Whether the peer sleeps for frames, or was woken and has not begun to run.
+    fn peer_sleeps(&self) -> bool;
 }
 
 /// Waits until a look finds something: spins, then sleeps in slices and asks after each whether the
@@ -137,14 +144,15 @@ fn wait<W: Waits>(
 ) -> Result<(), Stop> {
     let look = |half: &mut W| half.look().map(|found| found.then_some(())).transpose();
     let in_vain = |half: &mut W| half.shares_cpu(wait::current_cpu());
-    if let Some(found) = spin.until(half, look, in_vain) {
+    let sleeps = |half: &W| half.peer_sleeps();
+    if let Some(found) = spin.until(half, look, in_vain, sleeps) {
         return Ok(found?);
     }
     let start = Instant::now();
     // The peer can go on where it is then: it may have others to answer there.
-    if spin.should_move(start, Duration::ZERO) {
+    if spin.should_move(start) {
         wait::change_cpu();
-        if let Some(found) = spin.until(half, look, in_vain) {
+        if let Some(found) = spin.until(half, look, in_vain, sleeps) {
             return Ok(found?);
         }
     }
@@ -191,6 +199,11 @@ fn listening_at(position: u64) -> u64 {
 /// Tells a mark of a side that listens from one that sleeps.
 const LISTENING: u64 = 2;
 
+/// Whether a side that tells this sleeps, or listens.
+fn is_mark(told: u64) -> bool {
+    told % 2 == 1
+}
+
 /// What a side tells the peer while it does not sleep.
 const AWAKE: u64 = 0;
 
@@ -213,7 +226,7 @@ struct Woken(u64);
 impl Woken {
     /// Whether a peer that told `mark` is to be woken, now that it can see `position`.
     fn is_due(&mut self, mark: u64, position: u64) -> bool {
-        let due = mark % 2 == 1 && mark & !LISTENING != asleep_at(position) && mark != self.0;
+        let due = is_mark(mark) && mark & !LISTENING != asleep_at(position) && mark != self.0;
         if due {
             self.0 = mark;
         }

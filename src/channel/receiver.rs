@@ -194,4 +194,8 @@ impl<M: Sleep> Waits for Receiver<M> {
     fn shares_cpu(&self, cpu: u64) -> bool {
         super::shares_cpu(self.consumer.memory(), cpu)
     }
+
+    fn peer_sleeps(&self) -> bool {
+        super::peer_sleeps(self.consumer.memory())
+    }
 }

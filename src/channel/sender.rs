@@ -230,6 +230,10 @@ impl<M: Sleep> Waits for Sender<M> {
     fn shares_cpu(&self, cpu: u64) -> bool {
         super::shares_cpu(self.producer.memory(), cpu)
     }
+
+    fn peer_sleeps(&self) -> bool {
+        super::peer_sleeps(self.producer.memory())
+    }
 }
 
 /// Writes into the ring's slot for as long as the message fits there, then into private memory.

@@ -66,7 +66,7 @@ impl Poller {
             published: history.next(),
             history,
             stopping: None,
-            spin: Spin::new(strategy),
+            spin: Spin::new(strategy).with_patience(PATIENCE),
         }
     }
 
@@ -166,12 +166,13 @@ impl Poller {
             let told = control.word() != *seen || history.next() != *published;
             (told || ports.have_news()).then_some(())
         };
-        let found = spin.until(ports, look, |ports| ports.share_cpu(wait::current_cpu()));
+        let share_a_cpu = |ports: &mut Ports| ports.share_cpu(wait::current_cpu());
+        let found = spin.until(ports, look, share_a_cpu, |_| false);
         if found.is_some() || spin.is_endless() {
             return;
         }
         // A client that can move has done so by then.
-        if spin.should_move(Instant::now(), PATIENCE) {
+        if spin.should_move(Instant::now()) {
             wait::change_cpu();
         }
         let start = Instant::now();

@@ -5,11 +5,11 @@
 //! so the budget learns, as KVM's halt polling does: it grows when a sleep turned out to be so short
 //! that a longer spin would have caught it, and goes to zero when a sleep was long.
 //!
-//! Where both sides share a CPU, as they do when others keep the rest busy, a spin keeps the peer from
-//! running: each sleep looks short then, and each spin is in vain. So a spin that does not succeed at
-//! once asks whether that is so, and gives up if it is; and who can may move to another CPU. The
-//! kernel does not part such a pair by itself: it leaves two that are busy by turns on one CPU for tens
-//! of milliseconds, and puts one that is woken beside its waker.
+//! Where both sides share a CPU, as they do when there is one only, or others keep the rest busy, or the
+//! kernel puts one that it wakes beside its waker, a spin keeps the peer from running: each sleep looks
+//! short then, and each spin is in vain. So a spin that does not succeed at once asks whether that is so,
+//! and gives way to the peer if it is. Two who meet so again and again would be quicker on two CPUs, and the
+//! kernel leaves them together for tens of milliseconds: one of them moves, where it can.
 
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitStrategy {
-    /// Spin for as long as that has lately paid, 200 µs at most, then sleep. Sleeps at once where
-    /// both sides share a CPU.
+    /// Spin for as long as that has lately paid, 200 µs at most, then sleep. Where both sides share a
+    /// CPU, let the other one run instead.
     #[default]
     Adaptive,
     /// Never sleep. The quickest answers, for a whole core.
@@ -45,6 +45,10 @@ const FIRST: Duration = Duration::from_micros(10);
 /// 50 µs, twenty million requests in a row made two to eight times as many system calls.
 const MOST: Duration = Duration::from_micros(200);
 
+/// A peer on another CPU runs so long after its wake at the latest, as a rule (25 µs to 50 µs later). One that
+/// does not is queued on this very CPU, or behind others.
+const WAKE: Duration = Duration::from_micros(50);
+
 /// Looks between two looks at the clock: a microsecond or two.
 const ROUND: u32 = 64;
 
@@ -53,10 +57,14 @@ const ROUND: u32 = 64;
 pub(crate) struct Spin {
     strategy: WaitStrategy,
     budget: Duration,
-    /// Since when spins have found the peer on this side's CPU; nothing if the last one did not.
-    shared: Option<Instant>,
+    /// Since when spins have found the peer on this side's CPU, and when last; nothing if the last one did not.
+    shared: Option<(Instant, Instant)>,
+    /// For how long it may be found there until this side moves: two sides that moved at once would meet again.
+    patience: Duration,
     /// When this side was last told to move.
     moved: Option<Instant>,
+    /// Until when this side gives way to nobody, since it had to wait too long for its next turn.
+    crowded: Option<Instant>,
 }
 
 impl Spin {
@@ -66,7 +74,12 @@ impl Spin {
             WaitStrategy::Adaptive => FIRST,
             WaitStrategy::Spin | WaitStrategy::Park => Duration::ZERO,
         };
-        Spin { strategy, budget, shared: None, moved: None }
+        Spin { strategy, budget, shared: None, patience: PATIENCE, moved: None, crowded: None }
+    }
+
+    /// The same for a side that would rather have the others move.
+    pub(crate) fn with_patience(self, patience: Duration) -> Self {
+        Spin { patience, ..self }
     }
 
     /// Whether this waiter never sleeps.
@@ -74,14 +87,18 @@ impl Spin {
         self.strategy == WaitStrategy::Spin
     }
 
-    /// Looks until `look` answers something or the budget is used up, or it turns out that both sides
-    /// `share_a_cpu`, which is asked once, after the first microseconds.
+    /// Looks until `look` answers something or the budget is used up.
+    ///
+    /// Gives up sooner if it turns out that both sides `share_a_cpu`, which is asked once, after the first
+    /// microseconds or at once of a peer that `sleeps`, or that it sleeps still when any other CPU would have
+    /// woken it.
     #[inline]
     pub(crate) fn until<S, T>(
         &mut self,
         state: &mut S,
         mut look: impl FnMut(&mut S) -> Option<T>,
         share_a_cpu: impl FnOnce(&mut S) -> bool,
+        sleeps: impl Fn(&S) -> bool,
     ) -> Option<T> {
         let mut round = |state: &mut S| {
             (0..ROUND).find_map(|_| {
@@ -95,25 +112,28 @@ impl Spin {
         if self.budget.is_zero() {
             self.shared = None;
             // The peer is to know where this side sleeps, even if this side does not care.
-            share_a_cpu(state);
-            return None;
+            return if share_a_cpu(state) { self.give_way(state, look) } else { None };
         }
-        if let Some(found) = round(state) {
+        // A sleeper does nothing in the next microseconds.
+        if !sleeps(state)
+            && let Some(found) = round(state)
+        {
             return Some(found);
         }
         let shared = share_a_cpu(state);
         let now = Instant::now();
         if shared {
-            self.shared.get_or_insert(now);
-            return None;
+            let since = self.shared.filter(|(_, last)| now - *last <= RARE).map_or(now, |(since, _)| since);
+            self.shared = Some((since, now));
+            return if self.is_to_move(now) { None } else { self.give_way(state, look) };
         }
         self.shared = None;
-        let end = now + self.budget;
         loop {
             if let Some(found) = round(state) {
                 return Some(found);
             }
-            if Instant::now() >= end {
+            let time = now.elapsed();
+            if time >= self.budget || time >= WAKE && sleeps(state) {
                 return None;
             }
         }
@@ -150,17 +170,35 @@ impl Spin {
         }
     }
 
-    /// Whether this side should move to another CPU, since spins have found the peer on its own for as
-    /// long as `patience`: two sides that moved at once would meet again.
-    pub(crate) fn should_move(&mut self, now: Instant, patience: Duration) -> bool {
-        let past = |since: Instant, time: Duration| now.saturating_duration_since(since) >= time;
-        let due = self.shared.is_some_and(|since| past(since, patience))
-            && self.moved.is_none_or(|moved| past(moved, MOVE_AGAIN));
+    /// Lets a peer on this CPU run, then looks once.
+    ///
+    /// Two who give way to each other need no sleeps and no wakes. Where others want the CPU, too, it may be
+    /// one of them who runs, for milliseconds, while one who sleeps and is woken would be let in before it.
+    fn give_way<S, T>(&mut self, state: &mut S, mut look: impl FnMut(&mut S) -> Option<T>) -> Option<T> {
+        let start = Instant::now();
+        if self.strategy != WaitStrategy::Adaptive || self.crowded.is_some_and(|until| start < until) {
+            return None;
+        }
+        std::thread::yield_now();
+        let time = start.elapsed();
+        self.crowded = (time > TURN).then(|| start + CAUTION * time);
+        look(state)
+    }
+
+    /// Whether this side should move to another CPU; says so once.
+    pub(crate) fn should_move(&mut self, now: Instant) -> bool {
+        let due = self.is_to_move(now);
         if due {
             self.shared = None;
             self.moved = Some(now);
         }
         due
+    }
+
+    fn is_to_move(&self, now: Instant) -> bool {
+        let past = |since: Instant, time: Duration| now.saturating_duration_since(since) >= time;
+        self.shared.is_some_and(|(since, _)| past(since, self.patience))
+            && self.moved.is_none_or(|moved| past(moved, MOVE_AGAIN))
     }
 
     /// Learns from a sleep that took so long.
@@ -171,9 +209,22 @@ impl Spin {
     }
 }
 
+/// How long a side shares its peer's CPU before it moves.
+const PATIENCE: Duration = Duration::from_micros(100);
+
+/// Longer than a peer takes for its turn on a CPU that two share; shorter than anybody else takes for one.
+const TURN: Duration = Duration::from_micros(200);
+
+/// How many times as long as somebody else's turn it takes until this side gives way again.
+const CAUTION: u32 = 100;
+
 /// How often a side that shares its peer's CPU is told to move: an idle CPU is found soon, and one that
 /// is busy is not tried all the time.
 const MOVE_AGAIN: Duration = Duration::from_millis(1);
+
+/// Two who meet on one CPU less often than this have time for a switch: to part them costs more than it
+/// gains, and the kernel puts them together again.
+const RARE: Duration = Duration::from_micros(500);
 
 /// The budget after a sleep of `time`.
 fn after_sleep(budget: Duration, time: Duration) -> Duration {
@@ -245,10 +296,11 @@ mod tests {
     #[test]
     fn a_side_that_shares_a_cpu_is_told_to_move_now_and_then() {
         let mut spin = Spin { budget: FIRST, ..Spin::new(WaitStrategy::Adaptive) };
-        let share = |spin: &mut Spin, shared| spin.until(&mut (), |()| None::<()>, |()| shared);
+        let share = |spin: &mut Spin, shared| spin.until(&mut (), |()| None::<()>, |()| shared, |()| false);
         let start = Instant::now() + Duration::from_secs(1);
         let moves = |spin: &mut Spin, millis, patience| {
-            spin.should_move(start + Duration::from_millis(millis), Duration::from_secs(patience))
+            spin.patience = Duration::from_secs(patience);
+            spin.should_move(start + Duration::from_millis(millis))
         };
         assert!(!moves(&mut spin, 0, 0), "nobody was met");
         for (millis, moved) in [(0, true), (0, false), (1, true), (1, false), (2, true)] {
@@ -264,16 +316,48 @@ mod tests {
     #[test]
     fn a_spin_ends_with_its_budget_or_what_it_looked_for() {
         let mut spin = Spin { budget: FIRST, ..Spin::new(WaitStrategy::Adaptive) };
-        assert_eq!(spin.until(&mut (), |()| None::<()>, |()| false), None);
+        assert_eq!(spin.until(&mut (), |()| None::<()>, |()| false, |()| false), None);
         let look_until = |last: u32| {
             move |looks: &mut u32| {
                 *looks += 1;
                 (*looks == last).then_some(last)
             }
         };
-        assert_eq!(spin.until(&mut 0, look_until(10), |_| true), Some(10));
-        assert_eq!(spin.until(&mut 0, look_until(100), |_| false), Some(100));
-        assert_eq!(spin.until(&mut 0, look_until(100), |_| true), None, "in vain");
-        assert_eq!(Spin::new(WaitStrategy::Park).until(&mut (), |()| Some(()), |()| false), None);
+        assert_eq!(spin.until(&mut 0, look_until(10), |_| true, |_| false), Some(10));
+        assert_eq!(spin.until(&mut 0, look_until(100), |_| false, |_| false), Some(100));
+        assert_eq!(spin.until(&mut 0, look_until(100), |_| true, |_| false), None, "in vain");
+        let park = &mut Spin::new(WaitStrategy::Park);
+        assert_eq!(park.until(&mut (), |()| Some(()), |()| false, |()| false), None);
+        assert_eq!(park.until(&mut (), |()| Some(()), |()| true, |()| false), None, "gives way to nobody");
+    }
+
+    #[test]
+    fn a_side_gives_way_to_a_peer_on_its_cpu_once_and_looks() {
+        let mut looks = 0;
+        let mut look_once = |spin: &mut Spin| {
+            looks = 0;
+            let count = |looks: &mut u32| {
+                *looks += 1;
+                Some(*looks)
+            };
+            spin.until(&mut looks, count, |_| true, |_| true)
+        };
+        let parked = Spin::new(WaitStrategy::Adaptive);
+        let mut spin = Spin { budget: Duration::ZERO, ..parked };
+        assert_eq!(look_once(&mut spin), Some(1), "without a budget");
+        spin.budget = FIRST;
+        assert_eq!(look_once(&mut spin), Some(1), "with one, a peer that sleeps gets the CPU at once");
+        spin.crowded = Some(Instant::now() + Duration::from_secs(3600));
+        assert_eq!(look_once(&mut spin), None, "others had the CPU for too long");
+        spin.crowded = Some(Instant::now());
+        assert!(look_once(&mut spin).is_some(), "that was long ago");
+    }
+
+    #[test]
+    fn a_peer_that_is_slow_to_wake_is_not_waited_for_with_the_whole_budget() {
+        let mut spin = Spin { budget: Duration::from_secs(3600), ..Spin::new(WaitStrategy::Adaptive) };
+        let start = Instant::now();
+        assert_eq!(spin.until(&mut (), |()| None::<()>, |()| false, |()| true), None);
+        assert!(start.elapsed() >= WAKE);
     }
 }

@@ -10,7 +10,7 @@ use super::{AWAKE, Bell, Fault, Sleep, Stop, Waits, Woken, asleep_at, call};
 use crate::fault;
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, Sink, TooLong, trim};
-use crate::ring::{Await, Producer, Slot, Word};
+use crate::ring::{Await, Producer, Slot, Violation, Word};
 use crate::sync::fence_before_look;
 use crate::wait::{Deadline, Spin};
 
@@ -30,10 +30,7 @@ pub(crate) struct Sender<M> {
     stuck_at: u64,
     /// Memory of an earlier message, for the next one that does not fit in place.
     spare: Bytes,
-    woken: Woken,
-    /// The peer was told of something, but it is not certain that it is awake.
-    hinted: bool,
-    bell: Option<Arc<dyn Bell>>,
+    peer: Peer,
 }
 
 #[derive(Debug)]
@@ -43,6 +40,28 @@ struct Waiting {
     payload: Bytes,
     /// How much of the payload is in the ring.
     sent: usize,
+    /// Whether parts of the message came before the payload, or have gone since.
+    begun: bool,
+}
+
+/// The peer, as somebody who may sleep.
+#[derive(Debug, Default)]
+struct Peer {
+    woken: Woken,
+    /// It was told of something, but it is not certain that it is awake.
+    hinted: bool,
+    bell: Option<Arc<dyn Bell>>,
+}
+
+impl Peer {
+    /// Wakes it if it sleeps, as far as can be seen without a fence.
+    fn wake<M: Sleep>(&mut self, producer: &Producer<M>) {
+        let memory = producer.memory();
+        let mark = memory.peer_await(Await::Data);
+        if self.woken.is_due(mark, producer.published()) {
+            call(memory, self.bell.as_deref(), mark, Word::Published);
+        }
+    }
 }
 
 impl<M: Sleep> Sender<M> {
@@ -53,22 +72,21 @@ impl<M: Sleep> Sender<M> {
             backlog: VecDeque::new(),
             stuck_at: position,
             spare: Bytes::new(),
-            woken: Woken::default(),
-            hinted: false,
-            bell: None,
+            peer: Peer::default(),
         }
     }
 
     /// The same, with a bell for a peer that listens.
     pub(crate) fn with_bell(mut self, bell: Option<Arc<dyn Bell>>) -> Self {
-        self.bell = bell;
+        self.peer.bell = bell;
         self
     }
 
-    /// Takes a message, straight into the ring where it fits in place, else into the backlog.
+    /// Takes a message, straight into the ring as far as there is space, the rest into the backlog.
     ///
-    /// The peer does not see it before [`announce`](Self::announce). When `write` fails, nothing is
-    /// sent and its error comes back.
+    /// Of one that takes several frames the peer sees the first ones while the others are written; for the
+    /// last, or the only one, [`announce`](Self::announce) must follow. When `write` fails, its error comes
+    /// back, nothing is sent, and the peer drops what it got.
     pub(crate) fn send<E>(
         &mut self,
         kind: Kind,
@@ -77,19 +95,33 @@ impl<M: Sleep> Sender<M> {
     ) -> Result<Result<(), E>, Fault> {
         let mut sink = InPlace {
             slot: if self.backlog.is_empty() { Some(self.producer.slot(self.max_message)?) } else { None },
+            kind,
+            id,
+            sent: 0,
+            peer: &mut self.peer,
             spilled: &mut self.spare,
             limit: self.max_message,
+            violation: None,
         };
         sink.spilled.clear();
-        if let Err(error) = write(&mut sink) {
-            return Ok(Err(error));
+        let written = write(&mut sink);
+        let begun = sink.sent > 0;
+        if let Some(violation) = sink.violation {
+            return Err(violation.into());
         }
-        if !sink.slot.is_some_and(|slot| slot.commit(kind, id)) {
-            let payload = std::mem::take(&mut self.spare);
-            self.backlog.push_back(Waiting { kind, id, payload, sent: 0 });
+        if written.is_ok() {
+            if !sink.slot.is_some_and(|slot| slot.commit(kind, id)) {
+                let payload = std::mem::take(&mut self.spare);
+                self.backlog.push_back(Waiting { kind, id, payload, sent: 0, begun });
+                self.flush()?;
+            }
+        } else if begun {
+            let payload = Bytes::new();
+            self.backlog.push_back(Waiting { kind: Kind::Abort, id, payload, sent: 0, begun });
             self.flush()?;
+            self.announce();
         }
-        Ok(Ok(()))
+        Ok(written)
     }
 
     /// Moves the backlog into the ring as far as there is space; says whether none is left.
@@ -105,6 +137,7 @@ impl<M: Sleep> Sender<M> {
                 return Ok(false);
             }
             waiting.sent += part.len();
+            waiting.begun = true;
             if more {
                 // The peer reads this part while the next one is written.
                 self.announce();
@@ -123,7 +156,7 @@ impl<M: Sleep> Sender<M> {
         if let Some(waiting) = self.backlog.back_mut() {
             if waiting.kind == Kind::Abort {
                 // It is on its way already.
-            } else if waiting.sent == 0 {
+            } else if !waiting.begun {
                 self.backlog.pop_back();
             } else {
                 waiting.kind = Kind::Abort;
@@ -141,10 +174,10 @@ impl<M: Sleep> Sender<M> {
     /// Tells the peer of all that was sent, and wakes it if it sleeps.
     #[inline]
     pub(crate) fn announce(&mut self) {
-        if self.producer.publish() || self.hinted {
-            self.hinted = false;
+        if self.producer.publish() || self.peer.hinted {
+            self.peer.hinted = false;
             fence_before_look();
-            self.wake();
+            self.peer.wake(&self.producer);
         }
     }
 
@@ -154,16 +187,8 @@ impl<M: Sleep> Sender<M> {
     #[inline]
     pub(crate) fn hint(&mut self) {
         if self.producer.publish() {
-            self.hinted = true;
-            self.wake();
-        }
-    }
-
-    fn wake(&mut self) {
-        let memory = self.producer.memory();
-        let mark = memory.peer_await(Await::Data);
-        if self.woken.is_due(mark, self.producer.published()) {
-            call(memory, self.bell.as_deref(), mark, Word::Published);
+            self.peer.hinted = true;
+            self.peer.wake(&self.producer);
         }
     }
 
@@ -236,26 +261,68 @@ impl<M: Sleep> Waits for Sender<M> {
     }
 }
 
-/// Writes into the ring's slot for as long as the message fits there, then into private memory.
+/// Writes into the ring, frame by frame, for as long as there is space, then into private memory.
 struct InPlace<'a, M> {
+    /// The frame that is written; nothing once there was no space.
     slot: Option<Slot<'a, M>>,
+    kind: Kind,
+    id: u64,
+    /// How many bytes lie in the frames before it.
+    sent: usize,
+    peer: &'a mut Peer,
     spilled: &'a mut Bytes,
     limit: usize,
+    /// How the peer broke the rules meanwhile.
+    violation: Option<Violation>,
 }
 
 impl<M: Sleep> InPlace<'_, M> {
-    /// Appends what does not fit in place, if it is not too long altogether.
+    /// Appends what does not fit into the frame, if it is not too long altogether.
     #[cold]
-    fn append_elsewhere(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+    fn append_further(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         if bytes.len() > self.limit - self.len() {
             return Err(TooLong { limit: self.limit });
         }
-        if let Some(slot) = &mut self.slot {
-            slot.spill(self.spilled);
+        let rest = self.append_in_parts(bytes).unwrap_or_else(|violation| {
+            self.violation = Some(violation);
             self.slot = None;
-        }
-        self.spilled.extend_from_slice(bytes);
+            bytes
+        });
+        self.spilled.extend_from_slice(rest);
         Ok(())
+    }
+
+    /// Appends to this frame and to those that follow; gives back for what there was no space.
+    fn append_in_parts<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Violation> {
+        let mut rest = bytes;
+        let Some(slot) = &mut self.slot else { return Ok(rest) };
+        if !slot.is_whole() {
+            slot.spill(self.spilled);
+            if !slot.open_whole(self.limit)? {
+                self.slot = None;
+                return Ok(rest);
+            }
+            slot.append(self.spilled);
+            self.spilled.clear();
+        }
+        loop {
+            let (part, later) = rest.split_at(rest.len().min(slot.room()));
+            slot.append(part);
+            rest = later;
+            if rest.is_empty() {
+                return Ok(rest);
+            }
+            self.sent += slot.len();
+            let goes_on = slot.go_on(self.kind, self.id, self.limit - self.sent)?;
+            // The peer reads this part while the next one is written.
+            self.peer.hinted = true;
+            self.peer.wake(slot.producer());
+            fault::point("channel.fragment");
+            if !goes_on {
+                self.slot = None;
+                return Ok(rest);
+            }
+        }
     }
 }
 
@@ -265,12 +332,12 @@ impl<M: Sleep> Sink for InPlace<'_, M> {
         if self.slot.as_mut().is_some_and(|slot| slot.append(bytes)) {
             return Ok(());
         }
-        self.append_elsewhere(bytes)
+        self.append_further(bytes)
     }
 
     #[inline]
     fn len(&self) -> usize {
-        self.slot.as_ref().map_or(self.spilled.len(), Slot::len)
+        self.sent + self.slot.as_ref().map_or(self.spilled.len(), Slot::len)
     }
 
     fn limit(&self) -> usize {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::frame::{Header, Kind};
+use crate::payload::{Sink, TooLong};
 use crate::ring::{Await, Memory, Producer};
 use crate::shm::{MIN_CAPACITY, Region};
 use crate::wait::WaitStrategy;
@@ -29,7 +30,7 @@ fn patience() -> Deadline {
     Deadline::after(Duration::from_secs(300))
 }
 
-fn write(sender: &mut Sender<Regions>, id: u64, bytes: &[u8]) -> Result<(), crate::payload::TooLong> {
+fn write(sender: &mut Sender<Regions>, id: u64, bytes: &[u8]) -> Result<(), TooLong> {
     sender.send(Kind::Request, id, |sink| sink.append(bytes)).unwrap()
 }
 
@@ -153,6 +154,88 @@ fn a_message_at_the_limit_is_sent_and_one_byte_more_is_not() {
     assert_eq!(receiver.message().len(), MAX_MESSAGE);
     assert!(sender.flush().unwrap() && !sender.has_backlog());
     assert!(!receiver.knows_of_more());
+}
+
+/// A message that is longer than a frame goes into the ring part by part, wherever it begins and in whatever
+/// pieces it is written; nothing of it waits in other memory.
+#[test]
+fn a_message_of_several_frames_is_written_into_the_ring_itself() {
+    let bytes: Vec<u8> = (0..2 * FULL + 100).map(|index| (index % 251) as u8).collect();
+    for piece in [16, 500, FULL, FULL + 1, bytes.len()] {
+        let [near, far] = views(0);
+        let mut sender = Sender::new(near, 0, MAX_MESSAGE);
+        let mut receiver = Receiver::new(far, 0, MAX_MESSAGE);
+        for id in 1..=30 {
+            // The next one begins elsewhere.
+            write(&mut sender, 1000 + id, &bytes[..id as usize * 7]).unwrap();
+            sender.announce();
+            assert_eq!(receiver.poll(), Ok(Some((Kind::Request, 1000 + id))));
+            let written = |sink: &mut dyn Sink| {
+                assert_eq!(sink.len(), 0);
+                bytes.chunks(piece).try_for_each(|piece| sink.append(piece))?;
+                assert_eq!(sink.len(), bytes.len());
+                Ok::<_, TooLong>(())
+            };
+            sender.send(Kind::Request, id, written).unwrap().unwrap();
+            assert!(!sender.has_backlog(), "message {id} in pieces of {piece}");
+            assert_eq!(receiver.poll(), Ok(None), "its end was not announced");
+            sender.announce();
+            assert_eq!(receiver.poll(), Ok(Some((Kind::Request, id))));
+            assert!(receiver.message()[..] == bytes, "message {id} in pieces of {piece}");
+        }
+    }
+}
+
+/// Parts of it are with the peer by then.
+#[test]
+fn a_message_whose_writing_fails_is_dropped_by_the_peer() {
+    for space in [true, false] {
+        let [near, far] = views(0);
+        let mut sender = Sender::new(near, 0, MAX_MESSAGE);
+        let mut receiver = Receiver::new(far, 0, MAX_MESSAGE);
+        let begun = if space { 2 * FULL } else { 5 * FULL };
+        let failing = |sink: &mut dyn Sink| {
+            sink.append(&[1; MAX_MESSAGE][..begun])?;
+            sink.append(&[1; MAX_MESSAGE])
+        };
+        assert_eq!(sender.send(Kind::Request, 1, failing).unwrap().unwrap_err().limit, MAX_MESSAGE);
+        assert_eq!(receiver.poll(), Ok(None));
+        assert!(sender.flush().unwrap(), "an abort is all that is left of it");
+        write(&mut sender, 2, b"whole").unwrap();
+        sender.announce();
+        assert_eq!(receiver.poll(), Ok(Some((Kind::Request, 2))));
+        assert_eq!(&receiver.message()[..], b"whole");
+        assert_eq!(receiver.poll(), Ok(None));
+    }
+}
+
+/// The limit holds for what comes after the first part, too, in whatever pieces.
+#[test]
+fn a_message_of_several_frames_above_the_limit_is_not_sent() {
+    for piece in [16, 500, FULL] {
+        let [near, far] = views(0);
+        let limit = 2 * FULL + 100;
+        let mut sender = Sender::new(near, 0, limit);
+        let mut receiver = Receiver::new(far, 0, limit);
+        for (id, length, sent) in [(1, limit, true), (2, limit + 1, false), (3, limit, true)] {
+            let bytes = vec![id as u8; length];
+            let written = sender
+                .send(Kind::Reply, id, |sink| bytes.chunks(piece).try_for_each(|piece| sink.append(piece)));
+            assert_eq!(written.unwrap().is_ok(), sent, "{length} bytes in pieces of {piece}");
+            sender.announce();
+            assert_eq!(receiver.poll(), Ok(sent.then_some((Kind::Reply, id))));
+        }
+    }
+}
+
+/// What a peer that breaks the rules has done shows while a message is written.
+#[test]
+fn a_breach_amid_a_message_is_the_end_of_the_connection() {
+    let [near, far] = views(0);
+    let mut sender = Sender::new(near, 0, MAX_MESSAGE);
+    far.consume(8);
+    let sent = sender.send(Kind::Request, 1, |sink| sink.append(&[1; MAX_MESSAGE]));
+    assert!(matches!(sent, Err(Fault::Ring(Violation::Consumed { .. }))), "{sent:?}");
 }
 
 /// The limit holds where the ring has room for more.

@@ -23,7 +23,12 @@ pub(crate) use producer::{Producer, Slot};
 /// The largest frame's share of a ring: one quarter, so that a skip and a frame fit into half.
 const LARGEST_FRAME_SHARE: u64 = 4;
 
+/// The largest frame in any ring, in bytes: the peer reads one part of a longer message while the next one is
+/// written. With parts of 512 KiB, 1 MiB there and back took a quarter longer, with parts of 4 KiB three times
+/// as long.
+const LARGEST_FRAME: u64 = 32 << 10;
+
 /// The longest payload of one frame in a ring of `capacity` bytes.
 pub(crate) fn max_payload(capacity: u64) -> u32 {
-    (capacity / LARGEST_FRAME_SHARE) as u32 - crate::frame::HEADER as u32
+    LARGEST_FRAME.min(capacity / LARGEST_FRAME_SHARE) as u32 - crate::frame::HEADER as u32
 }

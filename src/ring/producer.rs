@@ -69,7 +69,18 @@ impl<M: Memory> Producer<M> {
     /// When the payload is longer than [`max_payload`](Self::max_payload): the caller splits it.
     pub(crate) fn push(&mut self, header: Header, payload: &[u8]) -> Result<bool, Violation> {
         assert!(header.length() <= self.max_payload() && header.length() as usize == payload.len());
-        let extent = header.extent();
+        let room = self.make_room(header.extent())?;
+        if room {
+            let start = offset(self.written, self.capacity);
+            self.memory.write(start + HEADER as u64, payload);
+            self.commit(header);
+        }
+        Ok(room)
+    }
+
+    /// Skips to the ring's start where a frame of `extent` bytes would cross the end. Says whether there is
+    /// space for both; if not, nothing was done.
+    fn make_room(&mut self, extent: u64) -> Result<bool, Violation> {
         let contiguous = self.capacity - offset(self.written, self.capacity);
         let skip = if extent > contiguous { contiguous } else { 0 };
         if self.free() < skip + extent {
@@ -85,9 +96,6 @@ impl<M: Memory> Producer<M> {
             fault::point("ring.skipped");
             self.written = self.written.wrapping_add(skip);
         }
-        let start = offset(self.written, self.capacity);
-        self.memory.write(start + HEADER as u64, payload);
-        self.commit(header);
         Ok(true)
     }
 
@@ -157,6 +165,40 @@ impl<M: Memory> Slot<'_, M> {
         fault::point("ring.write");
         self.length += bytes.len();
         true
+    }
+
+    /// How many more bytes of payload fit.
+    pub(crate) fn room(&self) -> usize {
+        self.room - self.length
+    }
+
+    /// Whether the payload may become as long as that of any frame, as a part must that others follow.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.room == self.producer.max_payload() as usize
+    }
+
+    /// Opens the frame anew with all the room that a frame can have, `limit` bytes at most, behind a skip where
+    /// it would cross the end. Says whether there is space; if not, it has no room. What was written is lost.
+    pub(crate) fn open_whole(&mut self, limit: usize) -> Result<bool, Violation> {
+        let longest = self.producer.max_payload();
+        let whole = self.producer.make_room(u64::from(longest) + HEADER as u64)?;
+        self.start = offset(self.producer.written, self.producer.capacity) + HEADER as u64;
+        self.room = if whole { limit.min(longest as usize) } else { 0 };
+        self.length = 0;
+        Ok(whole)
+    }
+
+    /// Completes the frame as a part of a message, shows it to the peer, and opens the frame of the next part.
+    /// Says whether there is space for that one, which gets room for `limit` bytes at most.
+    pub(crate) fn go_on(&mut self, kind: Kind, id: u64, limit: usize) -> Result<bool, Violation> {
+        self.producer.commit(Header::new(kind, id, self.length as u32, true));
+        self.producer.publish();
+        self.open_whole(limit)
+    }
+
+    /// The ring that the frame is in.
+    pub(crate) fn producer(&self) -> &Producer<M> {
+        self.producer
     }
 
     /// Gives up the frame and appends what was written of it to `into`.

@@ -8,7 +8,7 @@ use super::listening_at;
 use super::{AWAKE, Bell, Fault, LIFELINE_SLICE, Sleep, Stop, Waits, Woken, asleep_at, call};
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, trim};
-use crate::ring::{Await, Consumer, Word, max_payload};
+use crate::ring::{Await, Consumer, Word};
 use crate::sync::fence_before_look;
 use crate::wait::{Deadline, Spin};
 
@@ -124,7 +124,7 @@ impl<M: Sleep> Receiver<M> {
             Some(_) => {}
             None => self.message.clear(),
         }
-        let full = max_payload(self.consumer.capacity());
+        let full = self.consumer.max_payload();
         if header.more() && header.length() != full {
             return Err(Fault::ShortFragment { length: header.length(), full });
         }

@@ -293,6 +293,7 @@ impl<M: Sleep> InPlace<'_, M> {
     }
 
     /// Appends to this frame and to those that follow; gives back for what there was no space.
+    #[cold]
     fn append_in_parts<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Violation> {
         let mut rest = bytes;
         let Some(slot) = &mut self.slot else { return Ok(rest) };

@@ -11,6 +11,7 @@ use crate::payload::Bytes;
 pub(crate) struct Consumer<M> {
     memory: M,
     capacity: u64,
+    max_payload: u32,
     /// Up to here frames were read, and the peer was told.
     consumed: u64,
     /// The peer's last checked word. Only ever grows; the peer may have written more.
@@ -21,7 +22,8 @@ impl<M: Memory> Consumer<M> {
     /// Starts at `position`, at which both sides must start.
     pub(crate) fn new(memory: M, position: u64) -> Self {
         let capacity = memory.incoming_capacity();
-        Consumer { memory, capacity, consumed: position, published: position }
+        let max_payload = max_payload(capacity);
+        Consumer { memory, capacity, max_payload, consumed: position, published: position }
     }
 
     pub(crate) fn memory(&self) -> &M {
@@ -40,6 +42,11 @@ impl<M: Memory> Consumer<M> {
 
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
+    }
+
+    /// The longest payload of one frame of this ring, in bytes.
+    pub(crate) fn max_payload(&self) -> u32 {
+        self.max_payload
     }
 
     /// Whether the peer's position is not the one last seen, or frames are left from before: one load, and no
@@ -69,7 +76,7 @@ impl<M: Memory> Consumer<M> {
         while self.has_news()? {
             let words = self.memory.read_header(offset(self.consumed, self.capacity));
             let header = Header::parse(words)?;
-            check_frame(header, self.consumed, self.published, self.capacity, max_payload(self.capacity))?;
+            check_frame(header, self.consumed, self.published, self.capacity, self.max_payload)?;
             if header.kind() != Kind::Skip {
                 return Ok(Some(header));
             }

@@ -11,6 +11,7 @@ use crate::payload::Bytes;
 pub(crate) struct Producer<M> {
     memory: M,
     capacity: u64,
+    max_payload: u32,
     /// Up to here frames are written. `published <= written <= consumed + capacity`.
     written: u64,
     /// Up to here the peer was told. Kept here: what lies in shared memory is never read back.
@@ -23,7 +24,8 @@ impl<M: Memory> Producer<M> {
     /// Starts at `position`, at which both sides must start.
     pub(crate) fn new(memory: M, position: u64) -> Self {
         let capacity = memory.outgoing_capacity();
-        Producer { memory, capacity, written: position, published: position, consumed: position }
+        let max_payload = max_payload(capacity);
+        Producer { memory, capacity, max_payload, written: position, published: position, consumed: position }
     }
 
     pub(crate) fn memory(&self) -> &M {
@@ -32,7 +34,7 @@ impl<M: Memory> Producer<M> {
 
     /// The longest payload that one frame of this ring carries, in bytes.
     pub(crate) fn max_payload(&self) -> u32 {
-        max_payload(self.capacity)
+        self.max_payload
     }
 
     /// How far the peer was told to read.
@@ -57,7 +59,7 @@ impl<M: Memory> Producer<M> {
         fault::point("ring.reserve");
         let start = offset(self.written, self.capacity);
         let contiguous = (self.capacity - start).min(self.free());
-        let room = contiguous.saturating_sub(HEADER as u64).min(u64::from(self.max_payload())) as usize;
+        let room = contiguous.saturating_sub(HEADER as u64).min(u64::from(self.max_payload)) as usize;
         Ok(Slot { start: start + HEADER as u64, room: room.min(limit), length: 0, producer: self })
     }
 
@@ -190,6 +192,7 @@ impl<M: Memory> Slot<'_, M> {
 
     /// Completes the frame as a part of a message, shows it to the peer, and opens the frame of the next part.
     /// Says whether there is space for that one, which gets room for `limit` bytes at most.
+    #[cold]
     pub(crate) fn go_on(&mut self, kind: Kind, id: u64, limit: usize) -> Result<bool, Violation> {
         self.producer.commit(Header::new(kind, id, self.length as u32, true));
         self.producer.publish();

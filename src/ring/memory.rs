@@ -322,7 +322,7 @@ impl Memory for Regions {
     #[inline]
     fn expect(&self, offset: u64) {
         #[cfg(target_arch = "x86_64")]
-        for line in [0, 64] {
+        for line in [0, 64, 128] {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
             let at = Self::data(&self.theirs, (offset + line) & (self.theirs.capacity() - 1), 1);

@@ -1,5 +1,7 @@
 //! Both halves of a channel over memory in this process: what arrives, and what no honest peer sends.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -226,6 +228,33 @@ fn a_message_of_several_frames_above_the_limit_is_not_sent() {
             assert_eq!(receiver.poll(), Ok(sent.then_some((Kind::Reply, id))));
         }
     }
+}
+
+/// The parts of a message are shown without a fence: a peer that went to sleep meanwhile, and has not seen them,
+/// is called when the message is announced, though there is nothing new by then.
+#[test]
+fn a_peer_that_sleeps_amid_a_message_is_called_at_its_end() {
+    #[derive(Debug, Default)]
+    struct Counter(AtomicU32);
+    impl Bell for Counter {
+        fn ring(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let [near, far] = views(0);
+    let bell = Arc::new(Counter::default());
+    let mut sender = Sender::new(near, 0, MAX_MESSAGE).with_bell(Some(Arc::clone(&bell) as _));
+    let seen = 3 * CAPACITY / 4;
+    let sleeping = |sink: &mut dyn Sink| {
+        sink.append(&[1; MAX_MESSAGE])?;
+        far.set_await(Await::Data, asleep_at(seen) | LISTENING);
+        Ok::<_, TooLong>(())
+    };
+    sender.send(Kind::Request, 1, sleeping).unwrap().unwrap();
+    assert_eq!(far.peer_published(), CAPACITY, "four parts were shown");
+    assert_eq!(bell.0.load(Ordering::Relaxed), 0, "it was awake then");
+    sender.announce();
+    assert_eq!(bell.0.load(Ordering::Relaxed), 1);
 }
 
 /// What a peer that breaks the rules has done shows while a message is written.

@@ -22,7 +22,7 @@ mod armed {
 
     /// All points: of a client, of a daemon that starts, of one that welcomes, of both on the way, of the store.
     #[rustfmt::skip]
-    pub const POINTS: [&str; 44] = [
+    pub const POINTS: [&str; 45] = [
         "client.dialled", "client.hello", "client.received", "client.half-mapped", "client.mapped",
         "client.telling", "spawn.directory", "spawn.locked", "spawn.started",
         "lock.directory", "lock.taken", "lock.half-written", "lock.written",
@@ -30,7 +30,7 @@ mod armed {
         "daemon.accepted", "daemon.heard", "daemon.half-made", "daemon.made", "daemon.arrived",
         "daemon.welcomed", "daemon.asleep", "memory.unsealed",
         "ring.reserve", "ring.write", "ring.skipped", "ring.commit", "ring.publish", "ring.published",
-        "ring.copied", "ring.consumed", "channel.fragment", "channel.asleep", "channel.wake",
+        "ring.copied", "ring.consumed", "channel.part", "channel.fragment", "channel.asleep", "channel.wake",
         "store.begun", "store.appended", "store.committing", "store.committed", "store.written-back",
         "sync.published",
     ];

@@ -222,8 +222,17 @@ fn a_daemon_that_is_killed_at_any_step_is_replaced_and_leaves_nothing_behind() {
     end_daemon(&folder);
     let mut before = None;
     let (mut killed, mut outlived) = (0, 0);
-    let sides =
-        ["lock.", "bind.", "ready.", "daemon.", "memory.", "ring.", "channel.fragment", "channel.wake"];
+    let sides = [
+        "lock.",
+        "bind.",
+        "ready.",
+        "daemon.",
+        "memory.",
+        "ring.",
+        "channel.part",
+        "channel.fragment",
+        "channel.wake",
+    ];
     for fault in faults(&sides, 40) {
         let mut command = role_command("daemon", &folder);
         command.env("LIBGRITE_IPC_READINESS", "stdout");

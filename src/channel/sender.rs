@@ -318,7 +318,7 @@ impl<M: Sleep> InPlace<'_, M> {
             // The peer reads this part while the next one is written.
             self.peer.hinted = true;
             self.peer.wake(slot.producer());
-            fault::point("channel.fragment");
+            fault::point("channel.part");
             if !goes_on {
                 self.slot = None;
                 return Ok(rest);

@@ -166,13 +166,20 @@ impl<'a> Own<'a> {
         let pieces = |sink: &mut dyn crate::payload::Sink| {
             bytes.chunks(64 + length / 2).try_for_each(|piece| sink.append(piece))
         };
+        let shown = self.lane.far.peer_published();
         match self.sender.send(kind, id, pieces)? {
             Ok(()) => {
                 assert!(length <= self.limit);
                 self.expected.push_back((kind, id, length));
                 self.waiting += length;
             }
-            Err(TooLong { limit }) => assert!(length > self.limit && limit == self.limit),
+            Err(TooLong { limit }) => {
+                assert!(length > self.limit && limit == self.limit);
+                // Parts of it were shown.
+                if self.lane.far.peer_published() != shown {
+                    self.expected.push_back((Kind::Abort, id, 0));
+                }
+            }
         }
         Ok(())
     }

@@ -51,14 +51,13 @@ pub fn ring(input: &[u8]) {
                 }
             }
         }
-        while !queue.waiting.is_empty() {
+        while !queue.waiting.is_empty() || sender.has_backlog() {
             sender.flush().expect("honest");
             sender.announce();
             let before = receiver.position();
             let received = queue.receive(&mut receiver);
             assert!(received || receiver.position() != before, "what was sent comes");
         }
-        assert!(!sender.has_backlog());
     });
 }
 

@@ -283,13 +283,17 @@ impl<M: Sleep> InPlace<'_, M> {
         if bytes.len() > self.limit - self.len() {
             return Err(TooLong { limit: self.limit });
         }
-        let rest = self.append_in_parts(bytes).unwrap_or_else(|violation| {
-            self.violation = Some(violation);
-            self.slot = None;
-            bytes
-        });
-        self.spilled.extend_from_slice(rest);
-        Ok(())
+        match self.append_in_parts(bytes) {
+            Ok(rest) => {
+                self.spilled.extend_from_slice(rest);
+                Ok(())
+            }
+            // The writer stops here; what it is told is not what the sender says.
+            Err(violation) => {
+                (self.violation, self.slot) = (Some(violation), None);
+                Err(TooLong { limit: self.limit })
+            }
+        }
     }
 
     /// Appends to this frame and to those that follow; gives back for what there was no space.

@@ -260,11 +260,19 @@ fn a_peer_that_sleeps_amid_a_message_is_called_at_its_end() {
 /// What a peer that breaks the rules has done shows while a message is written.
 #[test]
 fn a_breach_amid_a_message_is_the_end_of_the_connection() {
-    let [near, far] = views(0);
-    let mut sender = Sender::new(near, 0, MAX_MESSAGE);
-    far.consume(8);
-    let sent = sender.send(Kind::Request, 1, |sink| sink.append(&[1; MAX_MESSAGE]));
-    assert!(matches!(sent, Err(Fault::Ring(Violation::Consumed { .. }))), "{sent:?}");
+    for piece in [100, MAX_MESSAGE] {
+        let [near, far] = views(0);
+        let mut sender = Sender::new(near, 0, MAX_MESSAGE);
+        far.consume(8);
+        let sent = sender.send(Kind::Request, 1, |sink| {
+            // A writer that does not stop at an error, either.
+            for piece in [1; MAX_MESSAGE].chunks(piece) {
+                let _ = sink.append(piece);
+            }
+            Ok::<_, TooLong>(())
+        });
+        assert!(matches!(sent, Err(Fault::Ring(Violation::Consumed { .. }))), "{sent:?}");
+    }
 }
 
 /// The limit holds where the ring has room for more.

@@ -105,8 +105,8 @@ pub(crate) enum Outgoing {
 impl Outgoing {
     /// Takes a message and moves it as far as it goes without waiting; the rest is a backlog.
     ///
-    /// A ring's peer does not see it before [`announce`](Self::announce). When `write` fails,
-    /// nothing is sent and its error comes back.
+    /// [`announce`](Self::announce) must follow, see [`Sender::send`]. When `write` fails, its error comes
+    /// back, and the peer gets no message.
     pub(crate) fn send(
         &mut self,
         kind: Kind,

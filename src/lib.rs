@@ -98,7 +98,9 @@ pub mod fuzz;
 
 #[cfg(feature = "tokio")]
 pub use client::{AsyncClient, AsyncStream, AsyncSubscription};
-pub use client::{Client, ClientBuilder, Notice, Pending, Reply, Since, Stream, Subscription, Transport};
+pub use client::{
+    Claimed, Client, ClientBuilder, Notice, Pending, Reply, Since, Stream, Subscription, Transport,
+};
 pub use error::{Blame, Error, ErrorKind};
 pub use grite::{Grite, IpcCommand, IpcResponse};
 pub use lock::{Daemon, DaemonLock, Readiness};

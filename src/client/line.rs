@@ -373,7 +373,7 @@ impl Line {
                     Deadline::at(self.open.expiry(id).0.saturating_sub(GRACE.as_nanos() as u64));
                 let (kind, _) = self.receive(Awaited::Answer(id), &mut deadline)?;
                 self.open.close(id);
-                let mut payload = Bytes::new();
+                let mut payload = self.open.memory();
                 self.incoming.swap_message(&mut payload);
                 Answer { kind, payload }
             }
@@ -484,7 +484,7 @@ impl Line {
 /// Keeps the answer that has just been received if it is waited for.
 fn keep(open: &mut Open, incoming: &mut Incoming, kind: Kind, id: RequestId) {
     if matches!(kind, Kind::Reply | Kind::Failure | Kind::Part) && open.awaits(id) {
-        let mut payload = Bytes::new();
+        let mut payload = open.memory();
         incoming.swap_message(&mut payload);
         open.keep(id, Answer { kind, payload });
     }

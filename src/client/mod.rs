@@ -31,7 +31,7 @@ use retry::Origin;
 pub use asynchronous::{AsyncClient, AsyncStream, AsyncSubscription};
 pub use builder::{ClientBuilder, Transport};
 pub(crate) use line::{Lifeline, Welcomed};
-pub use pending::Pending;
+pub use pending::{Claimed, Pending};
 pub use reply::Reply;
 pub use stream::Stream;
 pub use subscription::{Notice, Since, Subscription};

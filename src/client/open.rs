@@ -7,7 +7,7 @@
 use std::task::Waker;
 
 use crate::frame::{Expiry, Kind};
-use crate::payload::Bytes;
+use crate::payload::{Bytes, trim};
 
 /// The id of a request: its sequence number from 1 on, and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +67,18 @@ pub(super) struct Open {
     limit: u16,
     /// Of those whose answers have come since they were last taken.
     due: Vec<Waker>,
+    /// Memory of answers that were claimed, [`SPARES`] at most, for those to come.
+    spare: Vec<Bytes>,
 }
+
+/// Of how many claimed answers the memory is kept: as many as are received before the next are sent, mostly.
+const SPARES: usize = 16;
 
 impl Open {
     /// A table for `limit` requests; the memory comes with the first of them.
     pub(super) fn new(limit: u32) -> Self {
         let limit = limit.min(u32::from(RequestId::NO_PLACE)) as u16;
-        Open { slots: Vec::new(), free: Vec::new(), limit, due: Vec::new() }
+        Open { slots: Vec::new(), free: Vec::new(), limit, due: Vec::new(), spare: Vec::new() }
     }
 
     /// How many requests may be unclaimed.
@@ -145,6 +150,21 @@ impl Open {
         let answer = slot.answer.take();
         self.free.push(id.place() as u16);
         answer
+    }
+
+    /// Memory for an answer.
+    #[inline]
+    pub(super) fn memory(&mut self) -> Bytes {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes the memory of a claimed answer back, unless that is more than answers mostly need.
+    #[inline]
+    pub(super) fn give_back(&mut self, mut bytes: Bytes) {
+        trim(&mut bytes);
+        if bytes.capacity() > 0 && self.spare.len() < SPARES {
+            self.spare.push(bytes);
+        }
     }
 
     /// How many requests are unclaimed.

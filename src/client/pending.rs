@@ -1,9 +1,13 @@
-//! Several requests at once: [`Client::start`], [`Client::start_all`] and the [`Pending`] answers.
+//! Several requests at once: [`Client::start`], [`Client::start_all`], the [`Pending`] answers, and those
+//! [`Claimed`].
 
 use std::fmt;
+use std::ops::Deref;
+
+use rkyv::Archived;
 
 use super::Client;
-use super::line::{Line, RECEIVE};
+use super::line::RECEIVE;
 use super::open::RequestId;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{Message, Protocol};
@@ -74,17 +78,21 @@ pub struct Pending<'c, P: Protocol> {
     id: RequestId,
 }
 
-impl<P: Protocol> Pending<'_, P> {
+impl<'c, P: Protocol> Pending<'c, P> {
     /// Waits for the answer, for what is left of the request's timeout.
     ///
     /// # Errors
     /// As [`Client::send`].
-    pub fn wait(self) -> Result<Message<P::Response>, Error> {
-        let mut line = self.client.line.borrow_mut();
+    pub fn wait(self) -> Result<Claimed<'c, P>, Error> {
+        let client = self.client;
+        let mut line = client.line.borrow_mut();
         let payload = line.claim(self.id)?;
         // Nothing is left to be cancelled.
         std::mem::forget(self);
-        check(&line, payload)
+        match Message::check(payload) {
+            Ok(message) => Ok(Claimed { client, message: Some(message) }),
+            Err(invalid) => Err(line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid)),
+        }
     }
 
     /// Whether [`wait`](Self::wait) would return at once.
@@ -100,10 +108,6 @@ impl<P: Protocol> Pending<'_, P> {
     }
 }
 
-fn check<T: crate::protocol::Wire>(line: &Line, payload: crate::payload::Bytes) -> Result<Message<T>, Error> {
-    Message::check(payload).map_err(|error| line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(error))
-}
-
 impl<P: Protocol> Drop for Pending<'_, P> {
     fn drop(&mut self) {
         // One that was claimed is not open any more.
@@ -114,5 +118,47 @@ impl<P: Protocol> Drop for Pending<'_, P> {
 impl<P: Protocol> fmt::Debug for Pending<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// An answer that was waited for: dereferences to the archived response.
+///
+/// Its memory goes back to its client, for an answer to come. Who keeps the answer for longer than that takes
+/// it [out](Self::into_message).
+pub struct Claimed<'c, P: Protocol> {
+    client: &'c Client<P>,
+    /// Nothing once it was taken out.
+    message: Option<Message<P::Response>>,
+}
+
+impl<P: Protocol> Claimed<'_, P> {
+    /// The answer in memory of its own, which no client gets back.
+    pub fn into_message(mut self) -> Message<P::Response> {
+        self.message.take().expect("it is taken out once, with the handle itself")
+    }
+}
+
+impl<P: Protocol> Deref for Claimed<'_, P> {
+    type Target = Archived<P::Response>;
+
+    fn deref(&self) -> &Self::Target {
+        self.message.as_ref().expect("it is taken out with the handle itself")
+    }
+}
+
+impl<P: Protocol> Drop for Claimed<'_, P> {
+    fn drop(&mut self) {
+        if let Some(message) = self.message.take() {
+            self.client.line.borrow_mut().open.give_back(message.into_bytes());
+        }
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Claimed<'_, P>
+where
+    Archived<P::Response>: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
     }
 }

@@ -31,6 +31,11 @@ impl<T: Wire> Message<T> {
         codec::check::<T>(&bytes)?;
         Ok(Message { bytes, _type: PhantomData })
     }
+
+    /// The memory, for another message.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
 }
 
 impl<T: Wire> Deref for Message<T> {

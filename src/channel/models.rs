@@ -150,6 +150,9 @@ impl Memory for Handle {
     fn write(&self, _offset: u64, bytes: &[u8]) {
         assert!(bytes.is_empty(), "frames of the model are headers");
     }
+    fn write_zeros(&self, _offset: u64, _length: usize) {
+        unreachable!("frames of the model are headers");
+    }
     fn read_back(&self, _offset: u64, length: usize, _into: &mut Bytes) {
         assert_eq!(length, 0, "frames of the model are headers");
     }

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use crate::frame::HeaderWords;
+use crate::frame::{ALIGN, HeaderWords};
 use crate::payload::Bytes;
 use crate::shm::{self, Region};
 use crate::sync::{Ordering, fence};
@@ -92,6 +92,8 @@ pub(crate) trait Memory {
     fn write_header(&self, offset: u64, header: HeaderWords);
     /// Writes into the outgoing ring; the bytes end at or before the ring's end.
     fn write(&self, offset: u64, bytes: &[u8]);
+    /// Writes zeros into the outgoing ring; they end at or before the ring's end.
+    fn write_zeros(&self, offset: u64, length: usize);
     /// Appends bytes of the outgoing ring to `into`.
     fn read_back(&self, offset: u64, length: usize, into: &mut Bytes);
 
@@ -161,15 +163,15 @@ impl Regions {
     /// Appends `length` bytes from `source` to `into`.
     ///
     /// # Safety
-    /// `source` is aligned to 8 and `length` bytes are mapped behind it, up to a multiple of 8. They
+    /// `source` is aligned to 16 and `length` bytes are mapped behind it, up to a multiple of 16. They
     /// may change at any time.
     #[inline]
     unsafe fn append(source: *const u8, length: usize, into: &mut Bytes) {
-        into.reserve(length.next_multiple_of(8));
+        into.reserve(length.next_multiple_of(ALIGN));
         let start = into.len();
         // SAFETY: `start` is within the allocation.
         let target = unsafe { into.as_mut_ptr().add(start) };
-        // SAFETY: the caller vouches for `source`; `target` has room for `length` rounded up to 8,
+        // SAFETY: the caller vouches for `source`; `target` has room for `length` rounded up to 16,
         // as just reserved, and is private memory, so they do not overlap.
         unsafe { copy_racing(source, target, length) };
         // SAFETY: the first `start + length` bytes are initialised now, and fit the capacity.
@@ -177,18 +179,20 @@ impl Regions {
     }
 }
 
-/// Below this many bytes a loop over words beats the start-up of a string instruction.
-const WORD_COPY_LIMIT: usize = 256;
+/// Below this many bytes a loop over pieces beats the start-up of a string instruction.
+#[cfg(target_arch = "x86_64")]
+const PIECES_LIMIT: usize = 256;
 
 /// Copies bytes that another process may be writing: what arrives may be torn, nothing else can
 /// happen, because no load here is one that the compiler reasons about.
 ///
 /// # Safety
-/// `source` is aligned to 8; `length` rounded up to a multiple of 8 is readable at `source` and
+/// `source` is aligned to 16; `length` rounded up to a multiple of 16 is readable at `source` and
 /// writable at `target`; the two do not overlap; no reference to the target exists.
+#[inline]
 unsafe fn copy_racing(source: *const u8, target: *mut u8, length: usize) {
     #[cfg(target_arch = "x86_64")]
-    if length > WORD_COPY_LIMIT {
+    if length > PIECES_LIMIT {
         // SAFETY: the instruction reads `length` bytes at `source` and writes as many at `target`,
         // both valid by the caller's promise; the direction flag is clear by the calling
         // convention; the compiler assumes nothing about the bytes read.
@@ -204,35 +208,53 @@ unsafe fn copy_racing(source: *const u8, target: *mut u8, length: usize) {
         return;
     }
     let mut copied = 0;
-    while length - copied >= 4 * 8 {
-        for word in 0..4 {
-            // SAFETY: four words lie within what the caller vouches for.
-            unsafe { copy_word(source, target, copied + word * 8) };
-        }
-        copied += 4 * 8;
-    }
     while copied < length {
-        // SAFETY: this word lies within what the caller vouches for.
-        unsafe { copy_word(source, target, copied) };
-        copied += 8;
+        // SAFETY: this piece lies within what the caller vouches for.
+        unsafe { copy_piece(source, target, copied) };
+        copied += ALIGN;
     }
 }
 
-/// Copies one word of those.
+/// Copies 16 of those bytes.
 ///
 /// # Safety
-/// As [`copy_racing`]; `index` is a multiple of 8 below the length.
+/// As [`copy_racing`]; `index` is a multiple of 16 below the length.
+#[cfg(all(target_arch = "x86_64", not(grite_tsan)))]
 #[inline]
-unsafe fn copy_word(source: *const u8, target: *mut u8, index: usize) {
-    // SAFETY: the word is in the promised range.
-    let from = unsafe { source.add(index) };
-    // SAFETY: in range and aligned to 8, as `source` is and `index` is a multiple of 8; the peer's
-    // writes race only with this atomic load.
-    let word = unsafe { AtomicU64::from_ptr(from.cast_mut().cast()) }.load(Ordering::Relaxed);
-    // SAFETY: the word is in the promised range.
-    let to = unsafe { target.add(index) };
-    // SAFETY: in range of private memory that nobody refers to.
-    unsafe { to.cast::<u64>().write_unaligned(word) };
+unsafe fn copy_piece(source: *const u8, target: *mut u8, index: usize) {
+    // SAFETY: both pieces are in the promised ranges, `target` private memory that nobody refers to; the
+    // compiler assumes nothing about the bytes read.
+    unsafe {
+        std::arch::asm!(
+            "movups {piece}, [{source} + {index}]",
+            "movups [{target} + {index}], {piece}",
+            source = in(reg) source,
+            target = in(reg) target,
+            index = in(reg) index,
+            piece = out(xmm_reg) _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Copies 16 of those bytes, as ThreadSanitizer sees it.
+///
+/// # Safety
+/// As [`copy_racing`]; `index` is a multiple of 16 below the length.
+#[cfg(not(all(target_arch = "x86_64", not(grite_tsan))))]
+#[inline]
+unsafe fn copy_piece(source: *const u8, target: *mut u8, index: usize) {
+    for index in [index, index + size_of::<u64>()] {
+        // SAFETY: the word is in the promised range.
+        let from = unsafe { source.add(index) };
+        // SAFETY: in range and aligned to 8, as `source` is and `index` is a multiple of 8; the peer's
+        // writes race only with this atomic load.
+        let word = unsafe { AtomicU64::from_ptr(from.cast_mut().cast()) }.load(Ordering::Relaxed);
+        // SAFETY: the word is in the promised range.
+        let to = unsafe { target.add(index) };
+        // SAFETY: in range of private memory that nobody refers to.
+        unsafe { to.cast::<u64>().write_unaligned(word) };
+    }
 }
 
 impl Memory for Regions {
@@ -312,10 +334,23 @@ impl Memory for Regions {
         }
     }
 
+    #[inline]
+    fn write_zeros(&self, offset: u64, length: usize) {
+        let target = Self::data(&self.ours, offset, length);
+        // Most archives end at a multiple of a word.
+        if length == size_of::<u64>() {
+            // SAFETY: in bounds of our own region, as `data` checked; any bytes may lie there.
+            unsafe { target.cast::<u64>().write_unaligned(0) };
+        } else {
+            // SAFETY: as for one word.
+            unsafe { target.write_bytes(0, length) };
+        }
+    }
+
     fn read_back(&self, offset: u64, length: usize, into: &mut Bytes) {
         let source = Self::data(&self.ours, offset, length);
-        // SAFETY: in bounds and aligned, since frames start at multiples of 16; capacities are
-        // multiples of 8, so rounding up stays within the mapping.
+        // SAFETY: in bounds and aligned, since frames start at multiples of 16; so are capacities, and
+        // rounding up stays within the mapping.
         unsafe { Self::append(source, length, into) };
     }
 
@@ -325,8 +360,9 @@ impl Memory for Regions {
         for line in [0, 64, 128] {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
-            let at = Self::data(&self.theirs, (offset + line) & (self.theirs.capacity() - 1), 1);
-            // SAFETY: a prefetch accesses nothing, and the address lies in the peer's mapped region.
+            let offset = (offset + line) & (self.theirs.capacity() - 1);
+            let at = self.theirs.base().wrapping_add(shm::DATA + offset as usize);
+            // SAFETY: a prefetch accesses nothing, wherever it points.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast_const().cast()) };
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -349,8 +385,8 @@ impl Memory for Regions {
     #[inline]
     fn read(&self, offset: u64, length: usize, into: &mut Bytes) {
         let source = Self::data(&self.theirs, offset, length);
-        // SAFETY: in bounds and aligned, as frames start at multiples of 16; capacities are
-        // multiples of 8, so rounding up stays within the mapping.
+        // SAFETY: in bounds and aligned, as frames start at multiples of 16; so are capacities, and
+        // rounding up stays within the mapping.
         unsafe { Self::append(source, length, into) };
     }
 }

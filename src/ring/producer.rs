@@ -3,7 +3,7 @@
 use super::position::{check_consumed, offset};
 use super::{Memory, Violation, max_payload};
 use crate::fault;
-use crate::frame::{self, ALIGN, HEADER, Header, Kind};
+use crate::frame::{self, HEADER, Header, Kind};
 use crate::payload::Bytes;
 
 /// The writing end of a ring.
@@ -132,7 +132,7 @@ impl<M: Memory> Producer<M> {
         let padding = frame::padding(length);
         if padding > 0 {
             let end = start + HEADER as u64 + u64::from(header.length());
-            self.memory.write(end, &[0; ALIGN][..padding]);
+            self.memory.write_zeros(end, padding);
         }
         fault::point("ring.commit");
         self.memory.write_header(start, header.to_words());

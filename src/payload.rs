@@ -25,9 +25,6 @@ pub(crate) trait Sink {
     /// Appends `bytes`, or says that the message is larger than it may be.
     fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong>;
 
-    /// How many bytes were appended.
-    fn len(&self) -> usize;
-
     /// How many bytes may be appended in all.
     fn limit(&self) -> usize;
 }
@@ -54,10 +51,6 @@ impl Sink for Limited<'_> {
         }
         self.bytes.extend_from_slice(bytes);
         Ok(())
-    }
-
-    fn len(&self) -> usize {
-        self.bytes.len()
     }
 
     fn limit(&self) -> usize {

@@ -277,6 +277,11 @@ struct InPlace<'a, M> {
 }
 
 impl<M: Sleep> InPlace<'_, M> {
+    /// How many bytes were appended.
+    fn len(&self) -> usize {
+        self.sent + self.slot.as_ref().map_or(self.spilled.len(), Slot::len)
+    }
+
     /// Appends what does not fit into the frame, if it is not too long altogether.
     #[cold]
     fn append_further(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
@@ -338,11 +343,6 @@ impl<M: Sleep> Sink for InPlace<'_, M> {
             return Ok(());
         }
         self.append_further(bytes)
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        self.sent + self.slot.as_ref().map_or(self.spilled.len(), Slot::len)
     }
 
     fn limit(&self) -> usize {

@@ -54,17 +54,16 @@ impl Writer<Error> for Output<'_> {
     }
 }
 
-/// Writes the archive of `value` into `sink`.
+/// Writes the archive of `value` into `sink`, which has got nothing yet.
 ///
 /// `arena` is scratch memory that is kept between messages, so that encoding allocates nothing
 /// once it has grown. A sink that is full is the only way in which derived types fail to encode.
 pub(crate) fn encode<T: Wire>(value: &T, sink: &mut dyn Sink, arena: &mut Arena) -> Result<(), TooLong> {
-    let limit = sink.limit();
-    let length = sink.len();
-    let mut serializer = Serializer::new(Output { sink, length }, arena.acquire(), ());
+    let output = Output { sink: &mut *sink, length: 0 };
+    let mut serializer = Serializer::new(output, arena.acquire(), ());
     match serialize_using::<_, Error>(value, &mut serializer) {
         Ok(_position) => Ok(()),
-        Err(_full) => Err(TooLong { limit }),
+        Err(_full) => Err(TooLong { limit: sink.limit() }),
     }
 }
 

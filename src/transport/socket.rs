@@ -125,10 +125,6 @@ impl Sink for Behind<'_> {
             .map_err(|_| TooLong { limit: self.limit })
     }
 
-    fn len(&self) -> usize {
-        self.bytes.len() - self.start
-    }
-
     fn limit(&self) -> usize {
         self.limit
     }

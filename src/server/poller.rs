@@ -77,12 +77,21 @@ impl Poller {
             if let Some(arrival) = self.look() {
                 return Some(arrival);
             }
-            match self.stopping {
-                None => self.rest(),
-                Some(until) if self.ports.are_drained() || Instant::now() >= until => return None,
-                Some(_) => std::thread::sleep(DRAIN_TICK),
+            if !self.pause() {
+                return None;
             }
         }
+    }
+
+    /// Waits until there may be something to look at; says whether anything is still to come.
+    #[inline(never)]
+    fn pause(&mut self) -> bool {
+        match self.stopping {
+            None => self.rest(),
+            Some(until) if self.ports.are_drained() || Instant::now() >= until => return false,
+            Some(_) => std::thread::sleep(DRAIN_TICK),
+        }
+        true
     }
 
     /// Who sent a request.
@@ -115,15 +124,9 @@ impl Poller {
     /// One look at everything: notes, then the rings.
     #[inline]
     fn look(&mut self) -> Option<Arrival> {
-        if self.waiting.is_empty() {
-            let word = self.control.word();
-            if word != self.seen {
-                self.seen = word;
-                self.waiting = self.control.take();
-                self.waiting.reverse();
-            }
-        }
-        if let Some(arrival) = self.heed() {
+        if (!self.waiting.is_empty() || self.control.word() != self.seen)
+            && let Some(arrival) = self.heed()
+        {
             return Some(arrival);
         }
         if self.history.next() != self.published {
@@ -135,8 +138,13 @@ impl Poller {
     }
 
     /// Does what the notes say, up to the next request among them.
-    #[inline]
+    #[inline(never)]
     fn heed(&mut self) -> Option<Arrival> {
+        if self.waiting.is_empty() {
+            self.seen = self.control.word();
+            self.waiting = self.control.take();
+            self.waiting.reverse();
+        }
         while let Some(note) = self.waiting.pop() {
             match note {
                 Note::Arrived(mut port) => {

@@ -132,6 +132,7 @@ impl Ports {
         }
     }
 
+    #[inline(never)]
     fn warm_near(&mut self, place: usize) {
         let mut port = self.near.swap_remove(place);
         port.wake_up();
@@ -154,6 +155,7 @@ impl Ports {
     }
 
     /// Makes those hot for whom something was published.
+    #[inline(never)]
     pub(super) fn warm_subscribers(&mut self) {
         self.warm_those_near_who(|port| port.connection().has_notices());
         let waiting = self.far.iter().filter(|(_, (port, _))| port.connection().has_notices());
@@ -216,6 +218,7 @@ impl Ports {
     }
 
     /// Takes those who have been quiet since the last time from the hot ones.
+    #[inline(never)]
     fn cool(&mut self) {
         self.sweeps = 0;
         let mut place = 0;

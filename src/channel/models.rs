@@ -92,8 +92,8 @@ impl Handle {
 }
 
 impl Shared {
-    fn cell(&self, offset: u64) -> &UnsafeCell<HeaderWords> {
-        &self.frames[offset as usize / 16]
+    fn cell(&self, position: u64) -> &UnsafeCell<HeaderWords> {
+        &self.frames[(position % CAPACITY) as usize / 16]
     }
 
     fn await_word(&self, what: Await) -> &AtomicU64 {
@@ -128,7 +128,7 @@ impl Memory for Handle {
     fn set_await(&self, what: Await, mark: u64) {
         self.0.await_word(what).store(mark, Ordering::Relaxed);
     }
-    fn expect(&self, _offset: u64) {}
+    fn expect(&self, _position: u64) {}
     fn set_cpu(&self, _cpu: u64) {}
     fn peer_cpu(&self) -> u64 {
         0
@@ -143,25 +143,25 @@ impl Memory for Handle {
         self.0.await_word(what).load(Ordering::Relaxed)
     }
     #[expect(unsafe_code, reason = "loom's cell checks every access of the model")]
-    fn write_header(&self, offset: u64, header: HeaderWords) {
+    fn write_header(&self, position: u64, header: HeaderWords) {
         // SAFETY: loom fails the model if another access is concurrent.
-        self.0.cell(offset).with_mut(|cell| unsafe { *cell = header });
+        self.0.cell(position).with_mut(|cell| unsafe { *cell = header });
     }
-    fn write(&self, _offset: u64, bytes: &[u8]) {
+    fn write(&self, _position: u64, bytes: &[u8]) {
         assert!(bytes.is_empty(), "frames of the model are headers");
     }
-    fn write_zeros(&self, _offset: u64, _length: usize) {
+    fn write_zeros(&self, _position: u64, _length: usize) {
         unreachable!("frames of the model are headers");
     }
-    fn read_back(&self, _offset: u64, length: usize, _into: &mut Bytes) {
+    fn read_back(&self, _position: u64, length: usize, _into: &mut Bytes) {
         assert_eq!(length, 0, "frames of the model are headers");
     }
     #[expect(unsafe_code, reason = "loom's cell checks every access of the model")]
-    fn read_header(&self, offset: u64) -> HeaderWords {
+    fn read_header(&self, position: u64) -> HeaderWords {
         // SAFETY: loom fails the model if a write is concurrent.
-        self.0.cell(offset).with(|cell| unsafe { *cell })
+        self.0.cell(position).with(|cell| unsafe { *cell })
     }
-    fn read(&self, _offset: u64, length: usize, _into: &mut Bytes) {
+    fn read(&self, _position: u64, length: usize, _into: &mut Bytes) {
         assert_eq!(length, 0, "frames of the model are headers");
     }
 }

@@ -1,6 +1,6 @@
 //! The reading end of a ring: peek, copy out once, release.
 
-use super::position::{check_frame, check_published, offset};
+use super::position::{check_frame, check_published};
 use super::{Memory, Violation, max_payload};
 use crate::fault;
 use crate::frame::{HEADER, Header, Kind};
@@ -65,7 +65,7 @@ impl<M: Memory> Consumer<M> {
         let seen = self.memory.peer_published();
         // The peer writes two lines, the frame's and the position's. Asked for together, both come in
         // the time of one.
-        self.memory.expect(offset(self.consumed, self.capacity));
+        self.memory.expect(self.consumed);
         self.published = check_published(seen, self.published, self.consumed, self.capacity)?;
         Ok(self.consumed != self.published)
     }
@@ -74,7 +74,7 @@ impl<M: Memory> Consumer<M> {
     #[inline]
     pub(crate) fn peek(&mut self) -> Result<Option<Header>, Violation> {
         while self.has_news()? {
-            let words = self.memory.read_header(offset(self.consumed, self.capacity));
+            let words = self.memory.read_header(self.consumed);
             let header = Header::parse(words)?;
             check_frame(header, self.consumed, self.published, self.capacity, self.max_payload)?;
             if header.kind() != Kind::Skip {
@@ -88,7 +88,7 @@ impl<M: Memory> Consumer<M> {
     /// Appends the payload of the frame that [`peek`](Self::peek) found to `into`: the one copy.
     #[inline]
     pub(crate) fn copy(&self, header: Header, into: &mut Bytes) {
-        let payload = offset(self.consumed, self.capacity) + HEADER as u64;
+        let payload = self.consumed.wrapping_add(HEADER as u64);
         self.memory.read(payload, header.length() as usize, into);
         fault::point("ring.copied");
     }
@@ -101,7 +101,7 @@ impl<M: Memory> Consumer<M> {
         fault::point("ring.consumed");
         if self.consumed != self.published {
             // The next frame comes while this one is used.
-            self.memory.expect(offset(self.consumed, self.capacity));
+            self.memory.expect(self.consumed);
         }
     }
 }

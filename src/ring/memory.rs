@@ -8,6 +8,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+use super::position::offset;
 use crate::frame::{ALIGN, HeaderWords};
 use crate::payload::Bytes;
 use crate::shm::{self, Region};
@@ -61,7 +62,8 @@ impl Await {
 
 /// One side's view of a connection's memory: its own words and ring to write, the peer's to read.
 ///
-/// What is read from the peer is whatever the peer wrote, at any time; callers check it.
+/// What is read from the peer is whatever the peer wrote, at any time; callers check it. Bytes lie at positions,
+/// from which a ring's end follows: they end at or before it. What is read, and headers, begin at multiples of 16.
 pub(crate) trait Memory {
     /// The capacity of the ring that this side writes: a power of two.
     fn outgoing_capacity(&self) -> u64;
@@ -88,24 +90,22 @@ pub(crate) trait Memory {
     /// On which CPU the peer has last waited. Relaxed.
     fn peer_cpu(&self) -> u64;
 
-    /// Writes a header into the outgoing ring; `offset` is a multiple of 16 below the capacity.
-    fn write_header(&self, offset: u64, header: HeaderWords);
-    /// Writes into the outgoing ring; the bytes end at or before the ring's end.
-    fn write(&self, offset: u64, bytes: &[u8]);
-    /// Writes zeros into the outgoing ring; they end at or before the ring's end.
-    fn write_zeros(&self, offset: u64, length: usize);
+    /// Writes a header into the outgoing ring.
+    fn write_header(&self, position: u64, header: HeaderWords);
+    /// Writes into the outgoing ring.
+    fn write(&self, position: u64, bytes: &[u8]);
+    /// Writes zeros into the outgoing ring.
+    fn write_zeros(&self, position: u64, length: usize);
     /// Appends bytes of the outgoing ring to `into`.
-    fn read_back(&self, offset: u64, length: usize, into: &mut Bytes);
+    fn read_back(&self, position: u64, length: usize, into: &mut Bytes);
 
-    /// Fetches the start of the frame that will come at `offset` of the incoming ring, a multiple of 16
-    /// below the capacity. Reads nothing.
-    fn expect(&self, offset: u64);
+    /// Fetches the start of the frame that will come at `position` of the incoming ring. Reads nothing.
+    fn expect(&self, position: u64);
 
-    /// Reads a header of the incoming ring; `offset` is a multiple of 16 below the capacity.
-    fn read_header(&self, offset: u64) -> HeaderWords;
-    /// Appends bytes of the incoming ring to `into`; `offset` is a multiple of 16, and the bytes
-    /// end at or before the ring's end.
-    fn read(&self, offset: u64, length: usize, into: &mut Bytes);
+    /// Reads a header of the incoming ring.
+    fn read_header(&self, position: u64) -> HeaderWords;
+    /// Appends bytes of the incoming ring to `into`.
+    fn read(&self, position: u64, length: usize, into: &mut Bytes);
 }
 
 /// Two regions in shared memory: ours, which only we write, and theirs, which only the peer writes.
@@ -151,12 +151,12 @@ impl Regions {
         value
     }
 
-    /// A pointer into a region's ring from which `length` bytes are mapped.
+    /// A pointer to a position of a region's ring from which `length` bytes are mapped.
     #[inline]
-    fn data(region: &Region, offset: u64, length: usize) -> *mut u8 {
-        let end = offset.checked_add(length as u64);
-        assert!(end.is_some_and(|end| end <= region.capacity()), "the ring asks for its own bytes only");
-        // SAFETY: `Region` maps `DATA + capacity` bytes, and the assertion keeps the offset within.
+    fn data(region: &Region, position: u64, length: usize) -> *mut u8 {
+        let offset = offset(position, region.capacity());
+        assert!(length as u64 <= region.capacity() - offset, "the ring asks for no bytes past its end");
+        // SAFETY: `Region` maps `DATA + capacity` bytes, and the offset is less than the capacity.
         unsafe { region.base().add(shm::DATA + offset as usize) }
     }
 
@@ -306,8 +306,8 @@ impl Memory for Regions {
     /// A word at a time, each from a register: copied as a whole, the header would be loaded from where its
     /// words were just stored, and that load waits until all stores before it have reached the ring.
     #[inline]
-    fn write_header(&self, offset: u64, header: HeaderWords) {
-        let target = Self::data(&self.ours, offset, size_of::<HeaderWords>()).cast::<u64>();
+    fn write_header(&self, position: u64, header: HeaderWords) {
+        let target = Self::data(&self.ours, position, size_of::<HeaderWords>()).cast::<u64>();
         // SAFETY: in bounds, as `data` checked both words.
         let second = unsafe { target.add(1) };
         // SAFETY: in bounds of our own region, aligned to 8; the peer's reads race only with this atomic
@@ -318,8 +318,8 @@ impl Memory for Regions {
     }
 
     #[inline]
-    fn write(&self, offset: u64, bytes: &[u8]) {
-        let target = Self::data(&self.ours, offset, bytes.len());
+    fn write(&self, position: u64, bytes: &[u8]) {
+        let target = Self::data(&self.ours, position, bytes.len());
         // Archives end in pieces of these lengths, for which a call of the copying function takes longer.
         if let Ok(word) = bytes.try_into().map(u64::from_ne_bytes) {
             // SAFETY: in bounds of our own region, as `data` checked; any bytes may lie there.
@@ -335,8 +335,8 @@ impl Memory for Regions {
     }
 
     #[inline]
-    fn write_zeros(&self, offset: u64, length: usize) {
-        let target = Self::data(&self.ours, offset, length);
+    fn write_zeros(&self, position: u64, length: usize) {
+        let target = Self::data(&self.ours, position, length);
         // Most archives end at a multiple of a word.
         if length == size_of::<u64>() {
             // SAFETY: in bounds of our own region, as `data` checked; any bytes may lie there.
@@ -347,31 +347,31 @@ impl Memory for Regions {
         }
     }
 
-    fn read_back(&self, offset: u64, length: usize, into: &mut Bytes) {
-        let source = Self::data(&self.ours, offset, length);
+    fn read_back(&self, position: u64, length: usize, into: &mut Bytes) {
+        let source = Self::data(&self.ours, position, length);
         // SAFETY: in bounds and aligned, since frames start at multiples of 16; so are capacities, and
         // rounding up stays within the mapping.
         unsafe { Self::append(source, length, into) };
     }
 
     #[inline]
-    fn expect(&self, offset: u64) {
+    fn expect(&self, position: u64) {
         #[cfg(target_arch = "x86_64")]
         for line in [0, 64, 128] {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
-            let offset = (offset + line) & (self.theirs.capacity() - 1);
+            let offset = offset(position.wrapping_add(line), self.theirs.capacity());
             let at = self.theirs.base().wrapping_add(shm::DATA + offset as usize);
             // SAFETY: a prefetch accesses nothing, wherever it points.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast_const().cast()) };
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = offset;
+        let _ = position;
     }
 
     #[inline]
-    fn read_header(&self, offset: u64) -> HeaderWords {
-        let source = Self::data(&self.theirs, offset, size_of::<HeaderWords>()).cast::<u64>();
+    fn read_header(&self, position: u64) -> HeaderWords {
+        let source = Self::data(&self.theirs, position, size_of::<HeaderWords>()).cast::<u64>();
         // SAFETY: the second word of a header is in bounds, as `data` checked both.
         let second = unsafe { source.add(1) };
         // SAFETY: in bounds, aligned to 8, mapped while `self` lives; the peer's writes race only
@@ -383,8 +383,8 @@ impl Memory for Regions {
     }
 
     #[inline]
-    fn read(&self, offset: u64, length: usize, into: &mut Bytes) {
-        let source = Self::data(&self.theirs, offset, length);
+    fn read(&self, position: u64, length: usize, into: &mut Bytes) {
+        let source = Self::data(&self.theirs, position, length);
         // SAFETY: in bounds and aligned, as frames start at multiples of 16; so are capacities, and
         // rounding up stays within the mapping.
         unsafe { Self::append(source, length, into) };
@@ -405,14 +405,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the ring asks for its own bytes only")]
+    #[should_panic(expected = "the ring asks for no bytes past its end")]
     fn a_pointer_past_the_ring_is_never_made() {
         Regions::data(&Region::on_heap(MIN_CAPACITY), u64::from(MIN_CAPACITY) - 1, 2);
     }
 
     #[test]
-    #[should_panic(expected = "the ring asks for its own bytes only")]
-    fn an_offset_that_overflows_makes_no_pointer() {
+    #[should_panic(expected = "the ring asks for no bytes past its end")]
+    fn a_pointer_around_the_rings_end_is_never_made() {
         Regions::data(&Region::on_heap(MIN_CAPACITY), u64::MAX, 2);
     }
 

@@ -57,10 +57,9 @@ impl<M: Memory> Producer<M> {
             self.look()?;
         }
         fault::point("ring.reserve");
-        let start = offset(self.written, self.capacity);
-        let contiguous = (self.capacity - start).min(self.free());
+        let contiguous = (self.capacity - offset(self.written, self.capacity)).min(self.free());
         let room = contiguous.saturating_sub(HEADER as u64).min(u64::from(self.max_payload)) as usize;
-        Ok(Slot { start: start + HEADER as u64, room: room.min(limit), length: 0, producer: self })
+        Ok(Slot { start: self.payload(), room: room.min(limit), length: 0, producer: self })
     }
 
     /// Writes a whole frame if there is space for it, behind a skip where it would cross the end.
@@ -73,8 +72,7 @@ impl<M: Memory> Producer<M> {
         assert!(header.length() <= self.max_payload() && header.length() as usize == payload.len());
         let room = self.make_room(header.extent())?;
         if room {
-            let start = offset(self.written, self.capacity);
-            self.memory.write(start + HEADER as u64, payload);
+            self.memory.write(self.payload(), payload);
             self.commit(header);
         }
         Ok(room)
@@ -94,7 +92,7 @@ impl<M: Memory> Producer<M> {
         if skip > 0 {
             let length = (skip - HEADER as u64) as u32;
             let header = Header::new(Kind::Skip, 0, length, false);
-            self.memory.write_header(offset(self.written, self.capacity), header.to_words());
+            self.memory.write_header(self.written, header.to_words());
             fault::point("ring.skipped");
             self.written = self.written.wrapping_add(skip);
         }
@@ -120,6 +118,11 @@ impl<M: Memory> Producer<M> {
         Ok(())
     }
 
+    /// Where the payload of the next frame starts.
+    fn payload(&self) -> u64 {
+        self.written.wrapping_add(HEADER as u64)
+    }
+
     fn free(&self) -> u64 {
         self.capacity - self.written.wrapping_sub(self.consumed)
     }
@@ -127,15 +130,12 @@ impl<M: Memory> Producer<M> {
     /// Completes the frame whose payload lies in place: padding, header, position.
     #[inline]
     fn commit(&mut self, header: Header) {
-        let start = offset(self.written, self.capacity);
-        let length = header.length() as usize;
-        let padding = frame::padding(length);
+        let padding = frame::padding(header.length() as usize);
         if padding > 0 {
-            let end = start + HEADER as u64 + u64::from(header.length());
-            self.memory.write_zeros(end, padding);
+            self.memory.write_zeros(self.payload().wrapping_add(u64::from(header.length())), padding);
         }
         fault::point("ring.commit");
-        self.memory.write_header(start, header.to_words());
+        self.memory.write_header(self.written, header.to_words());
         self.written = self.written.wrapping_add(header.extent());
     }
 }
@@ -143,7 +143,7 @@ impl<M: Memory> Producer<M> {
 /// A frame being written in place. Dropped without [`commit`](Slot::commit), it leaves no trace.
 pub(crate) struct Slot<'a, M> {
     producer: &'a mut Producer<M>,
-    /// Where the payload starts in the ring.
+    /// The position at which the payload starts.
     start: u64,
     /// How many bytes of payload fit.
     room: usize,
@@ -163,7 +163,7 @@ impl<M: Memory> Slot<'_, M> {
         if bytes.len() > self.room - self.length {
             return false;
         }
-        self.producer.memory.write(self.start + self.length as u64, bytes);
+        self.producer.memory.write(self.start.wrapping_add(self.length as u64), bytes);
         fault::point("ring.write");
         self.length += bytes.len();
         true
@@ -184,7 +184,7 @@ impl<M: Memory> Slot<'_, M> {
     pub(crate) fn open_whole(&mut self, limit: usize) -> Result<bool, Violation> {
         let longest = self.producer.max_payload();
         let whole = self.producer.make_room(u64::from(longest) + HEADER as u64)?;
-        self.start = offset(self.producer.written, self.producer.capacity) + HEADER as u64;
+        self.start = self.producer.payload();
         self.room = if whole { limit.min(longest as usize) } else { 0 };
         self.length = 0;
         Ok(whole)

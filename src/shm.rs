@@ -240,11 +240,10 @@ mod sealed {
 /// Costs one load from memory, so that a handle can ask at each use whether it was carried across a
 /// fork. The kernel wipes the page that holds the number in a child; where it cannot, each call is
 /// a system call.
+#[inline]
 pub(crate) fn process() -> u32 {
-    static PAGE: OnceLock<Option<MmapRaw>> = OnceLock::new();
-    let Some(page) = PAGE.get_or_init(|| wiped_on_fork().ok()) else { return std::process::id() };
-    // SAFETY: a page of our own that stays mapped for ever, accessed through atomics only.
-    let number = unsafe { AtomicU32::from_ptr(page.as_mut_ptr().cast()) };
+    static NUMBER: OnceLock<Option<&AtomicU32>> = OnceLock::new();
+    let Some(number) = NUMBER.get_or_init(|| wiped_on_fork().ok()) else { return std::process::id() };
     match number.load(Ordering::Relaxed) {
         0 => {
             let id = std::process::id();
@@ -256,16 +255,17 @@ pub(crate) fn process() -> u32 {
 }
 
 #[cfg(target_os = "linux")]
-fn wiped_on_fork() -> io::Result<MmapRaw> {
-    let page = MmapRaw::from(MmapOptions::new().len(DATA).map_anon()?);
+fn wiped_on_fork() -> io::Result<&'static AtomicU32> {
+    let page = std::mem::ManuallyDrop::new(MmapRaw::from(MmapOptions::new().len(DATA).map_anon()?));
     // SAFETY: the whole of a private anonymous mapping that nobody else knows; the advice changes
     // only what a forked child finds there.
     unsafe { rustix::mm::madvise(page.as_mut_ptr().cast(), DATA, rustix::mm::Advice::LinuxWipeOnFork) }?;
-    Ok(page)
+    // SAFETY: a page of our own that stays mapped for ever, accessed through atomics only.
+    Ok(unsafe { AtomicU32::from_ptr(page.as_mut_ptr().cast()) })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn wiped_on_fork() -> io::Result<MmapRaw> {
+fn wiped_on_fork() -> io::Result<&'static AtomicU32> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

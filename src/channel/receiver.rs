@@ -110,8 +110,20 @@ impl<M: Sleep> Receiver<M> {
         super::wait(self, spin, until, LIFELINE_SLICE, severed)
     }
 
-    /// Adds a frame to the message; says whether that completes it.
+    /// Takes a frame; says whether that completes a message.
+    #[inline]
     fn take(&mut self, header: Header) -> Result<bool, Fault> {
+        if self.unfinished.is_some() || header.more() || header.kind() == Kind::Abort {
+            return self.take_part(header);
+        }
+        self.message.clear();
+        self.append(header)?;
+        Ok(true)
+    }
+
+    /// Takes a frame of a message that has several.
+    #[cold]
+    fn take_part(&mut self, header: Header) -> Result<bool, Fault> {
         match self.unfinished {
             Some((_, id)) if header.kind() == Kind::Abort && header.id() == id => {
                 self.unfinished = None;
@@ -128,12 +140,19 @@ impl<M: Sleep> Receiver<M> {
         if header.more() && header.length() != full {
             return Err(Fault::ShortFragment { length: header.length(), full });
         }
+        self.append(header)?;
+        self.unfinished = header.more().then_some((header.kind(), header.id()));
+        Ok(!header.more())
+    }
+
+    /// Adds a frame's payload to the message.
+    #[inline]
+    fn append(&mut self, header: Header) -> Result<(), Fault> {
         if header.length() as usize > self.max_message - self.message.len() {
             return Err(Fault::TooLong { limit: self.max_message });
         }
         self.consumer.copy(header, &mut self.message);
-        self.unfinished = header.more().then_some((header.kind(), header.id()));
-        Ok(!header.more())
+        Ok(())
     }
 
     /// Wakes the peer if it sleeps for space, but looks only when it can.

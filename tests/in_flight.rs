@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::{
     ArchivedOrder, Done, Order, WAYS, Work, builder_for, pattern, reach, served_ways, stop_after, work,
 };
-use libgrite_ipc::{Client, Error, ErrorKind, Responder, Server, ServerBuilder};
+use libgrite_ipc::{Client, Error, ErrorKind, Responder, Server, ServerBuilder, WaitStrategy};
 
 fn done(bytes: Vec<u8>) -> Done {
     Done { bytes, session: 0 }
@@ -157,6 +157,25 @@ fn answers_are_claimed_in_any_order() {
                 let (number, answer) = pending.swap_remove(turn * 31 % pending.len());
                 let answer = answer.wait().unwrap();
                 assert!(answer.bytes == pattern(number * 37 % 3000 + turn)[..], "{number} over {way:?}");
+            }
+        }
+    }
+}
+
+/// Answers that are told of together are told of at the latest when their turn is over, and one who sleeps is
+/// woken for them.
+#[test]
+fn a_client_that_asks_often_misses_no_answer() {
+    for wait in [WaitStrategy::Adaptive, WaitStrategy::Park] {
+        for &way in WAYS {
+            let reached = reach(way, |builder| builder.wait(wait));
+            let client = &reached.client;
+            let orders: Vec<_> = (0..40).map(|number| Order::Echo(pattern(number * 3))).collect();
+            for turn in 0..2000 {
+                let pending = client.start_all(&orders[..1 + turn % 40]).unwrap();
+                for (number, answer) in pending.into_iter().enumerate() {
+                    assert!(answer.wait().unwrap().bytes == pattern(number * 3)[..], "{number} over {way:?}");
+                }
             }
         }
     }

@@ -33,6 +33,9 @@ pub(crate) struct Sender<M> {
     peer: Peer,
 }
 
+/// How many bytes of short messages the peer is told of at once.
+const TOGETHER: u64 = 1024;
+
 #[derive(Debug)]
 struct Waiting {
     kind: Kind,
@@ -189,6 +192,15 @@ impl<M: Sleep> Sender<M> {
         if self.producer.publish() {
             self.peer.hinted = true;
             self.peer.wake(&self.producer);
+        }
+    }
+
+    /// As [`hint`](Self::hint), but tells of several short messages at once: each time that the peer reads the
+    /// word which says how far to read takes both sides as long as a short message.
+    #[inline]
+    pub(crate) fn hint_together(&mut self) {
+        if self.producer.untold() >= TOGETHER {
+            self.hint();
         }
     }
 

@@ -37,6 +37,12 @@ impl<M: Memory> Producer<M> {
         self.max_payload
     }
 
+    /// Of how many bytes the peer was not told yet.
+    #[inline]
+    pub(crate) fn untold(&self) -> u64 {
+        self.written.wrapping_sub(self.published)
+    }
+
     /// How far the peer was told to read.
     pub(crate) fn published(&self) -> u64 {
         self.published

@@ -85,8 +85,9 @@ impl<P: Protocol> Iterator for Incoming<'_, P> {
     fn next(&mut self) -> Option<Request<P>> {
         loop {
             let arrival = self.poller.next()?;
-            let (connection, id, mut bytes) = self.poller.take(arrival);
-            let Some((archive, expiry)) = admit(&connection, id, &bytes) else { continue };
+            let (id, now) = (arrival.id, arrival.now);
+            let (connection, mut bytes) = self.poller.take(arrival);
+            let Some((archive, expiry)) = admit(&connection, id, now, &bytes) else { continue };
             let length = archive.len();
             bytes.resize(length, 0);
             match Message::check(bytes) {

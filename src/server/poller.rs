@@ -11,7 +11,7 @@ use super::control::{Control, Note};
 use super::history::History;
 use super::ports::Ports;
 use crate::payload::Bytes;
-use crate::wait::{self, Spin, WaitStrategy};
+use crate::wait::{self, Spin, WaitStrategy, coarse_now};
 
 /// How long clients that share the poller's CPU may take to move to another one.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -29,6 +29,8 @@ pub(super) const STOPPING: &str = "the daemon is stopping: connect again";
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) id: u64,
+    /// When it was found, as [`coarse_now`] tells it.
+    pub(crate) now: u64,
     source: Source,
 }
 
@@ -111,13 +113,12 @@ impl Poller {
     }
 
     /// Takes a request out of the poller.
-    pub(crate) fn take(&mut self, arrival: Arrival) -> (Arc<Connection>, u64, Bytes) {
+    pub(crate) fn take(&mut self, arrival: Arrival) -> (Arc<Connection>, Bytes) {
         match arrival.source {
             Source::Port(place) => {
-                let connection = Arc::clone(self.ports.hot(place).connection());
-                (connection, arrival.id, self.ports.take_message(place))
+                (Arc::clone(self.ports.hot(place).connection()), self.ports.take_message(place))
             }
-            Source::Socket(connection, bytes) => (connection, arrival.id, bytes),
+            Source::Socket(connection, bytes) => (connection, bytes),
         }
     }
 
@@ -133,8 +134,8 @@ impl Poller {
             self.published = self.history.next();
             self.ports.warm_subscribers();
         }
-        let (place, id) = self.ports.sweep()?;
-        Some(Arrival { id, source: Source::Port(place) })
+        let (place, id, now) = self.ports.sweep()?;
+        Some(Arrival { id, now, source: Source::Port(place) })
     }
 
     /// Does what the notes say, up to the next request among them.
@@ -156,7 +157,8 @@ impl Poller {
                 Note::Stirred(session) => self.ports.warm(session),
                 Note::Left(session) => self.ports.remove(session),
                 Note::Request { connection, id, bytes } => {
-                    return Some(Arrival { id, source: Source::Socket(connection, bytes) });
+                    let source = Source::Socket(connection, bytes);
+                    return Some(Arrival { id, now: coarse_now(), source });
                 }
                 Note::Stop => {
                     self.stopping.get_or_insert_with(|| Instant::now() + DRAIN);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::connection::Connection;
+use super::connection::{Connection, Turn};
 use super::poller::STOPPING;
 use crate::channel::{Receiver, Waits};
 use crate::fault;
@@ -10,7 +10,7 @@ use crate::frame::{FailureCode, Kind};
 use crate::payload::Bytes;
 use crate::ring::{Regions, Word};
 use crate::shm::Region;
-use crate::wait::Expected;
+use crate::wait::{Expected, coarse_now};
 
 /// A client over rings.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub(crate) struct Port {
     asleep: bool,
     /// Whether a request of this turn was one that others follow, so that the turn has to be ended.
     amid_turn: bool,
+    pace: Pace,
     /// Whether there may be something to do beside what comes through the ring. While there is not, a look at
     /// the client's position tells all. What other threads do comes with a note.
     unsettled: bool,
@@ -43,6 +44,7 @@ impl Port {
             active: true,
             asleep: false,
             amid_turn: false,
+            pace: Pace::default(),
             unsettled: true,
         }
     }
@@ -87,12 +89,12 @@ impl Port {
         self.unsettled = true;
     }
 
-    /// The id of the next request, if one has come. A client that breaks the rules is closed.
+    /// The next request, if one has come: its id, and the time. A client that breaks the rules is closed.
     ///
     /// `more` says whether requests behind this one are answered in the same turn: only the last answer of
     /// a turn has to make sure that the client is awake.
     #[inline]
-    pub(super) fn poll(&mut self, more: bool) -> Option<u64> {
+    pub(super) fn poll(&mut self, more: bool) -> Option<(u64, u64)> {
         self.unsettled = true;
         self.connection.attend();
         if self.connection.is_backlogged() && !self.connection.flush() || !self.connection.has_room() {
@@ -107,11 +109,16 @@ impl Port {
             Ok(None) => self.unsettled = self.connection.is_backlogged() || self.connection.has_notices(),
             Ok(Some((Kind::Request, id))) if self.last.is_none_or(|last| precedes(start, last)) => {
                 let more = more && self.receiver.knows_of_more();
-                self.connection.begin(more);
+                let now = self.pace.count(self.amid_turn);
+                self.connection.begin(match more {
+                    true if self.pace.is_quick => Turn::Quick,
+                    true => Turn::Slow,
+                    false => Turn::Over,
+                });
                 // The last request of a turn may go to the pool: its answer is not what ends the turn.
                 self.amid_turn |= more;
                 self.active = true;
-                return Some(id);
+                return Some((id, now));
             }
             Ok(Some((Kind::Request, id))) => {
                 self.connection.fail(id, FailureCode::Stopping, STOPPING);
@@ -235,7 +242,64 @@ impl Port {
     }
 }
 
+/// How often a client has asked lately.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the clock was last read, as [`coarse_now`] tells it, and how many requests have come since it
+    /// showed another time.
+    now: u64,
+    requests: u64,
+    is_quick: bool,
+}
+
+impl Pace {
+    /// How long a request takes at most, in nanoseconds, for a client to be a quick one: longer than it takes
+    /// to be told of an answer, and so short that a turn is over in no time.
+    const QUICK: u64 = 4_000;
+
+    /// Counts a request; says what time it is. Amid a quick turn, it is as late as at its beginning.
+    #[inline]
+    fn count(&mut self, amid_turn: bool) -> u64 {
+        self.requests += 1;
+        if !(amid_turn && self.is_quick) {
+            self.judge(coarse_now());
+        }
+        self.now
+    }
+
+    #[inline]
+    fn judge(&mut self, now: u64) {
+        if now != self.now {
+            self.is_quick = now.saturating_sub(self.now) < Self::QUICK * self.requests;
+            (self.now, self.requests) = (now, 0);
+        }
+    }
+}
+
 /// Whether `position` lies before `end`, for positions less than half of all numbers apart.
 fn precedes(position: u64, end: u64) -> bool {
     (end.wrapping_sub(position) as i64) > 0
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_a_quick_one_for_as_long_as_it_asks_often() {
+        const TICK: u64 = 4_000_000;
+        let mut pace = Pace::default();
+        let mut now = 1_000 * TICK;
+        let mut ask = |now| {
+            pace.requests += 1;
+            pace.judge(now);
+            pace.is_quick
+        };
+        assert!(!ask(now), "it has been away");
+        for (requests, is_quick) in [(2000, true), (500, false), (3, false), (2000, true), (1, false)] {
+            (1..requests).for_each(|_| drop(ask(now)));
+            now += TICK;
+            assert_eq!(ask(now), is_quick, "after {requests} in a tick");
+        }
+    }
 }

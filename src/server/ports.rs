@@ -69,9 +69,9 @@ impl Ports {
         self.hot[place].take_message()
     }
 
-    /// The next request, if one has come: whose, and its id.
+    /// The next request, if one has come: whose, its id, and the time.
     #[inline]
-    pub(super) fn sweep(&mut self) -> Option<(usize, u64)> {
+    pub(super) fn sweep(&mut self) -> Option<(usize, u64, u64)> {
         self.look_near();
         self.sweeps += 1;
         if self.sweeps >= COOLING {
@@ -86,9 +86,9 @@ impl Ports {
                 self.pass_on();
                 continue;
             }
-            if let Some(id) = port.poll(self.answered + 1 < BATCH) {
+            if let Some((id, now)) = port.poll(self.answered + 1 < BATCH) {
                 self.answered += 1;
-                return Some((self.turn, id));
+                return Some((self.turn, id, now));
             }
             if port.connection().is_closed() {
                 self.hot.swap_remove(self.turn);

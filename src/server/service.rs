@@ -35,15 +35,16 @@ pub(crate) struct Job {
 }
 
 impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_, P, H> {
-    /// Answers one request. One that is no valid archive ends its connection.
+    /// Answers one request that was found at `now`. One that is no valid archive ends its connection.
     pub(crate) fn answer<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         connection: &Arc<Connection>,
         id: u64,
+        now: u64,
         payload: &[u8],
     ) {
-        let Some((archive, expiry)) = admit(connection, id, payload) else { return };
+        let Some((archive, expiry)) = admit(connection, id, now, payload) else { return };
         let Ok(request) = check::<P::Request>(archive) else { return connection.close() };
         let blocks = || self.may_block.is_some_and(|may_block| may_block(request));
         let Ok(blocks) = catch_unwind(AssertUnwindSafe(blocks)) else {
@@ -89,17 +90,18 @@ impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_,
 
 const EXPIRED: &str = "the request's deadline passed before the daemon came to it";
 
-/// The archive and the expiry of a request that has just come, unless it comes too late or is none.
+/// The archive and the expiry of a request that has come by `now`, unless it comes too late or is none.
 pub(super) fn admit<'p>(
     connection: &Arc<Connection>,
     id: u64,
+    now: u64,
     payload: &'p [u8],
 ) -> Option<(&'p [u8], Expiry)> {
     let Some((archive, expiry)) = Expiry::split(payload) else {
         connection.close();
         return None;
     };
-    if expiry.is_over(coarse_now()) {
+    if expiry.is_over(now) {
         connection.reject(id, FailureCode::Expired, EXPIRED);
         return None;
     }

@@ -141,6 +141,13 @@ impl Outgoing {
         }
     }
 
+    /// As [`hint`](Self::hint), but tells of several short messages at once.
+    pub(crate) fn hint_together(&mut self) {
+        if let Outgoing::Ring(sender) = self {
+            sender.hint_together();
+        }
+    }
+
     /// Gives memory back that only longer messages needed.
     pub(crate) fn trim(&mut self) {
         match self {

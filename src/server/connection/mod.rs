@@ -3,7 +3,7 @@
 mod notices;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,9 +42,8 @@ pub(crate) struct Connection {
     answered_elsewhere: AtomicU32,
     /// How many requests may be unanswered at once.
     max_unanswered: u32,
-    /// The attendant is about to answer more requests in this turn, and says itself when it has: until then
-    /// nobody makes sure that the client is awake.
-    amid_turn: AtomicBool,
+    /// Whether the attendant is about to answer more requests: a [`Turn`].
+    turn: AtomicU8,
     /// The unanswered requests that the client has given up, and how many they are.
     cancelled: Mutex<Vec<u64>>,
     cancellations: AtomicU32,
@@ -62,6 +61,19 @@ const TRIES: u32 = 200;
 
 /// How long it sleeps before it looks whether the answer is still wanted.
 const SPACE_SLICE: Duration = Duration::from_millis(1);
+
+/// Whether the attendant is about to answer more requests of a client: it says itself when it has, and until
+/// then nobody makes sure that the client is awake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Turn {
+    /// No; or that is not known.
+    Over,
+    /// Yes. The client is told of each answer: the next one may take its time.
+    Slow,
+    /// Yes, and at once. The client is told of several answers together.
+    Quick,
+}
 
 /// Who is told when replies wait for space.
 #[derive(Debug)]
@@ -126,7 +138,7 @@ impl Connection {
             answered_here: AtomicU32::new(0),
             answered_elsewhere: AtomicU32::new(0),
             max_unanswered,
-            amid_turn: AtomicBool::new(false),
+            turn: AtomicU8::new(Turn::Over as u8),
             cancelled: Mutex::default(),
             cancellations: AtomicU32::new(0),
             history,
@@ -318,10 +330,10 @@ impl Connection {
                 return Err(broken);
             }
         };
-        if self.amid_turn.load(Ordering::Relaxed) {
-            outgoing.hint();
-        } else {
-            outgoing.announce();
+        match self.turn.load(Ordering::Relaxed) {
+            turn if turn == Turn::Over as u8 => outgoing.announce(),
+            turn if turn == Turn::Quick as u8 && self.attendant.owner().is_here() => outgoing.hint_together(),
+            _ => outgoing.hint(),
         }
         let backlogged = outgoing.has_backlog();
         // Under the lock, so nobody else writes it meanwhile.
@@ -353,7 +365,7 @@ impl Connection {
 
     /// Makes sure that the client is awake for all that was sent in this turn.
     pub(super) fn end_turn(&self) {
-        self.amid_turn.store(false, Ordering::Relaxed);
+        self.turn.store(Turn::Over as u8, Ordering::Relaxed);
         // A connection that breaks here is closed, which its attendant notices.
         let _ = self.with_outgoing(|_, _| Ok(()));
     }
@@ -384,10 +396,10 @@ impl Connection {
 
     /// Counts a request that was taken from this client; its responder settles it.
     ///
-    /// When `more` follow in this turn, [`end_turn`](Self::end_turn) must end it.
+    /// When more follow in this `turn`, [`end_turn`](Self::end_turn) must end it.
     #[inline]
-    pub(super) fn begin(&self, more: bool) {
-        self.amid_turn.store(more, Ordering::Relaxed);
+    pub(super) fn begin(&self, turn: Turn) {
+        self.turn.store(turn as u8, Ordering::Relaxed);
         add_one(&self.begun);
     }
 

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::{Connection, Turn};
 use super::control::{Control, Note};
 use super::events::{Events, Interest};
 use super::listener::Listener;
@@ -365,7 +365,7 @@ impl<'a> Reactor<'a> {
             }
             match inbox.poll() {
                 Ok(Some((Kind::Request, id))) => {
-                    connection.begin(false);
+                    connection.begin(Turn::Over);
                     answer(connection, id, inbox.message());
                 }
                 Ok(None) => {

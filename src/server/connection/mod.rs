@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rkyv::ser::allocator::Arena;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::control::{Control, Note, Owner};
 use super::history::History;
@@ -28,11 +29,11 @@ pub(crate) struct Connection {
     context: Context,
     /// Nothing once the client is gone and all of it was given back.
     lifeline: Mutex<Option<Lifeline>>,
-    outbound: Mutex<Outbound>,
+    outbound: SpinMutex<Outbound>,
     /// Replies wait for space: no more requests are read until they are gone.
     backlogged: AtomicBool,
     /// Told when no reply waits for space any more, and when the connection was given back.
-    space: Condvar,
+    space: (Mutex<()>, Condvar),
     closed: AtomicBool,
     /// How many requests were handed to the handler, how many of these were answered on the attendant's own
     /// thread, and how many on others: modulo 2^32. The first two are the attendant's to write, which spares
@@ -56,10 +57,11 @@ pub(crate) struct Connection {
     attendant: Attendant,
 }
 
-/// How many times a thread that waits for space tries to make some itself, before it sleeps.
+/// How many times a thread that waits for space tries to make some itself, or for another one's answer gives it
+/// the CPU, before it sleeps.
 const TRIES: u32 = 200;
 
-/// How long it sleeps before it looks whether the answer is still wanted.
+/// How long it sleeps before it looks again: whether the answer is still wanted, or it is its turn.
 const SPACE_SLICE: Duration = Duration::from_millis(1);
 
 /// Whether the attendant is about to answer more requests of a client: it says itself when it has, and until
@@ -110,6 +112,8 @@ struct Outbound {
     /// Nothing once the client is gone and all of it was given back.
     outgoing: Option<Outgoing>,
     arena: Arena,
+    /// Somebody works on it, or has panicked at that.
+    half_written: bool,
 }
 
 impl fmt::Debug for Outbound {
@@ -130,9 +134,13 @@ impl Connection {
         Arc::new(Connection {
             context,
             lifeline: Mutex::new(Some(lifeline)),
-            outbound: Mutex::new(Outbound { outgoing: Some(outgoing), arena: Arena::new() }),
+            outbound: SpinMutex::new(Outbound {
+                outgoing: Some(outgoing),
+                arena: Arena::new(),
+                half_written: false,
+            }),
             backlogged: AtomicBool::new(false),
-            space: Condvar::new(),
+            space: (Mutex::new(()), Condvar::new()),
             closed: AtomicBool::new(false),
             begun: AtomicU32::new(0),
             answered_here: AtomicU32::new(0),
@@ -173,7 +181,7 @@ impl Connection {
         let outgoing = self.lock().outgoing.take();
         let lifeline = self.lifeline().take();
         drop((outgoing, lifeline));
-        self.space.notify_all();
+        self.tell_of_space();
     }
 
     /// Nothing panics with the lock held.
@@ -258,13 +266,22 @@ impl Connection {
             }
             std::hint::spin_loop();
         }
-        let outbound = self.lock();
-        if !outbound.outgoing.as_ref().is_some_and(Outgoing::has_backlog) || self.is_closed() {
+        let (waiting, space) = &self.space;
+        let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_backlogged() || self.is_closed() {
             return true;
         }
         // Whether that was long enough shows at the next look.
-        let _ = self.space.wait_timeout(outbound, SPACE_SLICE);
+        let _ = space.wait_timeout(waiting, SPACE_SLICE);
         !self.is_backlogged()
+    }
+
+    /// Ends the sleep of those who wait for space.
+    fn tell_of_space(&self) {
+        let (waiting, space) = &self.space;
+        // Whoever has looked, and found none, sleeps by then.
+        drop(waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        space.notify_all();
     }
 
     /// Does what a frame that is no request wants; says whether it was an honest one.
@@ -319,10 +336,13 @@ impl Connection {
             return Err(Broken::Severed);
         }
         let mut outbound = self.lock();
-        let Outbound { outgoing: Some(outgoing), arena } = &mut *outbound else {
+        let Outbound { outgoing: Some(outgoing), arena, half_written } = &mut *outbound else {
             return Err(Broken::Severed);
         };
-        let done = match work(outgoing, arena) {
+        *half_written = true;
+        let done = work(outgoing, arena);
+        *half_written = false;
+        let done = match done {
             Ok(done) => done,
             Err(broken) => {
                 drop(outbound);
@@ -340,7 +360,7 @@ impl Connection {
         if self.backlogged.load(Ordering::Relaxed) != backlogged {
             self.backlogged.store(backlogged, Ordering::Release);
             if !backlogged {
-                self.space.notify_all();
+                self.tell_of_space();
             }
             self.nudge();
         }
@@ -448,11 +468,30 @@ impl Connection {
     }
 
     /// A type whose encoding panics may leave half a frame behind: the connection is closed then.
-    fn lock(&self) -> MutexGuard<'_, Outbound> {
-        self.outbound.lock().unwrap_or_else(|poisoned| {
+    #[inline]
+    fn lock(&self) -> SpinMutexGuard<'_, Outbound> {
+        let outbound = self.outbound.try_lock().unwrap_or_else(|| self.lock_later());
+        if outbound.half_written {
             self.close();
-            poisoned.into_inner()
-        })
+        }
+        outbound
+    }
+
+    /// Waits until another thread has written its answer.
+    #[cold]
+    fn lock_later(&self) -> SpinMutexGuard<'_, Outbound> {
+        let mut tries = 0;
+        loop {
+            // One that was interrupted meanwhile needs a CPU, which may be this one.
+            match tries {
+                0..TRIES => std::thread::yield_now(),
+                _ => std::thread::sleep(SPACE_SLICE),
+            }
+            tries += 1;
+            if let Some(outbound) = self.outbound.try_lock() {
+                return outbound;
+            }
+        }
     }
 }
 

@@ -98,8 +98,7 @@ pub(crate) fn answer_next<'scope, P: Protocol, H: Fn(&Archived<P::Request>, Resp
     scope: &'scope Scope<'scope, '_>,
 ) -> bool {
     let Some(arrival) = poller.next() else { return false };
-    let (connection, bytes) = (poller.connection(&arrival), poller.message(&arrival));
-    service.answer(scope, connection, arrival.id, arrival.now, bytes);
+    service.answer(scope, arrival);
     true
 }
 

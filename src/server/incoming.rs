@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use rkyv::Archived;
 
 use super::control::Note;
-use super::poller::Poller;
+use super::poller::{Arrival, Poller};
 use super::reactor::Reactor;
 use super::responder::{Context, Responder};
 use super::service::admit;
@@ -73,7 +73,7 @@ impl<'a, P: Protocol> Incoming<'a, P> {
         self.stop.stop();
         let Some(thread) = self.reactor.take() else { return Ok(()) };
         while let Some(arrival) = self.poller.next() {
-            self.poller.connection(&arrival).turn_away(arrival.id);
+            arrival.connection.turn_away(arrival.id);
         }
         thread?.join().unwrap_or_else(|_| Err(io::Error::other("the reactor panicked")))
     }
@@ -84,9 +84,8 @@ impl<P: Protocol> Iterator for Incoming<'_, P> {
 
     fn next(&mut self) -> Option<Request<P>> {
         loop {
-            let arrival = self.poller.next()?;
-            let (id, now) = (arrival.id, arrival.now);
-            let (connection, mut bytes) = self.poller.take(arrival);
+            let Arrival { id, now, .. } = self.poller.next()?;
+            let (connection, mut bytes) = self.poller.take();
             let Some((archive, expiry)) = admit(&connection, id, now, &bytes) else { continue };
             let length = archive.len();
             bytes.resize(length, 0);

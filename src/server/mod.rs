@@ -57,6 +57,7 @@ pub(crate) use reactor::ByHand;
 pub(crate) use service::Service;
 
 use listener::Listener;
+use poller::Arrival;
 use reactor::Reactor;
 use service::MayBlock;
 use shared::{AtEnd, Shared};
@@ -169,14 +170,13 @@ impl<P: Protocol> Server<P> {
             let end_pool = AtEnd(|| service.close());
             let end_pollers = AtEnd(|| shared.stop_pollers());
             let answer = move |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
-                service.answer(scope, connection, id, coarse_now(), bytes);
+                service.answer(scope, Arrival { connection, id, now: coarse_now(), bytes });
             };
             let poll = |control: &Arc<Control>| {
                 let mut poller = Poller::new(Arc::clone(control), Arc::clone(&shared.history), shared.wait);
                 move || {
                     while let Some(arrival) = poller.next() {
-                        let (connection, bytes) = (poller.connection(&arrival), poller.message(&arrival));
-                        service.answer(scope, connection, arrival.id, arrival.now, bytes);
+                        service.answer(scope, arrival);
                     }
                 }
             };

@@ -25,21 +25,23 @@ const DRAIN_TICK: Duration = Duration::from_millis(1);
 /// What a client is told whose request comes after the server was stopped.
 pub(super) const STOPPING: &str = "the daemon is stopping: connect again";
 
-/// A request to be answered: its connection and bytes are the poller's to give.
-#[derive(Debug)]
-pub(crate) struct Arrival {
+/// A request to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) connection: &'a Arc<Connection>,
     pub(crate) id: u64,
     /// When it was found, as [`coarse_now`] tells it.
     pub(crate) now: u64,
-    source: Source,
+    pub(crate) bytes: &'a Bytes,
 }
 
+/// Where a request lies that was found.
 #[derive(Debug)]
-enum Source {
-    /// The hot port at this place.
+enum Found {
+    /// With the hot port at this place.
     Port(usize),
-    /// A socket, by way of the reactor.
-    Socket(Arc<Connection>, Bytes),
+    /// Here: it came over a socket, by way of the reactor.
+    Here(Arc<Connection>, Bytes),
 }
 
 /// Serves clients over rings, one request at a time.
@@ -56,6 +58,8 @@ pub(crate) struct Poller {
     /// Until when a server that stops goes on answering.
     stopping: Option<Instant>,
     spin: Spin,
+    /// The latest request.
+    found: Found,
 }
 
 impl Poller {
@@ -69,19 +73,36 @@ impl Poller {
             history,
             stopping: None,
             spin: Spin::new(strategy).with_patience(PATIENCE),
+            found: Found::Port(0),
         }
     }
 
     /// Waits for the next request; nothing once the server stops and all that had come is answered.
-    pub(crate) fn next(&mut self) -> Option<Arrival> {
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<Arrival<'_>> {
         self.control.owner.settle_here();
-        loop {
-            if let Some(arrival) = self.look() {
-                return Some(arrival);
+        let (id, now) = loop {
+            if let Some(found) = self.look() {
+                break found;
             }
             if !self.pause() {
                 return None;
             }
+        };
+        let (connection, bytes) = match &self.found {
+            Found::Port(place) => (self.ports.hot(*place).connection(), self.ports.hot(*place).message()),
+            Found::Here(connection, bytes) => (connection, bytes),
+        };
+        Some(Arrival { connection, id, now, bytes })
+    }
+
+    /// Takes the connection and the bytes of the request that was found last out of the poller.
+    pub(crate) fn take(&mut self) -> (Arc<Connection>, Bytes) {
+        match std::mem::replace(&mut self.found, Found::Port(0)) {
+            Found::Port(place) => {
+                (Arc::clone(self.ports.hot(place).connection()), self.ports.take_message(place))
+            }
+            Found::Here(connection, bytes) => (connection, bytes),
         }
     }
 
@@ -96,51 +117,26 @@ impl Poller {
         true
     }
 
-    /// Who sent a request.
-    pub(crate) fn connection<'a>(&'a self, arrival: &'a Arrival) -> &'a Arc<Connection> {
-        match &arrival.source {
-            Source::Port(place) => self.ports.hot(*place).connection(),
-            Source::Socket(connection, _) => connection,
-        }
-    }
-
-    /// The bytes of a request.
-    pub(crate) fn message<'a>(&'a self, arrival: &'a Arrival) -> &'a Bytes {
-        match &arrival.source {
-            Source::Port(place) => self.ports.hot(*place).message(),
-            Source::Socket(_, bytes) => bytes,
-        }
-    }
-
-    /// Takes a request out of the poller.
-    pub(crate) fn take(&mut self, arrival: Arrival) -> (Arc<Connection>, Bytes) {
-        match arrival.source {
-            Source::Port(place) => {
-                (Arc::clone(self.ports.hot(place).connection()), self.ports.take_message(place))
-            }
-            Source::Socket(connection, bytes) => (connection, bytes),
-        }
-    }
-
-    /// One look at everything: notes, then the rings.
+    /// One look at everything: notes, then the rings. The id of a request, if one was found, and the time.
     #[inline]
-    fn look(&mut self) -> Option<Arrival> {
+    fn look(&mut self) -> Option<(u64, u64)> {
         if (!self.waiting.is_empty() || self.control.word() != self.seen)
-            && let Some(arrival) = self.heed()
+            && let Some(found) = self.heed()
         {
-            return Some(arrival);
+            return Some(found);
         }
         if self.history.next() != self.published {
             self.published = self.history.next();
             self.ports.warm_subscribers();
         }
         let (place, id, now) = self.ports.sweep()?;
-        Some(Arrival { id, now, source: Source::Port(place) })
+        self.found = Found::Port(place);
+        Some((id, now))
     }
 
     /// Does what the notes say, up to the next request among them.
     #[inline(never)]
-    fn heed(&mut self) -> Option<Arrival> {
+    fn heed(&mut self) -> Option<(u64, u64)> {
         if self.waiting.is_empty() {
             self.seen = self.control.word();
             self.waiting = self.control.take();
@@ -157,8 +153,8 @@ impl Poller {
                 Note::Stirred(session) => self.ports.warm(session),
                 Note::Left(session) => self.ports.remove(session),
                 Note::Request { connection, id, bytes } => {
-                    let source = Source::Socket(connection, bytes);
-                    return Some(Arrival { id, now: coarse_now(), source });
+                    self.found = Found::Here(connection, bytes);
+                    return Some((id, coarse_now()));
                 }
                 Note::Stop => {
                     self.stopping.get_or_insert_with(|| Instant::now() + DRAIN);

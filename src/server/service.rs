@@ -7,6 +7,7 @@ use std::thread::Scope;
 use rkyv::Archived;
 
 use super::connection::Connection;
+use super::poller::Arrival;
 use super::pool::Pool;
 use super::responder::Responder;
 use crate::frame::{Expiry, FailureCode};
@@ -35,16 +36,10 @@ pub(crate) struct Job {
 }
 
 impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_, P, H> {
-    /// Answers one request that was found at `now`. One that is no valid archive ends its connection.
-    pub(crate) fn answer<'scope>(
-        &'scope self,
-        scope: &'scope Scope<'scope, '_>,
-        connection: &Arc<Connection>,
-        id: u64,
-        now: u64,
-        payload: &[u8],
-    ) {
-        let Some((archive, expiry)) = admit(connection, id, now, payload) else { return };
+    /// Answers one request. One that is no valid archive ends its connection.
+    pub(crate) fn answer<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, arrival: Arrival<'_>) {
+        let Arrival { connection, id, now, bytes } = arrival;
+        let Some((archive, expiry)) = admit(connection, id, now, bytes) else { return };
         let Ok(request) = check::<P::Request>(archive) else { return connection.close() };
         let blocks = || self.may_block.is_some_and(|may_block| may_block(request));
         let Ok(blocks) = catch_unwind(AssertUnwindSafe(blocks)) else {

@@ -3,7 +3,7 @@
 //! | its client | is looked at | ends a sleep by |
 //! |---|---|---|
 //! | **hot**: has asked lately | in each sweep | its word, on which the poller sleeps |
-//! | **near**: is quiet | a few in each sweep, in turn | its word, on which the poller sleeps |
+//! | **near**: is quiet | a few between two turns, in turn | its word, on which the poller sleeps |
 //! | **far**: one more than fit into a sleep | by a [`Watch`], which sleeps on its word | the watch's note |
 //!
 //! So a crowd that says nothing costs a busy client next to nothing, and there may be any number of both.
@@ -21,8 +21,9 @@ use crate::wait::{self, MAX_WORDS};
 /// How many requests of one client are answered before the next client has its turn.
 const BATCH: u32 = 16;
 
-/// How many quiet clients are looked at in one sweep.
+/// How many quiet clients are looked at in one sweep, and after a turn that was as long as one may be.
 const NEAR_LOOKS: usize = 2;
+const NEAR_LOOKS_AFTER_BATCH: usize = 8;
 
 /// After how many sweeps without a sleep it is looked which clients have become quiet.
 const COOLING: u32 = 4096;
@@ -72,13 +73,17 @@ impl Ports {
     /// The next request, if one has come: whose, its id, and the time.
     #[inline]
     pub(super) fn sweep(&mut self) -> Option<(usize, u64, u64)> {
-        self.look_near();
         self.sweeps += 1;
         if self.sweeps >= COOLING {
             self.cool();
         }
-        if self.answered >= BATCH {
-            self.pass_on();
+        match self.answered {
+            0 => self.look_near(NEAR_LOOKS),
+            BATCH.. => {
+                self.pass_on();
+                self.look_near(NEAR_LOOKS_AFTER_BATCH);
+            }
+            _ => {}
         }
         for _ in 0..self.hot.len() {
             let port = &mut self.hot[self.turn];
@@ -117,10 +122,10 @@ impl Ports {
         }
     }
 
-    /// Looks at a few quiet clients.
+    /// Looks at so many quiet clients.
     #[inline]
-    fn look_near(&mut self) {
-        for _ in 0..NEAR_LOOKS.min(self.near.len()) {
+    fn look_near(&mut self, looks: usize) {
+        for _ in 0..looks.min(self.near.len()) {
             if self.next_near >= self.near.len() {
                 self.next_near = 0;
             }
@@ -202,7 +207,7 @@ impl Ports {
     /// Whether there is something to do for a hot client; looks at a few others, too.
     #[inline]
     pub(super) fn have_news(&mut self) -> bool {
-        self.look_near();
+        self.look_near(NEAR_LOOKS);
         // The client that was answered last asks next more often than any other.
         self.hot.get_mut(self.turn).is_some_and(Port::has_news) || self.hot.iter_mut().any(Port::is_stirring)
     }

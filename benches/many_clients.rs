@@ -9,6 +9,7 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -340,7 +341,7 @@ fn serve(folder: &Path) {
 
 fn answer(job: &ArchivedJob, mut responder: Responder<Work>) {
     let bytes = match job {
-        ArchivedJob::Echo(bytes) => bytes.to_vec(),
+        ArchivedJob::Echo(bytes) => return echo(bytes, responder),
         ArchivedJob::Block(millis) => {
             std::thread::sleep(Duration::from_millis(millis.to_native()));
             Vec::new()
@@ -358,6 +359,17 @@ fn answer(job: &ArchivedJob, mut responder: Responder<Work>) {
     };
     // A client that is gone needs no answer.
     let _ = responder.reply(&Done { bytes });
+}
+
+/// Gives bytes back from a buffer that is kept: what is measured is not the allocator.
+fn echo(bytes: &[u8], responder: Responder<Work>) {
+    thread_local!(static KEPT: RefCell<Done> = const { RefCell::new(Done { bytes: Vec::new() }) });
+    KEPT.with_borrow_mut(|done| {
+        done.bytes.clear();
+        done.bytes.extend_from_slice(bytes);
+        // A client that is gone needs no answer.
+        let _ = responder.reply(done);
+    });
 }
 
 const PART: usize = 32 << 10;

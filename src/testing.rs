@@ -135,5 +135,5 @@ pub(crate) fn ends<P: Protocol>(builder: &ClientBuilder<P>) -> (Client<P>, Polle
         },
         None,
     );
-    (client, Poller::new(control, history, WaitStrategy::Adaptive))
+    (client, Poller::new(control, history, WaitStrategy::Adaptive, true))
 }

@@ -348,6 +348,40 @@ fn requests_over_sockets_never_lie_unanswered_in_incoming() {
     );
 }
 
+/// What a loop has answered is told of before it asks for the next request, however often its client asks.
+#[test]
+fn an_answer_of_a_loop_over_incoming_waits_for_no_other_request() {
+    let (heard, hears) = std::sync::mpsc::channel::<()>();
+    served(
+        |server| {
+            let hears = hears;
+            for request in server.incoming() {
+                let waits = matches!(*request, ArchivedOrder::Session);
+                request.reply(&Done { bytes: Vec::new(), session: 0 }).unwrap();
+                if waits {
+                    hears.recv_timeout(Duration::from_secs(10)).expect("the client hears of it meanwhile");
+                }
+            }
+        },
+        |path| {
+            let client = builder_for(Way::Ring).connect(path).unwrap();
+            let orders: Vec<_> = (0..16).map(|_| Order::Make(0)).collect();
+            let last = [Order::Make(0), Order::Session, Order::Make(0)];
+            for turn in 0..10_000 {
+                let pending = client.start_all(&orders).unwrap();
+                pending.into_iter().for_each(|answer| drop(answer.wait().unwrap()));
+                if turn % 1000 == 999 {
+                    let [first, second, third] = client.start_all(&last).unwrap().try_into().unwrap();
+                    first.wait().unwrap();
+                    second.wait().unwrap();
+                    heard.send(()).unwrap();
+                    third.wait().unwrap();
+                }
+            }
+        },
+    );
+}
+
 #[test]
 fn a_loop_over_incoming_that_is_left_turns_away_what_it_has_not_taken() {
     for way in served_ways() {

@@ -123,8 +123,9 @@ impl<P: Protocol> fmt::Debug for Pending<'_, P> {
 
 /// An answer that was waited for: dereferences to the archived response.
 ///
-/// Its memory goes back to its client, for an answer to come. Who keeps the answer for longer than that takes
-/// it [out](Self::into_message).
+/// Its memory goes back to its client, for an answer to come: so it borrows the client, which cannot
+/// [`send`](Client::send) meanwhile, and stays on its thread. Taken [out](Self::into_message), an answer has
+/// neither limit.
 pub struct Claimed<'c, P: Protocol> {
     client: &'c Client<P>,
     /// Nothing once it was taken out.

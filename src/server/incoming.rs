@@ -53,7 +53,7 @@ impl<'a, P: Protocol> Incoming<'a, P> {
             control.tell(Note::Stop);
         }
         Incoming {
-            poller: Poller::new(control, Arc::clone(&server.shared.history), server.shared.wait),
+            poller: Poller::new(control, Arc::clone(&server.shared.history), server.shared.wait, false),
             reactor: Some(reactor),
             server,
             stop: server.handle(),

@@ -122,9 +122,7 @@ impl<P: Protocol> Server<P> {
     /// find it any more.
     ///
     /// The handler runs on two threads or [more](ServerBuilder::pollers), at once if requests come over rings
-    /// and over sockets. While it runs, other clients of the same thread wait, and so may short answers to earlier
-    /// requests of a client that has lately asked more than a quarter of a million times a second, sixteen of
-    /// them at most: they are told of together. Requests for which that takes
+    /// and over sockets. While it runs, other clients of the same thread wait: requests for which that takes
     /// too long are told apart by [`may_block`](ServerBuilder::may_block), and run on threads of their own. A
     /// handler that panics answers its request with an error, and the daemon lives.
     ///
@@ -173,7 +171,8 @@ impl<P: Protocol> Server<P> {
                 service.answer(scope, Arrival { connection, id, now: coarse_now(), bytes });
             };
             let poll = |control: &Arc<Control>| {
-                let mut poller = Poller::new(Arc::clone(control), Arc::clone(&shared.history), shared.wait);
+                let history = Arc::clone(&shared.history);
+                let mut poller = Poller::new(Arc::clone(control), history, shared.wait, true);
                 move || {
                     while let Some(arrival) = poller.next() {
                         service.answer(scope, arrival);

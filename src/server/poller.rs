@@ -63,12 +63,18 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    pub(crate) fn new(control: Arc<Control>, history: Arc<History>, strategy: WaitStrategy) -> Self {
+    /// A poller whose caller answers a request `at_once`, or one that it may keep waiting.
+    pub(crate) fn new(
+        control: Arc<Control>,
+        history: Arc<History>,
+        strategy: WaitStrategy,
+        at_once: bool,
+    ) -> Self {
         Poller {
             seen: control.word().wrapping_sub(1),
             control,
             waiting: Vec::new(),
-            ports: Ports::default(),
+            ports: Ports::new(at_once),
             published: history.next(),
             history,
             stopping: None,

@@ -94,7 +94,10 @@ impl Port {
     /// `more` says whether requests behind this one are answered in the same turn: only the last answer of
     /// a turn has to make sure that the client is awake.
     #[inline]
-    pub(super) fn poll(&mut self, more: bool) -> Option<(u64, u64)> {
+    ///
+    /// `at_once` says whether they are answered one behind the other: only then may several answers be told of
+    /// together.
+    pub(super) fn poll(&mut self, more: bool, at_once: bool) -> Option<(u64, u64)> {
         self.unsettled = true;
         self.connection.attend();
         if self.connection.is_backlogged() && !self.connection.flush() || !self.connection.has_room() {
@@ -109,9 +112,13 @@ impl Port {
             Ok(None) => self.unsettled = self.connection.is_backlogged() || self.connection.has_notices(),
             Ok(Some((Kind::Request, id))) if self.last.is_none_or(|last| precedes(start, last)) => {
                 let more = more && self.receiver.knows_of_more();
-                let now = self.pace.count(self.amid_turn);
+                let now = coarse_now();
+                if self.pace.count(now) && self.amid_turn {
+                    // What was answered in this turn waits for nobody who takes longer.
+                    self.connection.end_turn();
+                }
                 self.connection.begin(match more {
-                    true if self.pace.is_quick => Turn::Quick,
+                    true if at_once && self.pace.is_quick => Turn::Quick,
                     true => Turn::Slow,
                     false => Turn::Over,
                 });
@@ -245,9 +252,8 @@ impl Port {
 /// How often a client has asked lately.
 #[derive(Debug, Default)]
 struct Pace {
-    /// When the clock was last read, as [`coarse_now`] tells it, and how many requests have come since it
-    /// showed another time.
-    now: u64,
+    /// When the clock last moved, as [`coarse_now`] tells it, and how many requests have come since.
+    since: u64,
     requests: u64,
     is_quick: bool,
 }
@@ -257,22 +263,17 @@ impl Pace {
     /// to be told of an answer, and so short that a turn is over in no time.
     const QUICK: u64 = 4_000;
 
-    /// Counts a request; says what time it is. Amid a quick turn, it is as late as at its beginning.
+    /// Counts a request; says whether the client is not a quick one any more.
     #[inline]
-    fn count(&mut self, amid_turn: bool) -> u64 {
+    fn count(&mut self, now: u64) -> bool {
         self.requests += 1;
-        if !(amid_turn && self.is_quick) {
-            self.judge(coarse_now());
+        if now == self.since {
+            return false;
         }
-        self.now
-    }
-
-    #[inline]
-    fn judge(&mut self, now: u64) {
-        if now != self.now {
-            self.is_quick = now.saturating_sub(self.now) < Self::QUICK * self.requests;
-            (self.now, self.requests) = (now, 0);
-        }
+        let was_quick = self.is_quick;
+        self.is_quick = now.saturating_sub(self.since) < Self::QUICK * self.requests;
+        (self.since, self.requests) = (now, 0);
+        was_quick && !self.is_quick
     }
 }
 
@@ -290,18 +291,15 @@ mod tests {
         const TICK: u64 = 4_000_000;
         let mut pace = Pace::default();
         let mut now = 1_000 * TICK;
-        let mut ask = |now| {
-            pace.requests += 1;
-            pace.judge(now);
-            pace.is_quick
-        };
-        assert!(!ask(now), "it has been away");
+        assert!(!pace.count(now) && !pace.is_quick, "it has been away");
         for (requests, is_quick) in [(2000, true), (500, false), (3, false), (2000, true), (1, false)] {
             for _ in 1..requests {
-                ask(now);
+                assert!(!pace.count(now), "the clock has not moved");
             }
             now += TICK;
-            assert_eq!(ask(now), is_quick, "after {requests} in a tick");
+            let was_quick = pace.is_quick;
+            assert_eq!(pace.count(now), was_quick && !is_quick);
+            assert_eq!(pace.is_quick, is_quick, "after {requests} in a tick");
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::wait::{self, MAX_WORDS};
 /// How many requests of one client are answered before the next client has its turn.
 const BATCH: u32 = 16;
 
-/// How many quiet clients are looked at in one sweep, and after a turn that was as long as one may be.
+/// How many quiet clients are looked at in each turn, and after one that was as long as it may be.
 const NEAR_LOOKS: usize = 2;
 const NEAR_LOOKS_AFTER_BATCH: usize = 8;
 
@@ -49,9 +49,15 @@ pub(super) struct Ports {
     next_near: usize,
     /// Since it was last looked which clients have become quiet.
     sweeps: u32,
+    /// Whether each request is answered before the next one is asked for.
+    at_once: bool,
 }
 
 impl Ports {
+    pub(super) fn new(at_once: bool) -> Self {
+        Ports { at_once, ..Ports::default() }
+    }
+
     pub(super) fn add(&mut self, port: Port) {
         self.hot.push(port);
         // Whoever becomes quiet, or asks again, finds its place: nothing is allocated amid requests.
@@ -77,13 +83,9 @@ impl Ports {
         if self.sweeps >= COOLING {
             self.cool();
         }
-        match self.answered {
-            0 => self.look_near(NEAR_LOOKS),
-            BATCH.. => {
-                self.pass_on();
-                self.look_near(NEAR_LOOKS_AFTER_BATCH);
-            }
-            _ => {}
+        if self.answered >= BATCH {
+            self.pass_on();
+            self.look_near(NEAR_LOOKS_AFTER_BATCH);
         }
         for _ in 0..self.hot.len() {
             let port = &mut self.hot[self.turn];
@@ -91,9 +93,13 @@ impl Ports {
                 self.pass_on();
                 continue;
             }
-            if let Some((id, now)) = port.poll(self.answered + 1 < BATCH) {
+            if let Some((id, now)) = port.poll(self.answered + 1 < BATCH, self.at_once) {
+                let place = self.turn;
+                if self.answered == 0 {
+                    self.look_near(NEAR_LOOKS);
+                }
                 self.answered += 1;
-                return Some((self.turn, id, now));
+                return Some((place, id, now));
             }
             if port.connection().is_closed() {
                 self.hot.swap_remove(self.turn);
@@ -290,5 +296,71 @@ impl Ports {
             self.watches.push(Watch::start(control).ok()?);
             Some(self.watches.len() - 1)
         })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::connection::{Attendant, Connection, Lifeline};
+    use super::super::history::History;
+    use super::super::responder::Context;
+    use super::*;
+    use crate::channel::Sender;
+    use crate::frame::{Expiry, Kind};
+    use crate::ring::Regions;
+    use crate::shm::{MIN_CAPACITY, Region};
+    use crate::stream::{Peer, own_uid};
+    use crate::transport::{LocalLine, Outgoing};
+
+    const LIMIT: usize = 1024;
+
+    /// The client of a new port of `ports`.
+    fn join(ports: &mut Ports, session: u64) -> Sender<Regions> {
+        let (near, far) = (Region::on_heap(MIN_CAPACITY), Region::on_heap(MIN_CAPACITY));
+        let client = Sender::new(Regions { ours: near.clone(), theirs: far.clone() }, 0, LIMIT);
+        let regions = Regions { ours: far, theirs: near };
+        let connection = Connection::new(
+            Context { session, peer: Peer { uid: own_uid(), pid: None }, ring: true },
+            Lifeline::Local(Arc::new(LocalLine::new(|| {}))),
+            Outgoing::Ring(Box::new(Sender::new(regions.clone(), 0, LIMIT))),
+            1000,
+            Arc::<History>::default(),
+            Attendant::Poller(Arc::<Control>::default()),
+        );
+        ports.add(Port::new(connection, regions, LIMIT));
+        client
+    }
+
+    fn ask(client: &mut Sender<Regions>) {
+        let sent = client.send(Kind::Request, 1, |sink| sink.append(&Expiry::NEVER.to_bytes()));
+        sent.expect("an honest peer").expect("it is short");
+        client.announce();
+    }
+
+    /// Whose request the next sweep finds.
+    fn sweep(ports: &mut Ports) -> Option<u64> {
+        let (place, ..) = ports.sweep()?;
+        Some(ports.hot(place).session())
+    }
+
+    #[test]
+    fn a_quiet_client_is_heard_while_others_take_turns() {
+        let mut ports = Ports::new(true);
+        let mut clients = [0, 1, 2].map(|session| join(&mut ports, session));
+        ports.cool();
+        clients[1..].iter_mut().for_each(ask);
+        let found = [sweep(&mut ports), sweep(&mut ports)].map(|found| found.expect("two have asked"));
+        ports.cool();
+        assert_eq!((ports.hot.len(), ports.near.len()), (2, 1), "who has not asked is quiet");
+        let [first, mut last] = found.map(|session| session as usize);
+        [first, 0].iter().for_each(|&session| ask(&mut clients[session]));
+        let heard = (0..10).any(|_| {
+            // Who was answered asks again while the other one is.
+            let found = sweep(&mut ports).expect("somebody has asked");
+            ask(&mut clients[last]);
+            last = found as usize;
+            found == 0
+        });
+        assert!(heard);
     }
 }

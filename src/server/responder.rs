@@ -66,6 +66,12 @@ impl<P: Protocol> Responder<P> {
 
     /// Answers with `response`, archived straight into the client's ring where it fits there.
     ///
+    /// A client that has lately asked more than a quarter of a million times a second, and has more requests
+    /// under way, may be told of up to sixteen short answers at once. So a handler of [`Server::serve_with`]
+    /// that has more to do after it has answered does that on another thread.
+    ///
+    /// [`Server::serve_with`]: crate::Server::serve_with
+    ///
     /// # Errors
     /// - [`ErrorKind::TooLarge`]: the response is longer than the connection's `max_message`. The
     ///   client learns the same.
@@ -95,6 +101,7 @@ impl<P: Protocol> Responder<P> {
     /// As [`reply`](Self::reply), and [`ErrorKind::Timeout`] when the request's deadline passes first.
     /// After any of them the work can stop.
     pub fn send_part(&mut self, part: &P::Response) -> Result<(), Error> {
+        self.connection.slow_down();
         loop {
             if let Some(kind) = self.unwanted() {
                 return Err(Error::new(kind, "send a part of an answer"));

@@ -3,6 +3,7 @@
 mod notices;
 
 use std::fmt;
+use std::panic::RefUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -112,7 +113,8 @@ struct Outbound {
     /// Nothing once the client is gone and all of it was given back.
     outgoing: Option<Outgoing>,
     arena: Arena,
-    /// Somebody works on it, or has panicked at that.
+    /// Somebody works on it, or has panicked at that: a type whose encoding panics may leave half a message
+    /// behind, and whoever comes next closes the connection.
     half_written: bool,
 }
 
@@ -166,6 +168,12 @@ impl Connection {
 
     /// Ends the connection for both sides; what is still under way goes nowhere.
     pub(crate) fn close(&self) {
+        // What was answered in this turn was not told of yet, maybe.
+        if let Some(mut outbound) = self.outbound.try_lock()
+            && let Some(outgoing) = &mut outbound.outgoing
+        {
+            outgoing.announce();
+        }
         self.closed.store(true, Ordering::Release);
         match &*self.lifeline() {
             Some(Lifeline::Socket(stream)) => stream.shut_down(),
@@ -258,6 +266,13 @@ impl Connection {
         }
     }
 
+    /// Has each answer of this turn told of from now on: somebody takes his time.
+    pub(super) fn slow_down(&self) {
+        if self.turn.load(Ordering::Relaxed) == Turn::Quick as u8 && self.attendant.owner().is_here() {
+            self.turn.store(Turn::Slow as u8, Ordering::Relaxed);
+        }
+    }
+
     /// Waits for some time until no reply waits for space; says whether that is so.
     pub(super) fn wait_for_space(&self) -> bool {
         for _ in 0..TRIES {
@@ -339,6 +354,11 @@ impl Connection {
         let Outbound { outgoing: Some(outgoing), arena, half_written } = &mut *outbound else {
             return Err(Broken::Severed);
         };
+        if *half_written {
+            drop(outbound);
+            self.close();
+            return Err(Broken::Severed);
+        }
         *half_written = true;
         let done = work(outgoing, arena);
         *half_written = false;
@@ -467,14 +487,9 @@ impl Connection {
         }
     }
 
-    /// A type whose encoding panics may leave half a frame behind: the connection is closed then.
     #[inline]
     fn lock(&self) -> SpinMutexGuard<'_, Outbound> {
-        let outbound = self.outbound.try_lock().unwrap_or_else(|| self.lock_later());
-        if outbound.half_written {
-            self.close();
-        }
-        outbound
+        self.outbound.try_lock().unwrap_or_else(|| self.lock_later())
     }
 
     /// Waits until another thread has written its answer.
@@ -494,6 +509,9 @@ impl Connection {
         }
     }
 }
+
+/// What a panic leaves half done is marked as such.
+impl RefUnwindSafe for Connection {}
 
 impl Drop for Connection {
     fn drop(&mut self) {

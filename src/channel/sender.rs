@@ -34,7 +34,7 @@ pub(crate) struct Sender<M> {
 }
 
 /// How many bytes of short messages the peer is told of at once.
-const TOGETHER: u64 = 1024;
+const TOGETHER: u64 = 2048;
 
 #[derive(Debug)]
 struct Waiting {

@@ -325,6 +325,7 @@ impl Connection {
     }
 
     /// Whether the client has given up this request.
+    #[inline]
     pub(super) fn is_cancelled(&self, id: u64) -> bool {
         self.cancellations.load(Ordering::Acquire) > 0 && self.cancelled().contains(&id)
     }
@@ -452,7 +453,17 @@ impl Connection {
     }
 
     /// Counts a request that was answered, and makes room for another.
+    #[inline]
     pub(super) fn settle(&self, id: u64) {
+        // The attendant need not be told what it has done itself.
+        if self.attendant.owner().attends(self.session()) && self.cancellations.load(Ordering::Acquire) == 0 {
+            add_one(&self.answered_here);
+        } else {
+            self.settle_and_tell(id);
+        }
+    }
+
+    fn settle_and_tell(&self, id: u64) {
         let before = if self.attendant.owner().is_here() {
             let before = self.unanswered();
             add_one(&self.answered_here);

@@ -364,18 +364,19 @@ fn an_answer_of_a_loop_over_incoming_waits_for_no_other_request() {
             }
         },
         |path| {
-            let client = builder_for(Way::Ring).connect(path).unwrap();
-            let orders: Vec<_> = (0..16).map(|_| Order::Make(0)).collect();
+            let often: Vec<_> = (0..16).map(|_| Order::Make(0)).collect();
             let last = [Order::Make(0), Order::Session, Order::Make(0)];
-            for turn in 0..10_000 {
-                let pending = client.start_all(&orders).unwrap();
-                pending.into_iter().for_each(|answer| drop(answer.wait().unwrap()));
-                if turn % 1000 == 999 {
-                    let [first, second, third] = client.start_all(&last).unwrap().try_into().unwrap();
-                    first.wait().unwrap();
-                    second.wait().unwrap();
-                    heard.send(()).unwrap();
-                    third.wait().unwrap();
+            for way in served_ways() {
+                let client = builder_for(way).connect(path).unwrap();
+                for turn in 0..2_000 {
+                    let pending = client.start_all(&often).unwrap();
+                    pending.into_iter().for_each(|answer| drop(answer.wait().unwrap()));
+                    if turn % 200 == 199 {
+                        let [first, second, third] = client.start_all(&last).unwrap().try_into().unwrap();
+                        drop((first.wait().unwrap(), second.wait().unwrap()));
+                        heard.send(()).unwrap();
+                        third.wait().unwrap();
+                    }
                 }
             }
         },

@@ -368,10 +368,10 @@ fn an_answer_of_a_loop_over_incoming_waits_for_no_other_request() {
             let last = [Order::Make(0), Order::Session, Order::Make(0)];
             for way in served_ways() {
                 let client = builder_for(way).connect(path).unwrap();
-                for turn in 0..2_000 {
+                for turn in 0..5_000 {
                     let pending = client.start_all(&often).unwrap();
                     pending.into_iter().for_each(|answer| drop(answer.wait().unwrap()));
-                    if turn % 200 == 199 {
+                    if turn % 500 == 499 {
                         let [first, second, third] = client.start_all(&last).unwrap().try_into().unwrap();
                         drop((first.wait().unwrap(), second.wait().unwrap()));
                         heard.send(()).unwrap();

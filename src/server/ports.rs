@@ -3,7 +3,7 @@
 //! | its client | is looked at | ends a sleep by |
 //! |---|---|---|
 //! | **hot**: has asked lately | in each sweep | its word, on which the poller sleeps |
-//! | **near**: is quiet | a few between two turns, in turn | its word, on which the poller sleeps |
+//! | **near**: is quiet | a few in each turn of a hot one | its word, on which the poller sleeps |
 //! | **far**: one more than fit into a sleep | by a [`Watch`], which sleeps on its word | the watch's note |
 //!
 //! So a crowd that says nothing costs a busy client next to nothing, and there may be any number of both.

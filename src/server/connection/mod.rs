@@ -1,15 +1,13 @@
 //! One client, as the two threads and the responders share it.
 
 mod notices;
+mod outbound;
 
-use std::fmt;
-use std::panic::RefUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rkyv::ser::allocator::Arena;
-use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::control::{Control, Note, Owner};
 use super::history::History;
@@ -23,6 +21,7 @@ use crate::payload::{Sink, TooLong};
 use crate::stream::Stream;
 use crate::sync::fence_before_look;
 use crate::transport::{Broken, LocalLine, Outgoing};
+use outbound::{Outbound, WayOut};
 
 /// A client that has shaken hands.
 #[derive(Debug)]
@@ -30,7 +29,7 @@ pub(crate) struct Connection {
     context: Context,
     /// Nothing once the client is gone and all of it was given back.
     lifeline: Mutex<Option<Lifeline>>,
-    outbound: SpinMutex<Outbound>,
+    outbound: Outbound,
     /// Replies wait for space: no more requests are read until they are gone.
     backlogged: AtomicBool,
     /// Told when no reply waits for space any more, and when the connection was given back.
@@ -58,11 +57,10 @@ pub(crate) struct Connection {
     attendant: Attendant,
 }
 
-/// How many times a thread that waits for space tries to make some itself, or for another one's answer gives it
-/// the CPU, before it sleeps.
+/// How many times a thread that waits for space tries to make some itself, before it sleeps.
 const TRIES: u32 = 200;
 
-/// How long it sleeps before it looks again: whether the answer is still wanted, or it is its turn.
+/// How long it sleeps before it looks whether the answer is still wanted.
 const SPACE_SLICE: Duration = Duration::from_millis(1);
 
 /// Whether the attendant is about to answer more requests of a client: it says itself when it has, and until
@@ -109,21 +107,6 @@ fn add_one(count: &AtomicU32) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
 }
 
-struct Outbound {
-    /// Nothing once the client is gone and all of it was given back.
-    outgoing: Option<Outgoing>,
-    arena: Arena,
-    /// Somebody works on it, or has panicked at that: a type whose encoding panics may leave half a message
-    /// behind, and whoever comes next closes the connection.
-    half_written: bool,
-}
-
-impl fmt::Debug for Outbound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.outgoing.fmt(f)
-    }
-}
-
 impl Connection {
     pub(crate) fn new(
         context: Context,
@@ -136,11 +119,7 @@ impl Connection {
         Arc::new(Connection {
             context,
             lifeline: Mutex::new(Some(lifeline)),
-            outbound: SpinMutex::new(Outbound {
-                outgoing: Some(outgoing),
-                arena: Arena::new(),
-                half_written: false,
-            }),
+            outbound: Outbound::new(outgoing),
             backlogged: AtomicBool::new(false),
             space: (Mutex::new(()), Condvar::new()),
             closed: AtomicBool::new(false),
@@ -186,7 +165,7 @@ impl Connection {
     /// worked on keeps neither.
     pub(crate) fn give_back(&self) {
         self.close();
-        let outgoing = self.lock().outgoing.take();
+        let outgoing = self.outbound.lock().outgoing.take();
         let lifeline = self.lifeline().take();
         drop((outgoing, lifeline));
         self.tell_of_space();
@@ -351,8 +330,8 @@ impl Connection {
         if self.is_closed() {
             return Err(Broken::Severed);
         }
-        let mut outbound = self.lock();
-        let Outbound { outgoing: Some(outgoing), arena, half_written } = &mut *outbound else {
+        let mut outbound = self.outbound.lock();
+        let WayOut { outgoing: Some(outgoing), arena, half_written } = &mut *outbound else {
             return Err(Broken::Severed);
         };
         if *half_written {
@@ -413,7 +392,7 @@ impl Connection {
 
     /// Gives memory back that only longer messages needed.
     pub(super) fn trim(&self) {
-        let mut outbound = self.lock();
+        let mut outbound = self.outbound.lock();
         if let Some(outgoing) = &mut outbound.outgoing {
             outgoing.trim();
         }
@@ -491,38 +470,13 @@ impl Connection {
     /// # Panics
     /// On a connection over the socket, which no poller serves.
     pub(super) fn with_outgoing_half<T, W: FnOnce(&mut dyn Waits) -> T>(&self, work: W) -> Result<T, W> {
-        match &mut self.lock().outgoing {
+        match &mut self.outbound.lock().outgoing {
             Some(Outgoing::Ring(sender)) => Ok(work(&mut **sender)),
             Some(Outgoing::Socket(_)) => unreachable!("the poller serves rings"),
             None => Err(work),
         }
     }
-
-    #[inline]
-    fn lock(&self) -> SpinMutexGuard<'_, Outbound> {
-        self.outbound.try_lock().unwrap_or_else(|| self.lock_later())
-    }
-
-    /// Waits until another thread has written its answer.
-    #[cold]
-    fn lock_later(&self) -> SpinMutexGuard<'_, Outbound> {
-        let mut tries = 0;
-        loop {
-            // One that was interrupted meanwhile needs a CPU, which may be this one.
-            match tries {
-                0..TRIES => std::thread::yield_now(),
-                _ => std::thread::sleep(SPACE_SLICE),
-            }
-            tries += 1;
-            if let Some(outbound) = self.outbound.try_lock() {
-                return outbound;
-            }
-        }
-    }
 }
-
-/// What a panic leaves half done is marked as such.
-impl RefUnwindSafe for Connection {}
 
 impl Drop for Connection {
     fn drop(&mut self) {

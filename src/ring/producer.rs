@@ -18,14 +18,31 @@ pub(crate) struct Producer<M> {
     published: u64,
     /// The peer's last checked word. Only ever grows; the peer may have read further.
     consumed: u64,
+    /// Up to here lines were claimed; may lie behind `written`.
+    claimed: u64,
 }
+
+/// How many bytes are claimed at once, and how few must be left of them for the next ones.
+const CLAIM: u64 = 512;
+const CLAIM_AGAIN: u64 = 128;
+
+/// A CPU owns memory by lines of this length, or of a multiple of it.
+const LINE: u64 = 64;
 
 impl<M: Memory> Producer<M> {
     /// Starts at `position`, at which both sides must start.
     pub(crate) fn new(memory: M, position: u64) -> Self {
         let capacity = memory.outgoing_capacity();
         let max_payload = max_payload(capacity);
-        Producer { memory, capacity, max_payload, written: position, published: position, consumed: position }
+        Producer {
+            memory,
+            capacity,
+            max_payload,
+            written: position,
+            published: position,
+            consumed: position,
+            claimed: position,
+        }
     }
 
     pub(crate) fn memory(&self) -> &M {
@@ -62,10 +79,35 @@ impl<M: Memory> Producer<M> {
         if self.free() < self.capacity / 2 {
             self.look()?;
         }
+        if self.untold() > 0 {
+            self.claim_ahead();
+        }
         fault::point("ring.reserve");
         let contiguous = (self.capacity - offset(self.written, self.capacity)).min(self.free());
         let room = contiguous.saturating_sub(HEADER as u64).min(u64::from(self.max_payload)) as usize;
         Ok(Slot { start: self.payload(), room: room.min(limit), length: 0, producer: self })
+    }
+
+    /// Sees to it that the lines of the next messages are this CPU's by the time they are written.
+    ///
+    /// The peer has read them, a lap ago, and a store waits in its CPU until the line has come from there, with all
+    /// later stores behind it. Messages that are put together one by one wait for their lines one by one; lines
+    /// that are stored to in a row come together. Fetching them ahead for writing has no such effect.
+    #[inline]
+    fn claim_ahead(&mut self) {
+        let left = self.claimed.wrapping_sub(self.written) as i64;
+        if left < CLAIM_AGAIN as i64 && self.free() >= CLAIM {
+            self.claim();
+        }
+    }
+
+    #[inline(never)]
+    fn claim(&mut self) {
+        self.claimed = self.written.wrapping_add(LINE - 1) & !(LINE - 1);
+        for _ in 0..CLAIM / LINE {
+            self.memory.write_zeros(self.claimed, size_of::<u64>());
+            self.claimed = self.claimed.wrapping_add(LINE);
+        }
     }
 
     /// Writes a whole frame if there is space for it, behind a skip where it would cross the end.

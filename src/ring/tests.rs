@@ -228,6 +228,39 @@ fn a_full_ring_takes_nothing_until_it_is_read() {
     }
 }
 
+/// Amid messages that the peer is not told of one by one, the lines of the next ones are written to ahead, as far
+/// as they are free.
+#[test]
+fn free_lines_are_claimed_ahead_of_messages_that_are_told_of_together() {
+    const LINE: usize = 64;
+    for start in [0, CAPACITY - LINE as u64, 0u64.wrapping_sub(CAPACITY)] {
+        let [near, far] = views(start);
+        near.write(0, &[1; CAPACITY as usize]);
+        let (mut producer, peer) = (Producer::new(near, start), far.clone());
+        let mut add = || assert!(producer.slot(usize::MAX).unwrap().commit(Kind::Cancel, 1));
+        let claimed = || {
+            let mut ring = Bytes::new();
+            peer.read(0, CAPACITY as usize, &mut ring);
+            ring.chunks(LINE).filter(|line| line[..8] == [0; 8] && line[8..] == [1; LINE - 8]).count()
+        };
+        add();
+        assert_eq!(claimed(), 0, "the first one is told of alone, perhaps");
+        add();
+        assert_eq!(claimed(), 8, "512 bytes");
+        for _ in 2..CAPACITY / 16 {
+            add();
+        }
+        assert_eq!(claimed(), 0, "all of it is written");
+        producer.publish();
+        let mut consumer = Consumer::new(far, start);
+        for _ in 0..CAPACITY / 16 {
+            let header = consumer.peek().unwrap().unwrap();
+            assert_eq!((header.kind(), header.length()), (Kind::Cancel, 0), "nothing was written over");
+            consumer.release(header);
+        }
+    }
+}
+
 /// A producer to which half of the ring is free does not look at what its peer says; one to which less is free
 /// does, and finds what was given back.
 #[test]

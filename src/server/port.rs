@@ -27,7 +27,10 @@ pub(crate) struct Port {
     asleep: bool,
     /// Whether a request of this turn was one that others follow, so that the turn has to be ended.
     amid_turn: bool,
-    pace: Pace,
+    /// Whether its turns are soon over.
+    is_quick: bool,
+    /// When it last asked, as [`coarse_now`] tells it.
+    asked: u64,
     /// Whether there may be something to do beside what comes through the ring. While there is not, a look at
     /// the client's position tells all. What other threads do comes with a note.
     unsettled: bool,
@@ -44,7 +47,8 @@ impl Port {
             active: true,
             asleep: false,
             amid_turn: false,
-            pace: Pace::default(),
+            is_quick: false,
+            asked: 0,
             unsettled: true,
         }
     }
@@ -113,12 +117,13 @@ impl Port {
             Ok(Some((Kind::Request, id))) if self.last.is_none_or(|last| precedes(start, last)) => {
                 let more = more && self.receiver.knows_of_more();
                 let now = coarse_now();
-                if self.pace.count(now) && self.amid_turn {
+                if std::mem::replace(&mut self.asked, now) != now && self.amid_turn && self.is_quick {
                     // What was answered in this turn waits for nobody who takes longer.
+                    self.is_quick = false;
                     self.connection.end_turn();
                 }
                 self.connection.begin(match more {
-                    true if at_once && self.pace.is_quick => Turn::Quick,
+                    true if at_once && self.is_quick => Turn::Quick,
                     true => Turn::Slow,
                     false => Turn::Over,
                 });
@@ -136,12 +141,25 @@ impl Port {
         None
     }
 
-    /// Says that no more requests are answered in this turn.
+    /// Says that no more requests are answered in this turn; whether some were that others followed.
     #[inline]
-    pub(super) fn end_turn(&mut self) {
-        if std::mem::take(&mut self.amid_turn) {
+    pub(super) fn end_turn(&mut self) -> bool {
+        let was_amid = std::mem::take(&mut self.amid_turn);
+        if was_amid {
             self.connection.end_turn();
         }
+        was_amid
+    }
+
+    /// Says whether the turn that was ended was soon over: then the next one will be, and its answers may be told
+    /// of together.
+    pub(super) fn set_quick(&mut self, is_quick: bool) {
+        self.is_quick = is_quick;
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_quick(&self) -> bool {
+        self.is_quick
     }
 
     /// Takes no request from now on but those that have come.
@@ -249,57 +267,7 @@ impl Port {
     }
 }
 
-/// How often a client has asked lately.
-#[derive(Debug, Default)]
-struct Pace {
-    /// When the clock last moved, as [`coarse_now`] tells it, and how many requests have come since.
-    since: u64,
-    requests: u64,
-    is_quick: bool,
-}
-
-impl Pace {
-    /// How long a request takes at most, in nanoseconds, for a client to be a quick one: longer than it takes
-    /// to be told of an answer, and so short that a turn is over in no time.
-    const QUICK: u64 = 4_000;
-
-    /// Counts a request; says whether the client is not a quick one any more.
-    #[inline]
-    fn count(&mut self, now: u64) -> bool {
-        self.requests += 1;
-        if now == self.since {
-            return false;
-        }
-        let was_quick = self.is_quick;
-        self.is_quick = now.saturating_sub(self.since) < Self::QUICK * self.requests;
-        (self.since, self.requests) = (now, 0);
-        was_quick && !self.is_quick
-    }
-}
-
 /// Whether `position` lies before `end`, for positions less than half of all numbers apart.
 fn precedes(position: u64, end: u64) -> bool {
     (end.wrapping_sub(position) as i64) > 0
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_is_a_quick_one_for_as_long_as_it_asks_often() {
-        const TICK: u64 = 4_000_000;
-        let mut pace = Pace::default();
-        let mut now = 1_000 * TICK;
-        assert!(!pace.count(now) && !pace.is_quick, "it has been away");
-        for (requests, is_quick) in [(2000, true), (500, false), (3, false), (2000, true), (1, false)] {
-            for _ in 1..requests {
-                assert!(!pace.count(now), "the clock has not moved");
-            }
-            now += TICK;
-            let was_quick = pace.is_quick;
-            assert_eq!(pace.count(now), was_quick && !is_quick);
-            assert_eq!(pace.is_quick, is_quick, "after {requests} in a tick");
-        }
-    }
 }

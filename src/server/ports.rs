@@ -21,6 +21,10 @@ use crate::wait::{self, MAX_WORDS};
 /// How many requests of one client are answered before the next client has its turn.
 const BATCH: u32 = 16;
 
+/// Within what time a request is answered, on average over a turn, for the turn to be a quick one: longer than it
+/// takes a client to be told of an answer, and so short that a turn is over in no time.
+const QUICK: Duration = Duration::from_micros(4);
+
 /// How many quiet clients are looked at in each turn, and after one that was as long as it may be.
 const NEAR_LOOKS: usize = 2;
 const NEAR_LOOKS_AFTER_BATCH: usize = 8;
@@ -45,6 +49,8 @@ pub(super) struct Ports {
     /// Which of the hot ones has its turn, and how many requests of it were answered in this turn.
     turn: usize,
     answered: u32,
+    /// When the last turn of several requests was over.
+    turned: Option<Instant>,
     /// Which of the near ones is looked at next.
     next_near: usize,
     /// Since it was last looked which clients have become quiet.
@@ -113,8 +119,12 @@ impl Ports {
 
     #[inline]
     fn pass_on(&mut self) {
-        if let Some(port) = self.hot.get_mut(self.turn) {
-            port.end_turn();
+        if let Some(port) = self.hot.get_mut(self.turn)
+            && port.end_turn()
+        {
+            let now = Instant::now();
+            let before = self.turned.replace(now);
+            port.set_quick(before.is_some_and(|before| now - before < QUICK * self.answered));
         }
         self.turn += 1;
         self.begin_turn();
@@ -362,5 +372,29 @@ mod tests {
             found == 0
         });
         assert!(heard);
+    }
+
+    /// Lets the client ask as often as one turn allows, and answers at the end of each request as many
+    /// milliseconds later; says whether the next turn is to be a quick one.
+    fn turn(ports: &mut Ports, client: &mut Sender<Regions>, millis: u64) -> bool {
+        (0..BATCH).for_each(|_| ask(client));
+        for _ in 0..BATCH {
+            sweep(ports).expect("it has asked");
+            std::thread::sleep(Duration::from_millis(millis));
+        }
+        assert_eq!(sweep(ports), None, "it has not asked again");
+        ports.hot[0].is_quick()
+    }
+
+    #[test]
+    fn a_turn_is_a_quick_one_after_one_that_was_soon_over() {
+        let mut ports = Ports::new(true);
+        let mut client = join(&mut ports, 0);
+        let end = Instant::now() + Duration::from_secs(30);
+        // What takes this long on a busy machine is not always soon over.
+        while !turn(&mut ports, &mut client, 0) {
+            assert!(Instant::now() < end, "none of these turns is a quick one");
+        }
+        assert!(!turn(&mut ports, &mut client, 1), "a millisecond is a long time");
     }
 }

@@ -66,8 +66,8 @@ impl<P: Protocol> Responder<P> {
 
     /// Answers with `response`, archived straight into the client's ring where it fits there.
     ///
-    /// A client that has lately asked more than a quarter of a million times a second, and has more requests
-    /// under way, may be told of up to sixteen short answers at once. So a handler of [`Server::serve_with`]
+    /// A client whose requests have lately been answered within 4 µs each, and who has more of them under way, may
+    /// be told of up to sixteen short answers at once. So a handler of [`Server::serve_with`]
     /// that has more to do after it has answered does that on another thread.
     ///
     /// [`Server::serve_with`]: crate::Server::serve_with

@@ -209,8 +209,9 @@ impl Spin {
     }
 }
 
-/// How long a side shares its peer's CPU before it moves.
-const PATIENCE: Duration = Duration::from_micros(100);
+/// How long a side shares its peer's CPU before it moves: one or two requests. A scheduler with more to run than
+/// CPUs puts clients beside their poller every few milliseconds, and as long nobody else is answered.
+const PATIENCE: Duration = Duration::from_micros(20);
 
 /// Longer than a peer takes for its turn on a CPU that two share; shorter than anybody else takes for one.
 const TURN: Duration = Duration::from_micros(200);

@@ -98,7 +98,7 @@ fn number(text: &str) -> u64 {
 }
 
 /// In how many slices each comparison of a round is made.
-const SLICES: u64 = 4;
+const SLICES: u64 = 8;
 
 // What is measured.
 
@@ -171,14 +171,16 @@ fn measure_flood(table: &mut Table, millis: u64) {
 
 /// Others while a request blocks for five seconds; and requests of the same connection.
 fn measure_block(table: &mut Table) {
-    let daemon = Daemon::start();
-    let alone = daemon.ask(1, 1, 1000);
-    let blocked = daemon.helper("block 5000");
+    let (free, blocking) = (Daemon::start(), Daemon::start());
+    let blocked = blocking.helper("block 5000");
     blocked.go();
     std::thread::sleep(Duration::from_millis(100));
-    let beside = daemon.ask(1, 1, 1000);
+    for _ in 0..SLICES {
+        let alone = free.ask(1, 1, 100);
+        let beside = blocking.ask(1, 1, 100);
+        table.add("block: p50 on another connection while one blocks / alone", beside.p50 / alone.p50);
+    }
     let same = blocked.result();
-    table.add("block: p50 on another connection while one blocks / alone", beside.p50 / alone.p50);
     table.add("block: p50 on the same connection while it blocks / before", same.p50 / same.p99);
 }
 

@@ -181,6 +181,7 @@ impl<M: Sleep> Sender<M> {
             self.peer.hinted = false;
             fence_before_look();
             self.peer.wake(&self.producer);
+            self.producer.claim_as_much();
         }
     }
 

@@ -14,6 +14,12 @@ use crate::payload::Bytes;
 use crate::shm::{self, Region};
 use crate::sync::{Ordering, fence};
 
+/// A CPU owns memory by lines of this length, or of a multiple of it.
+pub(super) const LINE: u64 = 64;
+
+/// How many bytes of a frame that is still to come are fetched ahead.
+pub(super) const EXPECTED: u64 = 3 * LINE;
+
 /// A word of a region; each position has a 128-byte line of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -357,7 +363,7 @@ impl Memory for Regions {
     #[inline]
     fn expect(&self, position: u64) {
         #[cfg(target_arch = "x86_64")]
-        for line in [0, 64, 128] {
+        for line in (0..EXPECTED).step_by(LINE as usize) {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
             let offset = offset(position.wrapping_add(line), self.theirs.capacity());

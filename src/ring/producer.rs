@@ -1,7 +1,7 @@
 //! The writing end of a ring: reserve, write in place, commit, publish.
 
 use super::position::{check_consumed, offset};
-use super::{Memory, Violation, max_payload};
+use super::{EXPECTED, LINE, Memory, Violation, max_payload};
 use crate::fault;
 use crate::frame::{self, HEADER, Header, Kind};
 use crate::payload::Bytes;
@@ -20,14 +20,17 @@ pub(crate) struct Producer<M> {
     consumed: u64,
     /// Up to here lines were claimed; may lie behind `written`.
     claimed: u64,
+    /// How long the latest frame is.
+    latest: u64,
 }
 
-/// How many bytes are claimed at once, and how few must be left of them for the next ones.
+/// How many bytes are claimed amid short messages, and how few must be left of them for the next ones.
 const CLAIM: u64 = 512;
 const CLAIM_AGAIN: u64 = 128;
 
-/// A CPU owns memory by lines of this length, or of a multiple of it.
-const LINE: u64 = 64;
+/// From which length on a frame has as many bytes claimed for the next one, and how many at most.
+const LONG: u64 = 512;
+const LONGEST_CLAIM: u64 = 8192;
 
 impl<M: Memory> Producer<M> {
     /// Starts at `position`, at which both sides must start.
@@ -42,6 +45,7 @@ impl<M: Memory> Producer<M> {
             published: position,
             consumed: position,
             claimed: position,
+            latest: 0,
         }
     }
 
@@ -95,19 +99,33 @@ impl<M: Memory> Producer<M> {
     /// that are stored to in a row come together. Fetching them ahead for writing has no such effect.
     #[inline]
     fn claim_ahead(&mut self) {
-        let left = self.claimed.wrapping_sub(self.written) as i64;
-        if left < CLAIM_AGAIN as i64 && self.free() >= CLAIM {
-            self.claim();
+        if (self.claimed.wrapping_sub(self.written) as i64) < CLAIM_AGAIN as i64 {
+            self.claim(0, CLAIM);
         }
     }
 
-    #[inline(never)]
-    fn claim(&mut self) {
-        self.claimed = self.written.wrapping_add(LINE - 1) & !(LINE - 1);
-        for _ in 0..CLAIM / LINE {
-            self.memory.write_zeros(self.claimed, size_of::<u64>());
-            self.claimed = self.claimed.wrapping_add(LINE);
+    /// The same behind a frame that was long, while its answer is waited for, or the next request: the next one is
+    /// as long, maybe. Leaves out the lines that the peer fetches meanwhile.
+    #[inline]
+    pub(crate) fn claim_as_much(&mut self) {
+        if self.latest >= LONG {
+            self.claim(EXPECTED, self.latest.min(LONGEST_CLAIM));
         }
+    }
+
+    /// Stores to each line of `length` free bytes, `skip` bytes behind what is written. No other store comes between
+    /// them: lines would come one by one again.
+    #[inline(never)]
+    fn claim(&mut self, skip: u64, length: u64) {
+        if self.free() < skip + length {
+            return;
+        }
+        let mut line = (self.written.wrapping_add(LINE - 1) & !(LINE - 1)).wrapping_add(skip);
+        for _ in 0..length / LINE {
+            self.memory.write_zeros(line, size_of::<u64>());
+            line = line.wrapping_add(LINE);
+        }
+        self.claimed = line;
     }
 
     /// Writes a whole frame if there is space for it, behind a skip where it would cross the end.
@@ -184,7 +202,8 @@ impl<M: Memory> Producer<M> {
         }
         fault::point("ring.commit");
         self.memory.write_header(self.written, header.to_words());
-        self.written = self.written.wrapping_add(header.extent());
+        self.latest = header.extent();
+        self.written = self.written.wrapping_add(self.latest);
     }
 }
 

@@ -261,6 +261,34 @@ fn free_lines_are_claimed_ahead_of_messages_that_are_told_of_together() {
     }
 }
 
+/// Behind a long frame as many lines are claimed for another one, behind those that the peer fetches, and only
+/// where that many are free.
+#[test]
+fn as_many_lines_are_claimed_behind_a_long_frame_as_it_has() {
+    let [near, far] = views(0);
+    near.write(0, &[1; CAPACITY as usize]);
+    let mut producer = Producer::new(near, 0);
+    let mut push = |length: u32| {
+        let header = Header::new(Kind::Reply, 1, length, false);
+        assert!(producer.push(header, &vec![1; length as usize]).unwrap());
+        producer.publish();
+        producer.claim_as_much();
+        let mut ring = Bytes::new();
+        far.read(0, CAPACITY as usize, &mut ring);
+        let claimed = |line: &usize| ring[line * 64..][..8] == [0; 8];
+        (0..CAPACITY as usize / 64).filter(claimed).collect::<Vec<_>>()
+    };
+    assert_eq!(push(496 - 16), [], "it is short");
+    assert_eq!(push(1024 - 16), (27..43).collect::<Vec<_>>(), "1,024 bytes behind 1,536 + 192");
+    assert_eq!(
+        push(1024 - 16),
+        (40..43).chain(43..59).collect::<Vec<_>>(),
+        "those that are left, and its own"
+    );
+    push(1024 - 16);
+    assert_eq!(push(512 - 16), [], "there is no space for as many");
+}
+
 /// A producer to which half of the ring is free does not look at what its peer says; one to which less is free
 /// does, and finds what was given back.
 #[test]

@@ -12,6 +12,9 @@ use crate::ring::{Regions, Word};
 use crate::shm::Region;
 use crate::wait::{Expected, coarse_now};
 
+/// How long after its last request it says nothing of a client that its turns were quick, in nanoseconds.
+const STALE: u64 = 100_000_000;
+
 /// A client over rings.
 #[derive(Debug)]
 pub(crate) struct Port {
@@ -117,8 +120,10 @@ impl Port {
             Ok(Some((Kind::Request, id))) if self.last.is_none_or(|last| precedes(start, last)) => {
                 let more = more && self.receiver.knows_of_more();
                 let now = coarse_now();
-                if std::mem::replace(&mut self.asked, now) != now && self.amid_turn && self.is_quick {
-                    // What was answered in this turn waits for nobody who takes longer.
+                let before = std::mem::replace(&mut self.asked, now);
+                let ticked = before != now;
+                if self.is_quick && ticked && (self.amid_turn || now.saturating_sub(before) > STALE) {
+                    // This turn takes long, or nobody knows what its requests are like.
                     self.is_quick = false;
                     self.connection.end_turn();
                 }

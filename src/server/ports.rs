@@ -379,7 +379,8 @@ mod tests {
     fn turn(ports: &mut Ports, client: &mut Sender<Regions>, millis: u64) -> bool {
         (0..BATCH).for_each(|_| ask(client));
         for _ in 0..BATCH {
-            sweep(ports).expect("it has asked");
+            let (place, id, _) = ports.sweep().expect("it has asked");
+            ports.hot(place).connection().settle(id);
             std::thread::sleep(Duration::from_millis(millis));
         }
         assert_eq!(sweep(ports), None, "it has not asked again");

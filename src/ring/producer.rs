@@ -18,7 +18,7 @@ pub(crate) struct Producer<M> {
     published: u64,
     /// The peer's last checked word. Only ever grows; the peer may have read further.
     consumed: u64,
-    /// Up to here lines were claimed; may lie behind `written`.
+    /// Up to here lines were claimed, but for those that the peer fetches; may lie behind `written`.
     claimed: u64,
     /// How long the latest frame is.
     latest: u64,
@@ -77,7 +77,7 @@ impl<M: Memory> Producer<M> {
     /// Opens a frame whose length is not known yet, with as much room as lies free in one piece, `limit` bytes
     /// at most.
     ///
-    /// The room may be zero. Nothing is written until the slot is committed.
+    /// The room may be zero. There is no frame until the slot is committed.
     #[inline]
     pub(crate) fn slot(&mut self, limit: usize) -> Result<Slot<'_, M>, Violation> {
         if self.free() < self.capacity / 2 {

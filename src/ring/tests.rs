@@ -232,7 +232,7 @@ fn a_full_ring_takes_nothing_until_it_is_read() {
 /// as they are free.
 #[test]
 fn free_lines_are_claimed_ahead_of_messages_that_are_told_of_together() {
-    const LINE: usize = 64;
+    const LINE: usize = super::LINE as usize;
     for start in [0, CAPACITY - LINE as u64, 0u64.wrapping_sub(CAPACITY)] {
         let [near, far] = views(start);
         near.write(0, &[1; CAPACITY as usize]);

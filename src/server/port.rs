@@ -30,8 +30,9 @@ pub(crate) struct Port {
     asleep: bool,
     /// Whether a request of this turn was one that others follow, so that the turn has to be ended.
     amid_turn: bool,
-    /// Whether its turns are soon over.
-    is_quick: bool,
+    /// Whether its last turn of several requests was soon over: then the next one will be, and its answers may be
+    /// told of together.
+    pub(super) is_quick: bool,
     /// When it last asked, as [`coarse_now`] tells it.
     asked: u64,
     /// Whether there may be something to do beside what comes through the ring. While there is not, a look at
@@ -154,17 +155,6 @@ impl Port {
             self.connection.end_turn();
         }
         was_amid
-    }
-
-    /// Says whether the turn that was ended was soon over: then the next one will be, and its answers may be told
-    /// of together.
-    pub(super) fn set_quick(&mut self, is_quick: bool) {
-        self.is_quick = is_quick;
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_quick(&self) -> bool {
-        self.is_quick
     }
 
     /// Takes no request from now on but those that have come.

@@ -21,8 +21,8 @@ use crate::wait::{self, MAX_WORDS};
 /// How many requests of one client are answered before the next client has its turn.
 const BATCH: u32 = 16;
 
-/// Within what time a request is answered, on average over a turn, for the turn to be a quick one: longer than it
-/// takes a client to be told of an answer, and so short that a turn is over in no time.
+/// Within what time a request is answered for a turn to be a quick one, on average over the turn and what came since
+/// the one before: longer than it takes a client to be told of an answer, and so short that a turn is over in no time.
 const QUICK: Duration = Duration::from_micros(4);
 
 /// How many quiet clients are looked at in each turn, and after one that was as long as it may be.
@@ -119,15 +119,21 @@ impl Ports {
 
     #[inline]
     fn pass_on(&mut self) {
+        self.end_turn();
+        self.turn += 1;
+        self.begin_turn();
+    }
+
+    /// Ends the turn of whoever has it, and learns how long it took. Nobody may take its place before.
+    #[inline]
+    fn end_turn(&mut self) {
         if let Some(port) = self.hot.get_mut(self.turn)
             && port.end_turn()
         {
             let now = Instant::now();
             let before = self.turned.replace(now);
-            port.set_quick(before.is_some_and(|before| now - before < QUICK * self.answered));
+            port.is_quick = before.is_some_and(|before| now - before < QUICK * self.answered);
         }
-        self.turn += 1;
-        self.begin_turn();
     }
 
     /// Begins the turn of whoever lies at the place whose turn it is now.
@@ -201,6 +207,7 @@ impl Ports {
             self.watches[watch].release(session);
         }
         self.near.retain(|port| port.session() != session);
+        self.end_turn();
         if let Some(place) = self.hot.iter().position(|port| port.session() == session) {
             self.hot.swap_remove(place);
             self.begin_turn();
@@ -242,13 +249,13 @@ impl Ports {
     #[inline(never)]
     fn cool(&mut self) {
         self.sweeps = 0;
+        self.end_turn();
         let mut place = 0;
         while place < self.hot.len() {
             if self.hot[place].was_active() {
                 place += 1;
             } else {
                 let mut port = self.hot.swap_remove(place);
-                port.end_turn();
                 port.trim();
                 self.near.push(port);
             }
@@ -384,7 +391,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(millis));
         }
         assert_eq!(sweep(ports), None, "it has not asked again");
-        ports.hot[0].is_quick()
+        ports.hot[0].is_quick
     }
 
     #[test]

@@ -66,9 +66,10 @@ impl<P: Protocol> Responder<P> {
 
     /// Answers with `response`, archived straight into the client's ring where it fits there.
     ///
-    /// A client whose requests have lately been answered within 4 µs each, and who has more of them under way, may
-    /// be told of up to sixteen short answers at once. So a handler of [`Server::serve_with`]
-    /// that has more to do after it has answered does that on another thread.
+    /// A client that has more requests under way, and whose last few took 4 µs each on average, may be told of up to
+    /// sixteen short answers at once. So a handler of [`Server::serve_with`] that has more to do after it has
+    /// answered does that on another thread, and one that takes long now and then is better told of to
+    /// [`may_block`](crate::ServerBuilder::may_block): what was answered just before waits for it.
     ///
     /// [`Server::serve_with`]: crate::Server::serve_with
     ///

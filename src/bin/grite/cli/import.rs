@@ -55,7 +55,7 @@ pub fn run(import: &Import, global: &Global, output: &Output) -> Result<(), CliE
     output.report(&sum, |_| {
         let Imported { created, updated, unchanged } = &sum;
         if *created == 0 && *updated == 0 {
-            format!("nothing changed: {unchanged} issues are as in the file\n")
+            format!("nothing changed: {unchanged} unchanged\n")
         } else {
             format!("{created} created, {updated} updated, {unchanged} unchanged\n")
         }

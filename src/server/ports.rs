@@ -9,8 +9,11 @@
 //! So a crowd that says nothing costs a busy client next to nothing, and there may be any number of both.
 
 use std::collections::HashMap;
+use std::iter::once;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
 
 use super::control::Control;
 use super::port::Port;
@@ -271,14 +274,9 @@ impl Ports {
         let Ports { hot, near, .. } = self;
         let news = hot.iter_mut().chain(near.iter_mut()).any(Port::fall_asleep);
         if !news {
-            let mut words = [control.awaited(seen); MAX_WORDS];
-            let mut count = 1;
-            for word in hot.iter_mut().chain(near.iter_mut()).filter_map(Port::awaited).take(MAX_NEAR) {
-                words[count] = word;
-                count += 1;
-            }
-            let until = (!all_watched).then(|| Instant::now() + NAP);
-            wait::sleep_any(&words[..count], until);
+            let clients = hot.iter_mut().chain(near.iter_mut()).filter_map(Port::awaited).take(MAX_NEAR);
+            let words: ArrayVec<_, MAX_WORDS> = once(control.awaited(seen)).chain(clients).collect();
+            wait::sleep_any(&words, (!all_watched).then(|| Instant::now() + NAP));
         }
         hot.iter_mut().for_each(Port::wake_up);
         self.warm_those_near_who(Port::has_news);

@@ -6,9 +6,12 @@
 //! that it had then: a client that moves in between has changed the word, and the sleep does not begin.
 
 use std::io;
+use std::iter::once;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+
+use arrayvec::ArrayVec;
 
 use super::control::{Control, Note};
 use super::mailbox::Mailbox;
@@ -120,12 +123,8 @@ fn keep_watch(orders: &Mailbox<Order>, control: &Control) {
             watched.awaited = None;
             control.tell(Note::Stirred(watched.session));
         });
-        let mut words = [orders.awaited(seen); MAX_WORDS];
-        let mut count = 1;
-        for expected in all.iter().filter_map(Watched::expected) {
-            words[count] = expected;
-            count += 1;
-        }
-        wait::sleep_any(&words[..count], None);
+        let clients = all.iter().filter_map(Watched::expected);
+        let words: ArrayVec<_, MAX_WORDS> = once(orders.awaited(seen)).chain(clients).collect();
+        wait::sleep_any(&words, None);
     }
 }

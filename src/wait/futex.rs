@@ -27,6 +27,7 @@ mod linux {
     use std::sync::OnceLock;
     use std::time::Duration;
 
+    use arrayvec::ArrayVec;
     use rustix::io::Errno;
     use rustix::thread::{ClockId, futex};
     use rustix::time::{Timespec, clock_gettime};
@@ -57,16 +58,19 @@ mod linux {
             let until = if on.len() == 1 { until } else { Some(until.map_or(nap, |until| until.min(nap))) };
             return sleep(on[on.len() - 1], until);
         }
-        let mut waits = [futex::Wait::new(); MAX_WORDS];
-        for (wait, on) in waits.iter_mut().zip(on) {
-            wait.val = u64::from(on.value);
-            wait.uaddr = futex::WaitPtr::new(on.word.as_ptr().cast());
-            wait.flags = futex::WaitFlags::SIZE_U32;
-        }
+        let waits: ArrayVec<futex::Wait, MAX_WORDS> =
+            on.iter().map(|on| wait_on(on.word, on.value)).collect();
         let until = until.map(monotonic);
         // As in `sleep`: whatever happened, the caller looks again.
-        let _ =
-            futex::waitv(&waits[..on.len()], futex::WaitvFlags::empty(), until.as_ref(), ClockId::Monotonic);
+        let _ = futex::waitv(&waits, futex::WaitvFlags::empty(), until.as_ref(), ClockId::Monotonic);
+    }
+
+    fn wait_on(word: &AtomicU32, value: u32) -> futex::Wait {
+        let mut wait = futex::Wait::new();
+        wait.val = u64::from(value);
+        wait.uaddr = futex::WaitPtr::new(word.as_ptr().cast());
+        wait.flags = futex::WaitFlags::SIZE_U32;
+        wait
     }
 
     /// Wakes who sleeps on the word: one side has at most one sleeper a direction.
@@ -84,12 +88,9 @@ mod linux {
         static ANSWER: OnceLock<bool> = OnceLock::new();
         *ANSWER.get_or_init(|| {
             let word = AtomicU32::new(0);
-            let mut wait = futex::Wait::new();
-            wait.val = 1;
-            wait.uaddr = futex::WaitPtr::new(word.as_ptr().cast());
-            wait.flags = futex::WaitFlags::SIZE_U32;
             // The value differs, so a kernel that has the call says "again" at once.
-            let answer = futex::waitv(&[wait], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
+            let answer =
+                futex::waitv(&[wait_on(&word, 1)], futex::WaitvFlags::empty(), None, ClockId::Monotonic);
             answer == Err(Errno::AGAIN)
         })
     }

@@ -1,13 +1,13 @@
 //! The synchronisation that loom must see: the standard library's, or loom's under `--cfg loom`.
 //!
 //! Words in shared memory are atomics by pointer and belong to the ring's memory file; a loom
-//! model brings its own memory. What both share are the fences.
+//! model brings its own memory. What both share are the fences, and flags of one process.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// Stands between a store that the peer will look at and a look at what the peer stored.
 ///

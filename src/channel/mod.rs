@@ -30,7 +30,7 @@ use crate::wait::{self, Deadline, Spin};
 pub(crate) use receiver::Receiver;
 pub(crate) use sender::Sender;
 
-/// How long a blocking sleep lasts before it looks at the lifeline: a killed peer is noticed within
+/// How long a sleep that nobody guards lasts before it looks at the lifeline: a killed peer is noticed within
 /// this time. Each look costs a few microseconds.
 ///
 /// The kernel has the timer set anew for a sleep that is to end before its next tick (every 4 ms on most).
@@ -112,6 +112,26 @@ impl Sleep for Regions {
     }
 }
 
+/// What tells a side that waits that its peer is gone.
+pub(crate) trait Lifeline {
+    /// Whether it is.
+    fn is_severed(&mut self) -> bool;
+    /// Whether somebody wakes this side when the peer goes, and before `left` has passed: the sleep that begins now
+    /// needs no timer then, and [`release`](Self::release) must follow it.
+    fn guard(&mut self, left: Duration) -> bool {
+        let _ = left;
+        false
+    }
+    /// The sleep is over.
+    fn release(&mut self) {}
+}
+
+impl<F: FnMut() -> bool> Lifeline for F {
+    fn is_severed(&mut self) -> bool {
+        self()
+    }
+}
+
 /// One half of a channel, as somebody who waits for the peer.
 pub(crate) trait Waits {
     /// Looks whether the peer has done what is waited for. Says so again until that is used.
@@ -126,21 +146,21 @@ pub(crate) trait Waits {
     /// The peer's word that a sleep waits on, and the position that it waits to change.
     fn awaited(&self) -> (Word, u64);
     /// Sleeps on that word.
-    fn sleep(&self, until: Instant);
+    fn sleep(&self, until: Option<Instant>);
     /// Tells the peer that this side waits on `cpu`; says whether the peer has last waited there.
     fn shares_cpu(&self, cpu: u64) -> bool;
     /// Whether the peer sleeps for frames, or was woken and has not begun to run.
     fn peer_sleeps(&self) -> bool;
 }
 
-/// Waits until a look finds something: spins, then sleeps in slices and asks after each whether the
-/// peer is gone.
+/// Waits until a look finds something: spins, then sleeps, and asks after each sleep whether the peer is gone.
+/// A sleep that nobody guards lasts a `slice` at most.
 fn wait<W: Waits>(
     half: &mut W,
     spin: &mut Spin,
     until: &mut Deadline,
     slice: Duration,
-    severed: &mut dyn FnMut() -> bool,
+    lifeline: &mut dyn Lifeline,
 ) -> Result<(), Stop> {
     let look = |half: &mut W| half.look().map(|found| found.then_some(())).transpose();
     let in_vain = |half: &mut W| half.shares_cpu(wait::current_cpu());
@@ -166,7 +186,11 @@ fn wait<W: Waits>(
             half.mark_asleep();
             fault::point("channel.asleep");
             if half.look() == Ok(false) {
-                half.sleep(until.slice(slice));
+                let guarded = lifeline.guard(until.left());
+                half.sleep((!guarded).then(|| until.slice(slice)));
+                if guarded {
+                    lifeline.release();
+                }
             }
             half.mark_awake();
         }
@@ -174,7 +198,7 @@ fn wait<W: Waits>(
             spin.slept(start.elapsed());
             return Ok(());
         }
-        if severed() {
+        if lifeline.is_severed() {
             // What the peer did before it went still counts.
             return if half.look()? { Ok(()) } else { Err(Stop::Severed) };
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 #[cfg(any(feature = "tokio", loom))]
 use super::listening_at;
-use super::{AWAKE, Bell, Fault, LIFELINE_SLICE, Sleep, Stop, Waits, Woken, asleep_at, call};
+use super::{AWAKE, Bell, Fault, LIFELINE_SLICE, Lifeline, Sleep, Stop, Waits, Woken, asleep_at, call};
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, trim};
 use crate::ring::{Await, Consumer, Word};
@@ -105,9 +105,9 @@ impl<M: Sleep> Receiver<M> {
         &mut self,
         spin: &mut Spin,
         until: &mut Deadline,
-        severed: &mut dyn FnMut() -> bool,
+        lifeline: &mut dyn Lifeline,
     ) -> Result<(), Stop> {
-        super::wait(self, spin, until, LIFELINE_SLICE, severed)
+        super::wait(self, spin, until, LIFELINE_SLICE, lifeline)
     }
 
     /// Takes a frame; says whether that completes a message.
@@ -205,9 +205,9 @@ impl<M: Sleep> Waits for Receiver<M> {
         (Word::Published, self.consumer.published())
     }
 
-    fn sleep(&self, until: Instant) {
+    fn sleep(&self, until: Option<Instant>) {
         let (word, seen) = self.awaited();
-        self.consumer.memory().sleep(word, seen, Some(until));
+        self.consumer.memory().sleep(word, seen, until);
     }
 
     fn shares_cpu(&self, cpu: u64) -> bool {

@@ -221,7 +221,7 @@ impl<M: Sleep> Sender<M> {
         while !self.flush()? {
             // A peer that knows of nothing frees no space.
             self.announce();
-            super::wait(self, spin, until, slice, severed)?;
+            super::wait(self, spin, until, slice, &mut || severed())?;
         }
         Ok(())
     }
@@ -260,9 +260,9 @@ impl<M: Sleep> Waits for Sender<M> {
         (Word::Consumed, self.producer.consumed())
     }
 
-    fn sleep(&self, until: Instant) {
+    fn sleep(&self, until: Option<Instant>) {
         let (word, seen) = self.awaited();
-        self.producer.memory().sleep(word, seen, Some(until));
+        self.producer.memory().sleep(word, seen, until);
     }
 
     fn shares_cpu(&self, cpu: u64) -> bool {

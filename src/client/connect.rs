@@ -218,6 +218,7 @@ impl Unwelcomed {
         daemon_release: u32,
         descriptors: Vec<OwnedFd>,
     ) -> Result<Welcomed, Error> {
+        use super::watchdog::Guard;
         use crate::channel::{Receiver, Sender};
         use crate::ring::Regions;
         use crate::shm::{Role, Unfit, adopt};
@@ -238,8 +239,8 @@ impl Unwelcomed {
         let limit = welcome.sizes.max_message as usize;
         Ok(Welcomed {
             outgoing: Outgoing::Ring(Box::new(Sender::new(regions.clone(), 0, limit))),
+            lifeline: Lifeline::Guard(Guard::new(self.stream, regions.theirs.clone())),
             incoming: Incoming::Ring(Box::new(Receiver::new(regions, 0, limit))),
-            lifeline: Lifeline::Socket(self.stream),
             in_flight: welcome.in_flight,
             daemon_release,
         })

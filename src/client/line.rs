@@ -16,7 +16,8 @@ use rkyv::ser::allocator::Arena;
 
 use super::connect::Unwelcomed;
 use super::open::{Answer, Open, RequestId};
-use crate::channel::LIFELINE_SLICE;
+use super::watchdog::Guard;
+use crate::channel::{self, LIFELINE_SLICE, Lifeline as _};
 use crate::error::{Error, ErrorKind, NothingDone};
 use crate::fault;
 use crate::frame::{Expiry, Failure, FailureCode, Kind};
@@ -65,17 +66,33 @@ pub(crate) struct Welcomed {
 
 /// What ends when the peer does.
 pub(crate) enum Lifeline {
-    /// The socket of the handshake.
+    /// The socket that the messages travel over.
     Socket(Arc<Stream>),
+    /// The socket of the handshake, beside rings.
+    Guard(Guard),
     /// The peer is in this process.
     Local(Arc<LocalLine>),
 }
 
-impl Lifeline {
-    fn is_severed(&self) -> bool {
+impl channel::Lifeline for Lifeline {
+    fn is_severed(&mut self) -> bool {
         match self {
             Lifeline::Socket(stream) => stream.has_event(),
+            Lifeline::Guard(guard) => guard.is_severed(),
             Lifeline::Local(line) => line.is_severed(),
+        }
+    }
+
+    fn guard(&mut self, left: Duration) -> bool {
+        match self {
+            Lifeline::Guard(guard) => guard.guard(left),
+            Lifeline::Socket(_) | Lifeline::Local(_) => false,
+        }
+    }
+
+    fn release(&mut self) {
+        if let Lifeline::Guard(guard) = self {
+            guard.release();
         }
     }
 }
@@ -309,7 +326,7 @@ impl Line {
                 Ok(None) => {
                     (waited, fruitless) = (true, fruitless || waited);
                     let Line { incoming, lifeline, spin, .. } = self;
-                    if let Err(interrupted) = incoming.wait(spin, deadline, &mut || lifeline.is_severed()) {
+                    if let Err(interrupted) = incoming.wait(spin, deadline, lifeline) {
                         return Err(self.interrupt(interrupted, RECEIVE));
                     }
                 }

@@ -10,7 +10,7 @@ mod socket;
 use std::io;
 use std::time::Duration;
 
-use crate::channel::{Fault, Receiver, Sender, Stop};
+use crate::channel::{Fault, Lifeline, Receiver, Sender, Stop};
 use crate::frame::{BadHeader, Kind};
 use crate::payload::{Bytes, Sink, TooLong};
 use crate::ring::Regions;
@@ -231,10 +231,10 @@ impl Incoming {
         &mut self,
         spin: &mut Spin,
         until: &mut Deadline,
-        severed: &mut dyn FnMut() -> bool,
+        lifeline: &mut dyn Lifeline,
     ) -> Result<(), Interrupted> {
         match self {
-            Incoming::Ring(receiver) => Ok(receiver.wait(spin, until, severed)?),
+            Incoming::Ring(receiver) => Ok(receiver.wait(spin, until, lifeline)?),
             Incoming::Socket(inbox) => inbox.wait(until),
         }
     }

@@ -156,6 +156,7 @@ impl Line {
     pub(in crate::client) fn socket(&self) -> &Arc<Stream> {
         match &self.lifeline {
             Lifeline::Socket(stream) => stream,
+            Lifeline::Guard(guard) => guard.stream(),
             Lifeline::Local(_) => unreachable!("async clients have shaken hands"),
         }
     }

@@ -45,9 +45,8 @@ const FIRST: Duration = Duration::from_micros(10);
 /// 50 µs, twenty million requests in a row made two to eight times as many system calls.
 const MOST: Duration = Duration::from_micros(200);
 
-/// A peer on another CPU runs so long after its wake at the latest, as a rule (25 µs to 50 µs later). One that
-/// does not is queued on this very CPU, or behind others.
-const WAKE: Duration = Duration::from_micros(50);
+/// A peer that sleeps so long after it was awake has others work for it, who may take longer.
+const BUSY: Duration = Duration::from_micros(50);
 
 /// Looks between two looks at the clock: a microsecond or two.
 const ROUND: u32 = 64;
@@ -56,6 +55,8 @@ const ROUND: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct Spin {
     strategy: WaitStrategy,
+    /// Whether this process has one CPU only, where a spin keeps the other side from running.
+    one_cpu: bool,
     budget: Duration,
     /// Since when spins have found the peer on this side's CPU, and when last; nothing if the last one did not.
     shared: Option<(Instant, Instant)>,
@@ -69,12 +70,9 @@ pub(crate) struct Spin {
 
 impl Spin {
     pub(crate) fn new(strategy: WaitStrategy) -> Self {
-        let budget = match strategy {
-            WaitStrategy::Adaptive if one_cpu() => Duration::ZERO,
-            WaitStrategy::Adaptive => FIRST,
-            WaitStrategy::Spin | WaitStrategy::Park => Duration::ZERO,
-        };
-        Spin { strategy, budget, shared: None, patience: PATIENCE, moved: None, crowded: None }
+        let one_cpu = one_cpu();
+        let budget = if strategy == WaitStrategy::Adaptive && !one_cpu { FIRST } else { Duration::ZERO };
+        Spin { strategy, one_cpu, budget, shared: None, patience: PATIENCE, moved: None, crowded: None }
     }
 
     /// The same for a side that would rather have the others move.
@@ -90,8 +88,7 @@ impl Spin {
     /// Looks until `look` answers something or the budget is used up.
     ///
     /// Gives up sooner if it turns out that both sides `share_a_cpu`, which is asked once, after the first
-    /// microseconds or at once of a peer that `sleeps`, or that it sleeps still when any other CPU would have
-    /// woken it.
+    /// microseconds or at once of a peer that `sleeps`, and at once if that one sleeps on another CPU.
     #[inline]
     pub(crate) fn until<S, T>(
         &mut self,
@@ -111,8 +108,10 @@ impl Spin {
         }
         if self.budget.is_zero() {
             self.shared = None;
-            // The peer is to know where this side sleeps, even if this side does not care.
-            return if share_a_cpu(state) { self.give_way(state, look) } else { None };
+            // The peer is to know where this side sleeps, even if this side does not care. What is worth waiting for
+            // comes soon where there is one CPU, and late where there are more.
+            let shared = share_a_cpu(state);
+            return if shared && self.one_cpu { self.give_way(state, look) } else { None };
         }
         // A sleeper does nothing in the next microseconds.
         if !sleeps(state)
@@ -128,12 +127,16 @@ impl Spin {
             return if self.is_to_move(now) { None } else { self.give_way(state, look) };
         }
         self.shared = None;
+        // Until another CPU has come to a peer that was just woken, and back, this side can as well sleep.
+        if sleeps(state) {
+            return None;
+        }
         loop {
             if let Some(found) = round(state) {
                 return Some(found);
             }
             let time = now.elapsed();
-            if time >= self.budget || time >= WAKE && sleeps(state) {
+            if time >= self.budget || time >= BUSY && sleeps(state) {
                 return None;
             }
         }
@@ -203,7 +206,7 @@ impl Spin {
 
     /// Learns from a sleep that took so long.
     pub(crate) fn slept(&mut self, time: Duration) {
-        if self.strategy == WaitStrategy::Adaptive && !one_cpu() {
+        if self.strategy == WaitStrategy::Adaptive && !self.one_cpu {
             self.budget = after_sleep(self.budget, time);
         }
     }
@@ -343,8 +346,10 @@ mod tests {
             };
             spin.until(&mut looks, count, |_| true, |_| true)
         };
-        let mut spin = Spin { budget: Duration::ZERO, ..Spin::new(WaitStrategy::Adaptive) };
-        assert_eq!(look_once(&mut spin), Some(1), "without a budget");
+        let mut spin = Spin { budget: Duration::ZERO, one_cpu: true, ..Spin::new(WaitStrategy::Adaptive) };
+        assert_eq!(look_once(&mut spin), Some(1), "without a budget, since there is one CPU");
+        spin.one_cpu = false;
+        assert_eq!(look_once(&mut spin), None, "without a budget, since sleeps are long");
         // Others may have had the CPU just now, as they do where tests run.
         (spin.budget, spin.crowded) = (FIRST, None);
         assert_eq!(look_once(&mut spin), Some(1), "with one, a peer that sleeps gets the CPU at once");
@@ -355,10 +360,17 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_slow_to_wake_is_not_waited_for_with_the_whole_budget() {
+    fn a_peer_that_sleeps_is_not_waited_for_with_the_whole_budget() {
         let mut spin = Spin { budget: Duration::from_secs(3600), ..Spin::new(WaitStrategy::Adaptive) };
+        let look = |looks: &mut u32| {
+            *looks += 1;
+            None::<()>
+        };
+        let mut looks = 0;
+        assert_eq!(spin.until(&mut looks, look, |_| false, |_| true), None);
+        assert_eq!(looks, 0, "one that sleeps on another CPU is slept for at once");
         let start = Instant::now();
-        assert_eq!(spin.until(&mut (), |()| None::<()>, |()| false, |()| true), None);
-        assert!(start.elapsed() >= WAKE);
+        assert_eq!(spin.until(&mut looks, look, |_| false, |looks| *looks > 2 * ROUND), None);
+        assert!(start.elapsed() >= BUSY, "one that goes to sleep meanwhile");
     }
 }

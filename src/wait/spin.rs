@@ -55,8 +55,6 @@ const ROUND: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct Spin {
     strategy: WaitStrategy,
-    /// Whether this process has one CPU only, where a spin keeps the other side from running.
-    one_cpu: bool,
     budget: Duration,
     /// Since when spins have found the peer on this side's CPU, and when last; nothing if the last one did not.
     shared: Option<(Instant, Instant)>,
@@ -70,9 +68,8 @@ pub(crate) struct Spin {
 
 impl Spin {
     pub(crate) fn new(strategy: WaitStrategy) -> Self {
-        let one_cpu = one_cpu();
-        let budget = if strategy == WaitStrategy::Adaptive && !one_cpu { FIRST } else { Duration::ZERO };
-        Spin { strategy, one_cpu, budget, shared: None, patience: PATIENCE, moved: None, crowded: None }
+        let budget = if strategy == WaitStrategy::Adaptive && !one_cpu() { FIRST } else { Duration::ZERO };
+        Spin { strategy, budget, shared: None, patience: PATIENCE, moved: None, crowded: None }
     }
 
     /// The same for a side that would rather have the others move.
@@ -108,10 +105,8 @@ impl Spin {
         }
         if self.budget.is_zero() {
             self.shared = None;
-            // The peer is to know where this side sleeps, even if this side does not care. What is worth waiting for
-            // comes soon where there is one CPU, and late where there are more.
-            let shared = share_a_cpu(state);
-            return if shared && self.one_cpu { self.give_way(state, look) } else { None };
+            // The peer is to know where this side sleeps, even if this side does not care.
+            return if share_a_cpu(state) { self.give_way(state, look) } else { None };
         }
         // A sleeper does nothing in the next microseconds.
         if !sleeps(state)
@@ -206,7 +201,7 @@ impl Spin {
 
     /// Learns from a sleep that took so long.
     pub(crate) fn slept(&mut self, time: Duration) {
-        if self.strategy == WaitStrategy::Adaptive && !self.one_cpu {
+        if self.strategy == WaitStrategy::Adaptive && !one_cpu() {
             self.budget = after_sleep(self.budget, time);
         }
     }
@@ -346,10 +341,8 @@ mod tests {
             };
             spin.until(&mut looks, count, |_| true, |_| true)
         };
-        let mut spin = Spin { budget: Duration::ZERO, one_cpu: true, ..Spin::new(WaitStrategy::Adaptive) };
-        assert_eq!(look_once(&mut spin), Some(1), "without a budget, since there is one CPU");
-        spin.one_cpu = false;
-        assert_eq!(look_once(&mut spin), None, "without a budget, since sleeps are long");
+        let mut spin = Spin { budget: Duration::ZERO, ..Spin::new(WaitStrategy::Adaptive) };
+        assert_eq!(look_once(&mut spin), Some(1), "without a budget");
         // Others may have had the CPU just now, as they do where tests run.
         (spin.budget, spin.crowded) = (FIRST, None);
         assert_eq!(look_once(&mut spin), Some(1), "with one, a peer that sleeps gets the CPU at once");

@@ -21,7 +21,12 @@ impl Sum {
     pub fn bytes(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         let whole = words.iter().fold(0u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
-        let rest = rest.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let rest = match bytes.last_chunk::<8>() {
+            // The last word of all has them at its end.
+            Some(last) if !rest.is_empty() => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+            Some(_) => 0,
+            None => rest.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        };
         self.number(whole.wrapping_add(rest));
     }
 

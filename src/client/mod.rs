@@ -50,8 +50,8 @@ pub use subscription::{Notice, Since, Subscription};
 /// A request that times out leaves the connection as good as before: its late answer is dropped.
 /// After [`ErrorKind::PeerDied`] or [`ErrorKind::PeerMisbehaved`] the connection is of no more use.
 ///
-/// The first client of a process that sleeps for an answer over rings starts a thread, which wakes those who sleep
-/// when their daemon is gone. It rests while nobody sleeps, and ends with the last of these connections.
+/// The first client of a process that sleeps for answers over rings again and again starts a thread, which wakes
+/// those who sleep when their daemon is gone. It rests while nobody sleeps, and ends with the last such client.
 ///
 /// A request carries its deadline, as a time of the machine's monotonic clock. A client in a time
 /// namespace of its own needs a daemon in the same one.

@@ -2,20 +2,23 @@
 //!
 //! A sleep that is to end by itself has the kernel set a timer and take it back. On a virtual machine the
 //! hypervisor is called for both: a parked client that asked a thousand times a second spent a quarter of its CPU
-//! time there. So who sleeps for an answer sets none, and a thread of its process, the watchdog, wakes it as soon
-//! as the daemon is gone, and once in a while, so that it can look at its deadline.
+//! time there. So who sleeps for answers again and again sets none, and a thread of its process, the watchdog, wakes
+//! it when the daemon is gone, and once in a while, so that it can look at its deadline.
 //!
-//! The thread starts with the first sleep that needs it, rests while nobody sleeps, and ends with the last
-//! connection. Where it cannot start, sleeps have timers.
+//! The thread starts when the first connection has slept that often, rests while nobody sleeps, and ends with the
+//! last of them. Where it cannot start, sleeps have timers.
 
 #[cfg(all(test, loom))]
 mod models;
 
+use std::io;
+use std::iter::once;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::channel;
 use crate::ring::{Regions, Word};
@@ -26,7 +29,11 @@ use crate::wait;
 
 /// How often who sleeps is woken to look at its deadline. A sleep that must end before two of these are over has a
 /// timer.
-const BEAT: Duration = Duration::from_millis(250);
+const BEAT: Duration = Duration::from_secs(1);
+
+/// How many sleeps of a connection have timers. Many clients that seldom sleep are better off without as many
+/// threads, each of which takes the CPU from somebody when it starts: ten busy ones were 5 % slower.
+const FEW: u32 = 256;
 
 /// How often who sleeps is woken when its daemon is gone: a wake that comes before the sleep has no effect.
 const AGAIN: Duration = Duration::from_millis(1);
@@ -37,6 +44,8 @@ const AGAIN: Duration = Duration::from_millis(1);
 pub(crate) struct Guard {
     watched: Arc<Watched>,
     watchdog: Asked,
+    /// How many sleeps had timers, up to [`FEW`].
+    sleeps: u32,
 }
 
 /// Whether there is a watchdog.
@@ -54,6 +63,8 @@ struct Watched {
     /// The daemon's region, on whose word a sleep is.
     region: Region,
     sleeper: Sleeper,
+    /// Whether the daemon was seen to be gone.
+    gone: AtomicBool,
 }
 
 /// Whether somebody sleeps, or is about to.
@@ -102,8 +113,8 @@ impl Guard {
     /// A lifeline that ends with `stream`, of a client that sleeps on the words of `region`.
     pub(super) fn new(stream: Arc<Stream>, region: Region) -> Self {
         let sleeper = Sleeper(AtomicBool::new(false));
-        let watched = Arc::new(Watched { stream, region, sleeper });
-        Guard { watched, watchdog: Asked::NotYet }
+        let watched = Arc::new(Watched { stream, region, sleeper, gone: AtomicBool::new(false) });
+        Guard { watched, watchdog: Asked::NotYet, sleeps: 0 }
     }
 
     /// The socket of the handshake.
@@ -114,11 +125,11 @@ impl Guard {
 
     fn watchdog(&mut self) -> Option<&Watchdog> {
         if let Asked::NotYet = self.watchdog {
-            self.watchdog = Watchdog::of_this_process(&self.watched).map_or(Asked::None, Asked::There);
+            self.watchdog = Watchdog::of_this_process(&self.watched);
         }
         match &self.watchdog {
             Asked::There(watchdog) => Some(watchdog),
-            _ => None,
+            Asked::NotYet | Asked::None => None,
         }
     }
 }
@@ -129,15 +140,23 @@ impl channel::Lifeline for Guard {
     }
 
     fn guard(&mut self, left: Duration) -> bool {
-        if left <= 2 * BEAT {
+        if self.sleeps < FEW {
+            self.sleeps += 1;
             return false;
         }
         let watched = Arc::clone(&self.watched);
-        let Some(watchdog) = self.watchdog() else { return false };
+        let Some(watchdog) = self.watchdog().filter(|watchdog| left > 2 * watchdog.beat) else {
+            return false;
+        };
         if watched.sleeper.begin(&watchdog.rest) {
             watchdog.call();
         }
-        true
+        // Nobody looks for the end of a daemon that is gone.
+        let guarded = !watched.is_gone();
+        if !guarded {
+            self.release();
+        }
+        guarded
     }
 
     fn release(&mut self) {
@@ -153,21 +172,15 @@ impl Drop for Guard {
     }
 }
 
-#[derive(Debug)]
-struct Kept {
-    watched: Arc<Watched>,
-    /// Whether the daemon was seen to be gone.
-    gone: bool,
-}
-
 /// A thread that wakes those of its process who sleep without a timer.
 #[derive(Debug)]
 struct Watchdog {
     /// The process that it is a thread of: a fork has no copy of it.
     process: u32,
     /// Whom it watches; nothing once it has ended. Who is not in it any more has its memory to itself.
-    all: Mutex<Option<Vec<Kept>>>,
+    all: Mutex<Option<Vec<Arc<Watched>>>>,
     rest: Rest,
+    beat: Duration,
     /// What the thread is called by, and where it hears that.
     bell: UnixStream,
     ear: UnixStream,
@@ -175,29 +188,30 @@ struct Watchdog {
 
 impl Watchdog {
     /// The one of this process, which is started if there is none; watches `watched` from now on.
-    fn of_this_process(watched: &Arc<Watched>) -> Option<Arc<Self>> {
+    fn of_this_process(watched: &Arc<Watched>) -> Asked {
         static THIS: Mutex<Weak<Watchdog>> = Mutex::new(Weak::new());
-        let mut this = lock(&THIS);
+        // Whoever holds it may not have come along with a fork.
+        let Ok(mut this) = THIS.try_lock() else { return Asked::NotYet };
         if let Some(watchdog) = this.upgrade().filter(|watchdog| watchdog.process == shm::process())
             && watchdog.watch(watched)
         {
-            return Some(watchdog);
+            return Asked::There(watchdog);
         }
-        let started = Self::start(watched)?;
+        let Ok(started) = Self::start(watched, BEAT) else { return Asked::None };
         *this = Arc::downgrade(&started);
-        Some(started)
+        Asked::There(started)
     }
 
-    fn start(first: &Arc<Watched>) -> Option<Arc<Self>> {
-        let (bell, ear) = UnixStream::pair().ok()?;
-        bell.set_nonblocking(true).ok()?;
-        ear.set_nonblocking(true).ok()?;
-        let (rest, all) = (Rest(AtomicBool::new(false)), Mutex::new(Some(vec![Kept::new(first)])));
-        let watchdog = Arc::new(Watchdog { process: shm::process(), all, rest, bell, ear });
+    fn start(first: &Arc<Watched>, beat: Duration) -> io::Result<Arc<Self>> {
+        let (bell, ear) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        ear.set_nonblocking(true)?;
+        let (rest, all) = (Rest(AtomicBool::new(false)), Mutex::new(Some(vec![Arc::clone(first)])));
+        let watchdog = Arc::new(Watchdog { process: shm::process(), all, rest, beat, bell, ear });
         let thread = std::thread::Builder::new().name("ipc-watchdog".to_owned());
         let watching = Arc::clone(&watchdog);
-        thread.spawn(move || watching.keep_watch()).ok()?;
-        Some(watchdog)
+        thread.spawn(move || watching.keep_watch())?;
+        Ok(watchdog)
     }
 
     /// Ends the thread's rest.
@@ -210,77 +224,102 @@ impl Watchdog {
     fn watch(&self, watched: &Arc<Watched>) -> bool {
         let mut all = lock(&self.all);
         let Some(all) = all.as_mut() else { return false };
-        all.push(Kept::new(watched));
+        all.push(Arc::clone(watched));
         self.call();
         true
     }
 
     fn forget(&self, watched: &Arc<Watched>) {
-        // The parent of a fork still watches its own.
+        let retain = |mut all: MutexGuard<'_, Option<Vec<Arc<Watched>>>>| {
+            all.iter_mut().for_each(|all| all.retain(|kept| !Arc::ptr_eq(kept, watched)));
+        };
         if self.process != shm::process() {
+            // The parent of a fork still watches its own, and its thread may have held the list at that moment.
+            let _ = self.all.try_lock().map(retain);
             return;
         }
-        lock(&self.all).iter_mut().for_each(|all| all.retain(|kept| !Arc::ptr_eq(&kept.watched, watched)));
+        retain(lock(&self.all));
         // The daemon is to learn of it now, and not when the thread has let go of the socket.
         watched.stream.shut_down();
         self.call();
     }
 
     fn keep_watch(&self) {
-        // Who called has not slept for a beat yet, and calls again soon if the thread rests at once.
-        let mut called = false;
-        while let Some((streams, pause)) = self.begin_watch(called) {
+        let mut next = Instant::now() + self.beat;
+        while let Some((streams, pause)) = self.begin_watch(&mut next) {
             let mut looks = vec![PollFd::new(&self.ear, PollFlags::IN)];
-            looks.extend(streams.iter().flat_map(|stream| ends(stream)));
-            // Whatever happened, all are looked at.
-            let _ = poll(&mut looks, pause.as_ref());
+            let mut whose = Vec::new();
+            for stream in &streams {
+                let before = looks.len();
+                looks.extend(ends(stream));
+                whose.extend((before..looks.len()).map(|_| stream));
+            }
+            let polled = poll(&mut looks, pause.as_ref());
             self.rest.end();
-            called = has_event(&looks[0]);
-            if called {
+            if polled.is_err_and(|error| error != Errno::INTR) {
+                // Nothing is known of anybody: all look for themselves, at each beat.
+                std::thread::sleep(self.beat);
+            } else if pause.is_none() {
+                // Whoever has ended the rest has only begun to sleep, and would end the next one soon.
+                next = Instant::now() + self.beat;
+            }
+            if has_event(&looks[0]) {
                 let _ = rustix::io::read(&self.ear, &mut [0; 64]);
             }
-            let ended =
-                streams.iter().zip(looks[1..].chunks(ENDS)).filter(|(_, ends)| ends.iter().any(has_event));
-            self.wake_sleepers(called, ended.map(|(stream, _)| stream));
+            let ended = whose.into_iter().zip(&looks[1..]).filter(|(_, look)| has_event(look));
+            self.wake_sleepers(Instant::now() >= next, &ended.map(|(stream, _)| stream).collect::<Vec<_>>());
         }
     }
 
-    /// The sockets that are to be looked at, and for how long nobody needs to be woken: for ever while nobody
-    /// sleeps. Nothing if nobody is left to be watched: the thread ends then.
-    fn begin_watch(&self, called: bool) -> Option<(Vec<Arc<Stream>>, Option<Timespec>)> {
+    /// The sockets that are to be looked at, and for how long: until the `next` beat, which is another one if that
+    /// is due, or for ever if nobody sleeps then. Nothing if nobody is left to be watched: the thread ends.
+    fn begin_watch(&self, next: &mut Instant) -> Option<(Vec<Arc<Stream>>, Option<Timespec>)> {
         let mut all = lock(&self.all);
         *all = all.take().filter(|all| !all.is_empty());
         let all = all.as_ref()?;
-        let someone_sleeps = || all.iter().any(Kept::is_asleep);
-        let rests = !called && self.rest.begin(someone_sleeps);
-        let hurry = all.iter().any(|kept| kept.gone && kept.is_asleep());
-        let pause = if hurry { AGAIN } else { BEAT };
+        for watched in all.iter().filter(|watched| matches!(watched.stream.process(), Process::Ended)) {
+            watched.gone.store(true, Ordering::Relaxed);
+        }
+        fence_before_look();
+        let now = Instant::now();
+        let mut rests = false;
+        if now >= *next {
+            rests = self.rest.begin(|| all.iter().any(|watched| watched.is_asleep()));
+            *next = now + self.beat;
+        }
+        let hurry = all.iter().any(|watched| watched.is_gone() && watched.is_asleep());
+        let pause = if hurry { AGAIN } else { *next - now };
         let pause = (!rests).then(|| Timespec::try_from(pause).expect("it is short"));
-        let streams = all.iter().filter(|kept| !kept.gone).map(|kept| Arc::clone(&kept.watched.stream));
+        let streams =
+            all.iter().filter(|watched| !watched.is_gone()).map(|watched| Arc::clone(&watched.stream));
         Some((streams.collect(), pause))
     }
 
-    /// Wakes all who sleep, or those alone whose daemon is gone if somebody has just gone to sleep and `called`.
-    fn wake_sleepers<'a>(&self, called: bool, ended: impl Iterator<Item = &'a Arc<Stream>>) {
-        let mut all = lock(&self.all);
-        let all = all.iter_mut().flatten();
-        let ended: Vec<_> = ended.collect();
-        for kept in all {
-            kept.gone |= ended.iter().any(|stream| Arc::ptr_eq(stream, &kept.watched.stream));
-            if kept.is_asleep() && (!called || kept.gone) {
-                wait::wake(Regions::futex(&kept.watched.region, Word::Published));
+    /// Wakes those who sleep and whose daemon is gone, and all others at a beat.
+    fn wake_sleepers(&self, beat: bool, ended: &[&Arc<Stream>]) {
+        let all = lock(&self.all);
+        for watched in all.iter().flatten() {
+            if ended.iter().any(|stream| Arc::ptr_eq(stream, &watched.stream)) {
+                watched.gone.store(true, Ordering::Relaxed);
+            }
+        }
+        // Whoever is not seen to sleep sees that its daemon is gone.
+        fence_before_look();
+        for watched in all.iter().flatten().filter(|watched| watched.is_asleep()) {
+            if beat || watched.is_gone() {
+                wait::wake(Regions::futex(&watched.region, Word::Published));
             }
         }
     }
 }
 
-impl Kept {
-    fn new(watched: &Arc<Watched>) -> Self {
-        Kept { watched: Arc::clone(watched), gone: false }
+impl Watched {
+    fn is_asleep(&self) -> bool {
+        self.sleeper.is_asleep()
     }
 
-    fn is_asleep(&self) -> bool {
-        self.watched.sleeper.is_asleep()
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 }
 
@@ -288,15 +327,13 @@ fn has_event(look: &PollFd<'_>) -> bool {
     !look.revents().is_empty()
 }
 
-/// What of a daemon can end: its socket and its process.
-const ENDS: usize = 2;
-
-fn ends(stream: &Stream) -> [PollFd<'_>; ENDS] {
-    let socket = || PollFd::new(stream, PollFlags::IN);
-    match stream.process() {
-        Process::Watched(process) => [socket(), PollFd::from_borrowed_fd(process, PollFlags::IN)],
-        Process::Ended | Process::Unknown => [socket(), socket()],
-    }
+/// What of a daemon can end: its socket, and its process.
+fn ends(stream: &Stream) -> impl Iterator<Item = PollFd<'_>> {
+    let process = match stream.process() {
+        Process::Watched(process) => Some(PollFd::from_borrowed_fd(process, PollFlags::IN)),
+        Process::Ended | Process::Unknown => None,
+    };
+    once(PollFd::new(stream, PollFlags::IN)).chain(process)
 }
 
 /// What a panic of another thread has left is as good as before: lists change in one step.
@@ -313,12 +350,16 @@ mod tests {
     use crate::channel::Lifeline;
     use crate::shm::MIN_CAPACITY;
 
-    /// Nobody sleeps for longer here.
+    /// Nobody sleeps for longer here, and no beat ends a sleep.
     const LONG: Duration = Duration::from_secs(3600);
 
-    fn guard() -> (Guard, UnixStream) {
+    /// A connection that has slept often, with a watchdog of its own.
+    fn guard(beat: Duration) -> (Guard, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
-        (Guard::new(Arc::new(OwnedFd::from(near).into()), Region::on_heap(MIN_CAPACITY)), far)
+        let mut guard = Guard::new(Arc::new(OwnedFd::from(near).into()), Region::on_heap(MIN_CAPACITY));
+        guard.watchdog = Asked::There(Watchdog::start(&guard.watched, beat).unwrap());
+        guard.sleeps = FEW;
+        (guard, far)
     }
 
     /// Sleeps without a timer, again and again, until `is_enough`, in a thread that is not waited for longer than
@@ -327,11 +368,11 @@ mod tests {
         let (done, is_done) = mpsc::channel();
         std::thread::spawn(move || {
             while !is_enough(&mut guard) {
-                assert!(guard.guard(LONG));
-                let region = guard.watched.region.clone();
-                let word = Regions::futex(&region, Word::Published);
-                wait::sleep(wait::Expected { word, value: 0 }, None);
-                guard.release();
+                if guard.guard(3 * LONG) {
+                    let word = Regions::futex(&guard.watched.region, Word::Published);
+                    wait::sleep(wait::Expected { word, value: 0 }, None);
+                    guard.release();
+                }
             }
             done.send(())
         });
@@ -340,7 +381,7 @@ mod tests {
 
     #[test]
     fn who_sleeps_is_woken_when_the_peer_goes() {
-        let (guard, far) = guard();
+        let (guard, far) = guard(LONG);
         let parting = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(20));
             drop(far);
@@ -350,41 +391,65 @@ mod tests {
     }
 
     #[test]
-    fn who_sleeps_after_the_peer_has_gone_is_woken_too() {
-        let (mut guard, far) = guard();
-        assert!(guard.guard(LONG));
+    fn who_sleeps_when_the_peer_has_gone_is_woken_or_has_a_timer() {
+        let (mut guard, far) = guard(LONG);
+        assert!(guard.guard(3 * LONG));
         guard.release();
         drop(far);
         let slept = std::cell::Cell::new(false);
-        sleep_until(guard, move |_| slept.replace(true));
+        sleep_until(guard, move |guard| slept.replace(true) || guard.watched.is_gone());
     }
 
     #[test]
-    fn who_sleeps_is_woken_now_and_then() {
-        let (guard, _far) = guard();
-        let (start, nights) = (std::time::Instant::now(), std::cell::Cell::new(0));
-        sleep_until(guard, move |_| nights.replace(nights.get() + 1) == 3);
-        assert!(
-            start.elapsed() > BEAT,
-            "three sleeps, and two whole beats between the first and the last wake"
-        );
+    fn once_the_peer_is_seen_to_be_gone_sleeps_have_timers() {
+        let (mut guard, far) = guard(LONG);
+        drop(far);
+        let end = Instant::now() + Duration::from_secs(60);
+        while guard.guard(3 * LONG) {
+            guard.release();
+            assert!(Instant::now() < end, "its end is seen");
+        }
+        assert!(!guard.watched.is_asleep());
     }
 
     #[test]
-    fn a_short_sleep_has_a_timer() {
-        let (mut guard, _far) = guard();
+    fn who_sleeps_is_woken_at_each_beat_whoever_else_calls() {
+        const BEAT: Duration = Duration::from_millis(50);
+        let (guard, _far) = guard(BEAT);
+        let Asked::There(watchdog) = &guard.watchdog else { unreachable!("it was started") };
+        let (watchdog, start) = (Arc::clone(watchdog), Instant::now());
+        let (over, is_over) = mpsc::channel::<()>();
+        let calling = std::thread::spawn(move || {
+            while is_over.recv_timeout(BEAT / 10) == Err(mpsc::RecvTimeoutError::Timeout) {
+                watchdog.call();
+            }
+        });
+        let sleeps = std::cell::Cell::new(0);
+        sleep_until(guard, move |_| sleeps.replace(sleeps.get() + 1) == 3);
+        assert!(start.elapsed() > 2 * BEAT, "three sleeps, each until a beat");
+        drop(over);
+        calling.join().unwrap();
+    }
+
+    #[test]
+    fn a_sleep_has_a_timer_if_it_is_one_of_the_first_or_short() {
+        let (mut guard, _far) = guard(BEAT);
         assert!(!guard.guard(2 * BEAT));
-        assert!(!guard.watched.sleeper.is_asleep());
+        assert!(!guard.watched.is_asleep());
+        guard.sleeps = FEW - 1;
+        assert!(!guard.guard(LONG));
+        assert!(guard.guard(LONG));
+        assert!(guard.watched.is_asleep());
     }
 
     #[test]
-    fn the_peer_learns_at_once_that_the_client_has_gone() {
-        let (mut guard, mut far) = guard();
-        assert!(guard.guard(LONG));
+    fn the_memory_of_who_leaves_is_let_go_of_at_once() {
+        let (mut guard, mut far) = guard(LONG);
+        assert!(guard.guard(3 * LONG));
         guard.release();
-        let ended = Arc::downgrade(&guard.watched);
+        let left = Arc::downgrade(&guard.watched);
         drop(guard);
+        assert!(left.upgrade().is_none());
         assert_eq!(std::io::Read::read(&mut far, &mut [0]).unwrap(), 0);
-        assert!(ended.upgrade().is_none(), "its memory is its own");
     }
 }

@@ -21,6 +21,25 @@ fn a_watchdog_does_not_rest_while_somebody_sleeps() {
     loom::model(nobody_sleeps_unwatched);
 }
 
+/// Who begins to sleep sees that its daemon is gone, or is seen to sleep by who has found that out.
+#[test]
+fn nobody_sleeps_unseen_for_a_daemon_that_is_gone() {
+    loom::model(|| {
+        let (sleeper, gone) = (Arc::new(Sleeper(AtomicBool::new(false))), Arc::new(AtomicBool::new(false)));
+        let sleeping = {
+            let (sleeper, gone) = (Arc::clone(&sleeper), Arc::clone(&gone));
+            thread::spawn(move || {
+                sleeper.begin(&Rest(AtomicBool::new(false)));
+                gone.load(Ordering::Relaxed)
+            })
+        };
+        gone.store(true, Ordering::Relaxed);
+        fence_before_look();
+        let seen = sleeper.is_asleep();
+        assert!(sleeping.join().unwrap() || seen);
+    });
+}
+
 #[test]
 #[should_panic(expected = "a sleeper that nobody wakes")]
 fn without_the_fence_a_watchdog_rests_beside_a_sleeper() {

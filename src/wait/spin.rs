@@ -341,7 +341,8 @@ mod tests {
             };
             spin.until(&mut looks, count, |_| true, |_| true)
         };
-        let mut spin = Spin { budget: Duration::ZERO, ..Spin::new(WaitStrategy::Adaptive) };
+        let patient = Spin::new(WaitStrategy::Adaptive).with_patience(Duration::from_secs(3600));
+        let mut spin = Spin { budget: Duration::ZERO, ..patient };
         assert_eq!(look_once(&mut spin), Some(1), "without a budget");
         // Others may have had the CPU just now, as they do where tests run.
         (spin.budget, spin.crowded) = (FIRST, None);

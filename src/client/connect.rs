@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::line::{Lifeline, Line, RECEIVE, Welcomed};
+use super::lifeline::Lifeline;
+use super::line::{Line, RECEIVE, Welcomed};
 use super::retry::Origin;
 use super::{Client, ClientBuilder, Transport};
 use crate::error::{Error, ErrorKind, NothingDone};

@@ -9,23 +9,21 @@ pub(super) mod ready;
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rkyv::ser::allocator::Arena;
 
 use super::connect::Unwelcomed;
+use super::lifeline::Lifeline;
 use super::open::{Answer, Open, RequestId};
-use super::watchdog::Guard;
-use crate::channel::{self, LIFELINE_SLICE, Lifeline as _};
+use crate::channel::{LIFELINE_SLICE, Lifeline as _};
 use crate::error::{Error, ErrorKind, NothingDone};
 use crate::fault;
 use crate::frame::{Expiry, Failure, FailureCode, Kind};
 use crate::payload::{Bytes, Sink, TooLong};
 use crate::protocol::{Wire, encode};
 use crate::shm;
-use crate::stream::Stream;
-use crate::transport::{Broken, Incoming, Interrupted, LocalLine, Outgoing};
+use crate::transport::{Broken, Incoming, Interrupted, Outgoing};
 use crate::wait::{Deadline, Spin, WaitStrategy, coarse_now};
 
 /// A connection from its client's side.
@@ -62,47 +60,6 @@ pub(crate) struct Welcomed {
     pub(crate) in_flight: u32,
     /// Which release the daemon said it is; 0 if it said nothing.
     pub(crate) daemon_release: u32,
-}
-
-/// What ends when the peer does.
-pub(crate) enum Lifeline {
-    /// The socket that the messages travel over.
-    Socket(Arc<Stream>),
-    /// The socket of the handshake, beside rings.
-    Guard(Guard),
-    /// The peer is in this process.
-    Local(Arc<LocalLine>),
-}
-
-impl channel::Lifeline for Lifeline {
-    fn is_severed(&mut self) -> bool {
-        match self {
-            Lifeline::Socket(stream) => stream.has_event(),
-            Lifeline::Guard(guard) => guard.is_severed(),
-            Lifeline::Local(line) => line.is_severed(),
-        }
-    }
-
-    fn guard(&mut self, left: Duration) -> bool {
-        match self {
-            Lifeline::Guard(guard) => guard.guard(left),
-            Lifeline::Socket(_) | Lifeline::Local(_) => false,
-        }
-    }
-
-    fn release(&mut self) {
-        if let Lifeline::Guard(guard) = self {
-            guard.release();
-        }
-    }
-}
-
-impl Drop for Lifeline {
-    fn drop(&mut self) {
-        if let Lifeline::Local(line) = self {
-            line.sever();
-        }
-    }
 }
 
 /// What somebody waits for.

@@ -4,6 +4,7 @@
 mod asynchronous;
 mod builder;
 mod connect;
+mod lifeline;
 mod line;
 mod open;
 mod pending;
@@ -31,7 +32,8 @@ use retry::Origin;
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AsyncClient, AsyncStream, AsyncSubscription};
 pub use builder::{ClientBuilder, Transport};
-pub(crate) use line::{Lifeline, Welcomed};
+pub(crate) use lifeline::Lifeline;
+pub(crate) use line::Welcomed;
 pub use pending::{Claimed, Pending};
 pub use reply::Reply;
 pub use stream::Stream;

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use crate::channel;
 use crate::ring::{Regions, Word};
 use crate::shm::{self, Region};
-use crate::stream::{Process, Stream};
+use crate::stream::Stream;
 use crate::sync::{AtomicBool, Ordering, fence_before_look};
 use crate::wait;
 
@@ -63,32 +63,51 @@ struct Watched {
     /// The daemon's region, on whose word a sleep is.
     region: Region,
     sleeper: Sleeper,
+}
+
+/// What a connection and the watchdog tell each other.
+#[derive(Debug)]
+struct Sleeper {
+    /// Whether the client sleeps, or is about to.
+    asleep: AtomicBool,
     /// Whether the daemon was seen to be gone.
     gone: AtomicBool,
 }
-
-/// Whether somebody sleeps, or is about to.
-#[derive(Debug)]
-struct Sleeper(AtomicBool);
 
 /// Whether the watchdog waits until it is called.
 #[derive(Debug)]
 struct Rest(AtomicBool);
 
 impl Sleeper {
-    fn is_asleep(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    // Loom's atomics have no default.
+    fn new() -> Self {
+        Sleeper { asleep: AtomicBool::new(false), gone: AtomicBool::new(false) }
     }
 
-    /// Says that a sleep begins; says whether a watchdog that rests must be called.
+    fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Says that a sleep begins; says whether a watchdog that rests must be called. A look whether the daemon
+    /// [`is_gone`](Self::is_gone) follows.
     fn begin(&self, rest: &Rest) -> bool {
-        self.0.store(true, Ordering::Relaxed);
+        self.asleep.store(true, Ordering::Relaxed);
         fence_before_look();
         rest.0.load(Ordering::Relaxed) && rest.0.swap(false, Ordering::Relaxed)
     }
 
     fn end(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Says that the daemon is gone. A look whether the client [`is_asleep`](Self::is_asleep) follows.
+    fn mark_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+        fence_before_look();
     }
 }
 
@@ -112,8 +131,7 @@ impl Rest {
 impl Guard {
     /// A lifeline that ends with `stream`, of a client that sleeps on the words of `region`.
     pub(super) fn new(stream: Arc<Stream>, region: Region) -> Self {
-        let sleeper = Sleeper(AtomicBool::new(false));
-        let watched = Arc::new(Watched { stream, region, sleeper, gone: AtomicBool::new(false) });
+        let watched = Arc::new(Watched { stream, region, sleeper: Sleeper::new() });
         Guard { watched, watchdog: Asked::NotYet, sleeps: 0 }
     }
 
@@ -122,12 +140,17 @@ impl Guard {
     pub(super) fn stream(&self) -> &Arc<Stream> {
         &self.watched.stream
     }
+}
 
-    fn watchdog(&mut self) -> Option<&Watchdog> {
-        if let Asked::NotYet = self.watchdog {
-            self.watchdog = Watchdog::of_this_process(&self.watched);
+impl Asked {
+    /// The watchdog, which watches `watched` from now on.
+    fn watchdog(&mut self, watched: &Arc<Watched>) -> Option<&Watchdog> {
+        if let Asked::NotYet = self {
+            // Also has its process watched from here on. What has ended by now ends for nobody to see.
+            let over = watched.stream.has_event();
+            *self = if over { Asked::None } else { Watchdog::of_this_process(watched) };
         }
-        match &self.watchdog {
+        match self {
             Asked::There(watchdog) => Some(watchdog),
             Asked::NotYet | Asked::None => None,
         }
@@ -144,17 +167,19 @@ impl channel::Lifeline for Guard {
             self.sleeps += 1;
             return false;
         }
-        let watched = Arc::clone(&self.watched);
-        let Some(watchdog) = self.watchdog().filter(|watchdog| left > 2 * watchdog.beat) else {
-            return false;
-        };
-        if watched.sleeper.begin(&watchdog.rest) {
-            watchdog.call();
+        let Watched { sleeper, .. } = &*self.watched;
+        match self.watchdog.watchdog(&self.watched) {
+            Some(watchdog) if left > 2 * watchdog.beat => {
+                if sleeper.begin(&watchdog.rest) {
+                    watchdog.call();
+                }
+            }
+            _ => return false,
         }
-        // Nobody looks for the end of a daemon that is gone.
-        let guarded = !watched.is_gone();
+        // Nobody looks any more for the end of a daemon that is gone.
+        let guarded = !sleeper.is_gone();
         if !guarded {
-            self.release();
+            sleeper.end();
         }
         guarded
     }
@@ -222,7 +247,7 @@ impl Watchdog {
 
     /// Watches one more, unless the thread has ended; says whether it does.
     fn watch(&self, watched: &Arc<Watched>) -> bool {
-        let mut all = lock(&self.all);
+        let mut all = self.lock();
         let Some(all) = all.as_mut() else { return false };
         all.push(Arc::clone(watched));
         self.call();
@@ -238,22 +263,21 @@ impl Watchdog {
             let _ = self.all.try_lock().map(retain);
             return;
         }
-        retain(lock(&self.all));
+        retain(self.lock());
         // The daemon is to learn of it now, and not when the thread has let go of the socket.
         watched.stream.shut_down();
         self.call();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Arc<Watched>>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keep_watch(&self) {
         let mut next = Instant::now() + self.beat;
         while let Some((streams, pause)) = self.begin_watch(&mut next) {
             let mut looks = vec![PollFd::new(&self.ear, PollFlags::IN)];
-            let mut whose = Vec::new();
-            for stream in &streams {
-                let before = looks.len();
-                looks.extend(ends(stream));
-                whose.extend((before..looks.len()).map(|_| stream));
-            }
+            looks.extend(streams.iter().flat_map(|stream| ends(stream)));
             let polled = poll(&mut looks, pause.as_ref());
             self.rest.end();
             if polled.is_err_and(|error| error != Errno::INTR) {
@@ -263,82 +287,55 @@ impl Watchdog {
                 // Whoever has ended the rest has only begun to sleep, and would end the next one soon.
                 next = Instant::now() + self.beat;
             }
-            if has_event(&looks[0]) {
+            let mut events = looks.iter().map(|look| !look.revents().is_empty());
+            if events.next() == Some(true) {
                 let _ = rustix::io::read(&self.ear, &mut [0; 64]);
             }
-            let ended = whose.into_iter().zip(&looks[1..]).filter(|(_, look)| has_event(look));
-            self.wake_sleepers(Instant::now() >= next, &ended.map(|(stream, _)| stream).collect::<Vec<_>>());
+            let ended = events.any(|event| event);
+            self.wake_sleepers(ended, Instant::now() >= next);
         }
     }
 
     /// The sockets that are to be looked at, and for how long: until the `next` beat, which is another one if that
     /// is due, or for ever if nobody sleeps then. Nothing if nobody is left to be watched: the thread ends.
     fn begin_watch(&self, next: &mut Instant) -> Option<(Vec<Arc<Stream>>, Option<Timespec>)> {
-        let mut all = lock(&self.all);
+        let mut all = self.lock();
         *all = all.take().filter(|all| !all.is_empty());
         let all = all.as_ref()?;
-        for watched in all.iter().filter(|watched| matches!(watched.stream.process(), Process::Ended)) {
-            watched.gone.store(true, Ordering::Relaxed);
-        }
-        fence_before_look();
         let now = Instant::now();
         let mut rests = false;
         if now >= *next {
-            rests = self.rest.begin(|| all.iter().any(|watched| watched.is_asleep()));
+            rests = self.rest.begin(|| all.iter().any(|watched| watched.sleeper.is_asleep()));
             *next = now + self.beat;
         }
-        let hurry = all.iter().any(|watched| watched.is_gone() && watched.is_asleep());
+        let hurry = all
+            .iter()
+            .map(|watched| &watched.sleeper)
+            .any(|sleeper| sleeper.is_gone() && sleeper.is_asleep());
         let pause = if hurry { AGAIN } else { *next - now };
         let pause = (!rests).then(|| Timespec::try_from(pause).expect("it is short"));
-        let streams =
-            all.iter().filter(|watched| !watched.is_gone()).map(|watched| Arc::clone(&watched.stream));
-        Some((streams.collect(), pause))
+        let there = all.iter().filter(|watched| !watched.sleeper.is_gone());
+        Some((there.map(|watched| Arc::clone(&watched.stream)).collect(), pause))
     }
 
-    /// Wakes those who sleep and whose daemon is gone, and all others at a beat.
-    fn wake_sleepers(&self, beat: bool, ended: &[&Arc<Stream>]) {
-        let all = lock(&self.all);
-        for watched in all.iter().flatten() {
-            if ended.iter().any(|stream| Arc::ptr_eq(stream, &watched.stream)) {
-                watched.gone.store(true, Ordering::Relaxed);
+    /// Wakes those who sleep and whose daemon is gone, and all others at a `beat`. Looks who is gone if something
+    /// has `ended`.
+    fn wake_sleepers(&self, ended: bool, beat: bool) {
+        for Watched { stream, region, sleeper } in self.lock().iter().flatten().map(|watched| &**watched) {
+            if ended && !sleeper.is_gone() && stream.has_event() {
+                sleeper.mark_gone();
             }
-        }
-        // Whoever is not seen to sleep sees that its daemon is gone.
-        fence_before_look();
-        for watched in all.iter().flatten().filter(|watched| watched.is_asleep()) {
-            if beat || watched.is_gone() {
-                wait::wake(Regions::futex(&watched.region, Word::Published));
+            if sleeper.is_asleep() && (beat || sleeper.is_gone()) {
+                wait::wake(Regions::futex(region, Word::Published));
             }
         }
     }
-}
-
-impl Watched {
-    fn is_asleep(&self) -> bool {
-        self.sleeper.is_asleep()
-    }
-
-    fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
-    }
-}
-
-fn has_event(look: &PollFd<'_>) -> bool {
-    !look.revents().is_empty()
 }
 
 /// What of a daemon can end: its socket, and its process.
 fn ends(stream: &Stream) -> impl Iterator<Item = PollFd<'_>> {
-    let process = match stream.process() {
-        Process::Watched(process) => Some(PollFd::from_borrowed_fd(process, PollFlags::IN)),
-        Process::Ended | Process::Unknown => None,
-    };
+    let process = stream.watched_process().map(|process| PollFd::from_borrowed_fd(process, PollFlags::IN));
     once(PollFd::new(stream, PollFlags::IN)).chain(process)
-}
-
-/// What a panic of another thread has left is as good as before: lists change in one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(all(test, not(loom), target_os = "linux", not(grite_portable)))]
@@ -397,7 +394,7 @@ mod tests {
         guard.release();
         drop(far);
         let slept = std::cell::Cell::new(false);
-        sleep_until(guard, move |guard| slept.replace(true) || guard.watched.is_gone());
+        sleep_until(guard, move |guard| slept.replace(true) || guard.watched.sleeper.is_gone());
     }
 
     #[test]
@@ -409,7 +406,7 @@ mod tests {
             guard.release();
             assert!(Instant::now() < end, "its end is seen");
         }
-        assert!(!guard.watched.is_asleep());
+        assert!(!guard.watched.sleeper.is_asleep());
     }
 
     #[test]
@@ -435,11 +432,11 @@ mod tests {
     fn a_sleep_has_a_timer_if_it_is_one_of_the_first_or_short() {
         let (mut guard, _far) = guard(BEAT);
         assert!(!guard.guard(2 * BEAT));
-        assert!(!guard.watched.is_asleep());
+        assert!(!guard.watched.sleeper.is_asleep());
         guard.sleeps = FEW - 1;
         assert!(!guard.guard(LONG));
         assert!(guard.guard(LONG));
-        assert!(guard.watched.is_asleep());
+        assert!(guard.watched.sleeper.is_asleep());
     }
 
     #[test]

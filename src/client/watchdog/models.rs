@@ -6,7 +6,7 @@ use super::*;
 
 /// One of the two sees the other: who begins to sleep calls a watchdog that rests, or the watchdog does not rest.
 fn nobody_sleeps_unwatched() {
-    let (sleeper, rest) = (Arc::new(Sleeper(AtomicBool::new(false))), Arc::new(Rest(AtomicBool::new(false))));
+    let (sleeper, rest) = (Arc::new(Sleeper::new()), Arc::new(Rest(AtomicBool::new(false))));
     let sleeping = {
         let (sleeper, rest) = (Arc::clone(&sleeper), Arc::clone(&rest));
         thread::spawn(move || sleeper.begin(&rest))
@@ -25,16 +25,15 @@ fn a_watchdog_does_not_rest_while_somebody_sleeps() {
 #[test]
 fn nobody_sleeps_unseen_for_a_daemon_that_is_gone() {
     loom::model(|| {
-        let (sleeper, gone) = (Arc::new(Sleeper(AtomicBool::new(false))), Arc::new(AtomicBool::new(false)));
+        let sleeper = Arc::new(Sleeper::new());
         let sleeping = {
-            let (sleeper, gone) = (Arc::clone(&sleeper), Arc::clone(&gone));
+            let sleeper = Arc::clone(&sleeper);
             thread::spawn(move || {
                 sleeper.begin(&Rest(AtomicBool::new(false)));
-                gone.load(Ordering::Relaxed)
+                sleeper.is_gone()
             })
         };
-        gone.store(true, Ordering::Relaxed);
-        fence_before_look();
+        sleeper.mark_gone();
         let seen = sleeper.is_asleep();
         assert!(sleeping.join().unwrap() || seen);
     });

@@ -52,16 +52,23 @@ pub(crate) struct Guard {
 #[derive(Debug)]
 enum Asked {
     NotYet,
-    There(Arc<Watchdog>),
+    There(Watching),
     None,
 }
 
-/// What the watchdog knows of a connection.
+/// A watchdog that watches `stream` until this is dropped: last, since the daemon learns of it.
+#[derive(Debug)]
+struct Watching {
+    watchdog: Arc<Watchdog>,
+    stream: Arc<Stream>,
+}
+
+/// What the watchdog knows of a connection. The memory ends before the socket does, by which the daemon knows.
 #[derive(Debug)]
 struct Watched {
-    stream: Arc<Stream>,
     /// The daemon's region, on whose word a sleep is.
     region: Region,
+    stream: Arc<Stream>,
     sleeper: Sleeper,
 }
 
@@ -131,7 +138,7 @@ impl Rest {
 impl Guard {
     /// A lifeline that ends with `stream`, of a client that sleeps on the words of `region`.
     pub(super) fn new(stream: Arc<Stream>, region: Region) -> Self {
-        let watched = Arc::new(Watched { stream, region, sleeper: Sleeper::new() });
+        let watched = Arc::new(Watched { region, stream, sleeper: Sleeper::new() });
         Guard { watched, watchdog: Asked::NotYet, sleeps: 0 }
     }
 
@@ -151,7 +158,7 @@ impl Asked {
             *self = if over { Asked::None } else { Watchdog::of_this_process(watched) };
         }
         match self {
-            Asked::There(watchdog) => Some(watchdog),
+            Asked::There(watching) => Some(&watching.watchdog),
             Asked::NotYet | Asked::None => None,
         }
     }
@@ -191,8 +198,19 @@ impl channel::Lifeline for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Asked::There(watchdog) = &self.watchdog {
+        if let Asked::There(Watching { watchdog, .. }) = &self.watchdog {
             watchdog.forget(&self.watched);
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        // The parent of a fork still uses its own.
+        if self.watchdog.process == shm::process() {
+            // The daemon is to learn of it now, and not when the thread has let go of the socket.
+            self.stream.shut_down();
+            self.watchdog.call();
         }
     }
 }
@@ -220,11 +238,15 @@ impl Watchdog {
         if let Some(watchdog) = this.upgrade().filter(|watchdog| watchdog.process == shm::process())
             && watchdog.watch(watched)
         {
-            return Asked::There(watchdog);
+            return Asked::There(watchdog.watching(watched));
         }
         let Ok(started) = Self::start(watched, BEAT) else { return Asked::None };
         *this = Arc::downgrade(&started);
-        Asked::There(started)
+        Asked::There(started.watching(watched))
+    }
+
+    fn watching(self: Arc<Self>, watched: &Watched) -> Watching {
+        Watching { watchdog: self, stream: Arc::clone(&watched.stream) }
     }
 
     fn start(first: &Arc<Watched>, beat: Duration) -> io::Result<Arc<Self>> {
@@ -255,18 +277,13 @@ impl Watchdog {
     }
 
     fn forget(&self, watched: &Arc<Watched>) {
-        let retain = |mut all: MutexGuard<'_, Option<Vec<Arc<Watched>>>>| {
-            all.iter_mut().for_each(|all| all.retain(|kept| !Arc::ptr_eq(kept, watched)));
+        let mut all = match self.all.try_lock() {
+            Ok(all) => all,
+            // Whoever held it has not come along with the fork, and holds it for ever.
+            Err(_) if self.process != shm::process() => return,
+            Err(_) => self.lock(),
         };
-        if self.process != shm::process() {
-            // The parent of a fork still watches its own, and its thread may have held the list at that moment.
-            let _ = self.all.try_lock().map(retain);
-            return;
-        }
-        retain(self.lock());
-        // The daemon is to learn of it now, and not when the thread has let go of the socket.
-        watched.stream.shut_down();
-        self.call();
+        all.iter_mut().for_each(|all| all.retain(|kept| !Arc::ptr_eq(kept, watched)));
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Arc<Watched>>>> {
@@ -354,7 +371,8 @@ mod tests {
     fn guard(beat: Duration) -> (Guard, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
         let mut guard = Guard::new(Arc::new(OwnedFd::from(near).into()), Region::on_heap(MIN_CAPACITY));
-        guard.watchdog = Asked::There(Watchdog::start(&guard.watched, beat).unwrap());
+        guard.watchdog =
+            Asked::There(Watchdog::start(&guard.watched, beat).unwrap().watching(&guard.watched));
         guard.sleeps = FEW;
         (guard, far)
     }
@@ -413,7 +431,7 @@ mod tests {
     fn who_sleeps_is_woken_at_each_beat_whoever_else_calls() {
         const BEAT: Duration = Duration::from_millis(50);
         let (guard, _far) = guard(BEAT);
-        let Asked::There(watchdog) = &guard.watchdog else { unreachable!("it was started") };
+        let Asked::There(Watching { watchdog, .. }) = &guard.watchdog else { unreachable!("it was started") };
         let (watchdog, start) = (Arc::clone(watchdog), Instant::now());
         let (over, is_over) = mpsc::channel::<()>();
         let calling = std::thread::spawn(move || {
@@ -440,13 +458,16 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_who_leaves_is_let_go_of_at_once() {
+    fn when_a_daemon_learns_that_a_client_has_left_the_memory_is_its_own() {
         let (mut guard, mut far) = guard(LONG);
         assert!(guard.guard(3 * LONG));
         guard.release();
         let left = Arc::downgrade(&guard.watched);
+        let learning = std::thread::spawn(move || {
+            assert_eq!(std::io::Read::read(&mut far, &mut [0]).unwrap(), 0);
+            assert!(left.upgrade().is_none());
+        });
         drop(guard);
-        assert!(left.upgrade().is_none());
-        assert_eq!(std::io::Read::read(&mut far, &mut [0]).unwrap(), 0);
+        learning.join().unwrap();
     }
 }

@@ -19,6 +19,9 @@ use std::fmt;
 /// Frames start, and payloads are padded, at multiples of this many bytes.
 pub(crate) const ALIGN: usize = 16;
 
+/// A CPU owns memory by lines of this length, or of a multiple of it. The ring of a model is shorter than one line.
+pub(crate) const LINE: u64 = if cfg!(loom) { ALIGN as u64 } else { 64 };
+
 /// The length of a header in bytes.
 pub(crate) const HEADER: usize = 16;
 
@@ -35,7 +38,7 @@ pub(crate) enum Kind {
     Reply = 2,
     /// Why there is no answer to the request of that id: a code and a text, see [`Failure`].
     Failure = 3,
-    /// Nothing: the rest of the ring up to its end.
+    /// Nothing: the rest of the line, or of all lines up to the ring's end.
     Skip = 4,
     /// What has come of the unfinished message of that id is void.
     Abort = 5,

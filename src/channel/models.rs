@@ -128,7 +128,7 @@ impl Memory for Handle {
     fn set_await(&self, what: Await, mark: u64) {
         self.0.await_word(what).store(mark, Ordering::Relaxed);
     }
-    fn expect(&self, _position: u64) {}
+    fn fetch(&self, _position: u64, _length: u64) {}
     fn set_cpu(&self, _cpu: u64) {}
     fn peer_cpu(&self) -> u64 {
         0

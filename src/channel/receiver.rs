@@ -72,7 +72,7 @@ impl<M: Sleep> Receiver<M> {
         self.consumer.consumed()
     }
 
-    /// Whether a look is worth while; costs less, and fetches nothing ahead.
+    /// Whether a look is worth while; costs less, and fetches nothing.
     #[inline]
     pub(crate) fn has_moved(&self) -> bool {
         self.consumer.has_moved()

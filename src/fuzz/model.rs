@@ -77,10 +77,7 @@ impl Model {
             }
             let at = (self.consumed % CAPACITY as u64) as usize;
             let rest = &ring[at..];
-            let number = |from: usize, to: usize| {
-                rest[from..to].iter().rev().fold(0u64, |number, &byte| number << 8 | u64::from(byte))
-            };
-            let (length, kind, flags, id) = (number(0, 4), number(4, 6), number(6, 8), number(8, 16));
+            let [length, kind, flags, id] = header(rest);
             let extent = 16 + length.div_ceil(16) * 16;
             let unread = self.published.wrapping_sub(self.consumed);
             let full = CAPACITY as u64 / 4 - 16;
@@ -88,11 +85,12 @@ impl Model {
                 return Event::Violation;
             }
             let Some(frame) = rest.get(..extent as usize) else { return Event::Violation };
+            let end = self.consumed.wrapping_add(extent);
             if kind == 4 {
-                if frame.len() != rest.len() {
+                if end % 64 != 0 {
                     return Event::Violation;
                 }
-                self.consumed = self.consumed.wrapping_add(extent);
+                self.consumed = end;
                 continue;
             }
             let payload = &frame[16..16 + length as usize];
@@ -104,9 +102,22 @@ impl Model {
             }
             let event = self.take(kind as u16, id, payload, flags == 1, length == full);
             if event != Event::Violation {
-                self.consumed = self.consumed.wrapping_add(extent);
+                self.consumed = end;
+                self.pass_over_rest_of_line(ring);
             }
             return event;
+        }
+    }
+
+    /// A skip that ends what is published goes with the frame before it, if it is shorter than a line.
+    fn pass_over_rest_of_line(&mut self, ring: &[u8; CAPACITY]) {
+        let left = self.published.wrapping_sub(self.consumed);
+        if !(16..64).contains(&left) {
+            return;
+        }
+        let [length, kind, flags, _] = header(&ring[(self.consumed % CAPACITY as u64) as usize..]);
+        if kind == 4 && flags <= 1 && 16 + length.div_ceil(16) * 16 == left {
+            self.consumed = self.published;
         }
     }
 
@@ -128,4 +139,11 @@ impl Model {
         }
         Event::Message { kind, id, payload: whole }
     }
+}
+
+/// Length, kind, flags and id of a frame.
+fn header(frame: &[u8]) -> [u64; 4] {
+    [(0, 4), (4, 6), (6, 8), (8, 16)].map(|(from, to)| {
+        frame[from..to].iter().rev().fold(0u64, |number, &byte| number << 8 | u64::from(byte))
+    })
 }

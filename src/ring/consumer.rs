@@ -3,7 +3,7 @@
 use super::position::{check_frame, check_published};
 use super::{Memory, Violation, max_payload};
 use crate::fault;
-use crate::frame::{HEADER, Header, Kind};
+use crate::frame::{HEADER, Header, Kind, LINE};
 use crate::payload::Bytes;
 
 /// The reading end of a ring.
@@ -63,9 +63,9 @@ impl<M: Memory> Consumer<M> {
             return Ok(true);
         }
         let seen = self.memory.peer_published();
-        // The peer writes two lines, the frame's and the position's. Asked for together, both come in
-        // the time of one.
-        self.memory.expect(self.consumed);
+        if seen != self.published {
+            self.fetch(seen);
+        }
         self.published = check_published(seen, self.published, self.consumed, self.capacity)?;
         Ok(self.consumed != self.published)
     }
@@ -97,11 +97,32 @@ impl<M: Memory> Consumer<M> {
     #[inline]
     pub(crate) fn release(&mut self, header: Header) {
         self.consumed = self.consumed.wrapping_add(header.extent());
+        self.pass_over_rest_of_line();
         self.memory.consume(self.consumed);
         fault::point("ring.consumed");
         if self.consumed != self.published {
             // The next frame comes while this one is used.
-            self.memory.expect(self.consumed);
+            self.fetch(self.published);
         }
+    }
+
+    /// Passes over the skip that ends what the peer has told of, if the rest of the line is one: nothing is left then.
+    #[inline]
+    fn pass_over_rest_of_line(&mut self) {
+        let left = self.published.wrapping_sub(self.consumed);
+        if (1..LINE).contains(&left)
+            && let Ok(header) = Header::parse(self.memory.read_header(self.consumed))
+            && header.kind() == Kind::Skip
+            && header.extent() == left
+        {
+            self.consumed = self.published;
+        }
+    }
+
+    /// Has the lines of the next frame, which ends at `end` at the latest, come from the peer's CPU together, in the
+    /// time of one. Not before the peer has told of it: it would have to take them back, in the midst of writing.
+    #[inline]
+    fn fetch(&self, end: u64) {
+        self.memory.fetch(self.consumed, end.wrapping_sub(self.consumed));
     }
 }

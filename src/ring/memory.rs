@@ -9,16 +9,13 @@
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::position::offset;
-use crate::frame::{ALIGN, HeaderWords};
+use crate::frame::{ALIGN, HeaderWords, LINE};
 use crate::payload::Bytes;
 use crate::shm::{self, Region};
 use crate::sync::{Ordering, fence};
 
-/// A CPU owns memory by lines of this length, or of a multiple of it.
-pub(super) const LINE: u64 = 64;
-
-/// How many bytes of a frame that is still to come are fetched ahead.
-pub(super) const EXPECTED: u64 = 3 * LINE;
+/// How many bytes of a frame are fetched before its header is looked at.
+const FETCHED: u64 = 3 * LINE;
 
 /// A word of a region; each position has a 128-byte line of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +102,8 @@ pub(crate) trait Memory {
     /// Appends bytes of the outgoing ring to `into`.
     fn read_back(&self, position: u64, length: usize, into: &mut Bytes);
 
-    /// Fetches the start of the frame that will come at `position` of the incoming ring. Reads nothing.
-    fn expect(&self, position: u64);
+    /// Fetches the start of what lies at `position` of the incoming ring, which has `length` bytes. Reads nothing.
+    fn fetch(&self, position: u64, length: u64);
 
     /// Reads a header of the incoming ring.
     fn read_header(&self, position: u64) -> HeaderWords;
@@ -361,9 +358,9 @@ impl Memory for Regions {
     }
 
     #[inline]
-    fn expect(&self, position: u64) {
+    fn fetch(&self, position: u64, length: u64) {
         #[cfg(target_arch = "x86_64")]
-        for line in (0..EXPECTED).step_by(LINE as usize) {
+        for line in (0..length.min(FETCHED)).step_by(LINE as usize) {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
             let offset = offset(position.wrapping_add(line), self.theirs.capacity());
@@ -372,7 +369,7 @@ impl Memory for Regions {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast_const().cast()) };
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = position;
+        let _ = (position, length);
     }
 
     #[inline]

@@ -17,7 +17,6 @@ mod tests;
 
 pub(crate) use consumer::Consumer;
 pub(crate) use memory::{Await, Memory, Regions, Word};
-use memory::{EXPECTED, LINE};
 pub(crate) use position::Violation;
 pub(crate) use producer::{Producer, Slot};
 

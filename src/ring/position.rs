@@ -6,7 +6,7 @@
 //! - both are multiples of [`ALIGN`](crate::frame::ALIGN);
 //! - neither ever goes back.
 
-use crate::frame::{self, BadHeader, Header, Kind};
+use crate::frame::{self, BadHeader, Header, Kind, LINE};
 
 /// What no honest peer does to a ring. The connection is lost for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +21,7 @@ pub(crate) enum Violation {
     Extent { extent: u64, unread: u64, contiguous: u64 },
     #[error("a frame's payload of {length} bytes is longer than {limit}")]
     Length { length: u32, limit: u32 },
-    #[error("a skip that ends {short} bytes before the end of the ring")]
+    #[error("a skip that ends {short} bytes before the end of a line")]
     Skip { short: u64 },
 }
 
@@ -63,10 +63,17 @@ pub(super) fn check_frame(
     if extent > unread || extent > contiguous {
         return Err(Violation::Extent { extent, unread, contiguous });
     }
-    if header.kind() == Kind::Skip && extent != contiguous {
-        return Err(Violation::Skip { short: contiguous - extent });
+    let short = rest_of_line(consumed.wrapping_add(extent));
+    if header.kind() == Kind::Skip && short > 0 {
+        return Err(Violation::Skip { short });
     }
     Ok(())
+}
+
+/// How many bytes lie between `position` and the next line; none at the start of one.
+#[inline]
+pub(super) fn rest_of_line(position: u64) -> u64 {
+    position.wrapping_neg() & (LINE - 1)
 }
 
 /// Where in the ring a position lies.
@@ -129,10 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn a_skip_ends_with_the_ring() {
+    fn a_skip_ends_with_a_line() {
         let skip = |length| Header::new(Kind::Skip, 0, length, false);
-        let check = |length| check_frame(skip(length), 4032, 4096, CAPACITY, 1008);
-        assert_eq!(check(48), Ok(()));
-        assert_eq!(check(32), Err(Violation::Skip { short: 16 }));
+        let check = |length, consumed| check_frame(skip(length), consumed, 4096, CAPACITY, 1008);
+        for (length, consumed) in [(48, 4032), (112, 3968), (0, 4080), (0, 48), (16, 32), (80, 32)] {
+            assert_eq!(check(length, consumed), Ok(()), "{length} bytes at {consumed}");
+        }
+        assert_eq!(check(32, 4032), Err(Violation::Skip { short: 16 }));
+        assert_eq!(check(0, 4032), Err(Violation::Skip { short: 48 }));
     }
 }

@@ -1,9 +1,9 @@
 //! The writing end of a ring: reserve, write in place, commit, publish.
 
-use super::position::{check_consumed, offset};
-use super::{EXPECTED, LINE, Memory, Violation, max_payload};
+use super::position::{check_consumed, offset, rest_of_line};
+use super::{Memory, Violation, max_payload};
 use crate::fault;
-use crate::frame::{self, HEADER, Header, Kind};
+use crate::frame::{self, HEADER, Header, Kind, LINE};
 use crate::payload::Bytes;
 
 /// The writing end of a ring.
@@ -18,7 +18,7 @@ pub(crate) struct Producer<M> {
     published: u64,
     /// The peer's last checked word. Only ever grows; the peer may have read further.
     consumed: u64,
-    /// Up to here lines were claimed, but for those that the peer fetches; may lie behind `written`.
+    /// Up to here lines were claimed; may lie behind `written`.
     claimed: u64,
     /// How long the latest frame is.
     latest: u64,
@@ -100,28 +100,29 @@ impl<M: Memory> Producer<M> {
     #[inline]
     fn claim_ahead(&mut self) {
         if (self.claimed.wrapping_sub(self.written) as i64) < CLAIM_AGAIN as i64 {
-            self.claim(0, CLAIM);
+            self.claim(CLAIM);
         }
     }
 
-    /// The same behind a frame that was long, while its answer is waited for, or the next request: the next one is
-    /// as long, maybe. Leaves out the lines that the peer fetches meanwhile.
+    /// The same while an answer is waited for, or the next request, which is as long as the latest frame, maybe.
     #[inline]
     pub(crate) fn claim_as_much(&mut self) {
         if self.latest >= LONG {
-            self.claim(EXPECTED, self.latest.min(LONGEST_CLAIM));
+            self.claim(self.latest.min(LONGEST_CLAIM));
+        } else {
+            self.claim_ahead();
         }
     }
 
-    /// Stores to each line of `length` free bytes, `skip` bytes behind what is written. No other store comes between
-    /// them: lines would come one by one again.
+    /// Stores to each line of `length` free bytes behind what is written. No other store comes between them: lines
+    /// would come one by one again.
     #[inline(never)]
-    fn claim(&mut self, skip: u64, length: u64) {
-        if self.free() < skip + length {
+    fn claim(&mut self, length: u64) {
+        if self.free() < length.next_multiple_of(LINE) {
             return;
         }
-        let mut line = (self.written.wrapping_add(LINE - 1) & !(LINE - 1)).wrapping_add(skip);
-        for _ in 0..length / LINE {
+        let mut line = self.written.wrapping_add(rest_of_line(self.written));
+        for _ in 0..length.div_ceil(LINE) {
             self.memory.write_zeros(line, size_of::<u64>());
             line = line.wrapping_add(LINE);
         }
@@ -156,11 +157,8 @@ impl<M: Memory> Producer<M> {
             }
         }
         if skip > 0 {
-            let length = (skip - HEADER as u64) as u32;
-            let header = Header::new(Kind::Skip, 0, length, false);
-            self.memory.write_header(self.written, header.to_words());
+            self.skip(skip);
             fault::point("ring.skipped");
-            self.written = self.written.wrapping_add(skip);
         }
         Ok(true)
     }
@@ -170,12 +168,31 @@ impl<M: Memory> Producer<M> {
     pub(crate) fn publish(&mut self) -> bool {
         let news = self.published != self.written;
         if news {
+            self.leave_line();
             fault::point("ring.publish");
             self.memory.publish(self.written);
             fault::point("ring.published");
             self.published = self.written;
         }
         news
+    }
+
+    /// Skips the rest of the last line, if there is space: while the peer reads there, the next frame is written to
+    /// lines that it does not have.
+    #[inline]
+    fn leave_line(&mut self) {
+        let rest = rest_of_line(self.written);
+        if (1..=self.free()).contains(&rest) {
+            self.skip(rest);
+        }
+    }
+
+    /// Writes a skip of `extent` bytes.
+    #[inline]
+    fn skip(&mut self, extent: u64) {
+        let header = Header::new(Kind::Skip, 0, (extent - HEADER as u64) as u32, false);
+        self.memory.write_header(self.written, header.to_words());
+        self.written = self.written.wrapping_add(extent);
     }
 
     /// Loads how far the peer has read.

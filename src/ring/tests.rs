@@ -62,7 +62,7 @@ fn each_breach_of_a_producer_is_named() {
     assert_eq!(judged([(12u64 << 32).to_le(), 0], 16), Err(unknown.into()));
     let flags = BadHeader::Flags(2);
     assert_eq!(judged([(1u64 << 32 | 2 << 48).to_le(), 0], 16), Err(flags.into()));
-    assert_eq!(judged(words(0, Kind::Skip), 16), Err(Violation::Skip { short: CAPACITY - 16 }));
+    assert_eq!(judged(words(0, Kind::Skip), 16), Err(Violation::Skip { short: 48 }));
 }
 
 /// Fault 2. A position that goes back after progress, and one that goes back to where it has been.
@@ -165,6 +165,54 @@ fn random_positions_over_random_frames_are_breaches_or_benign() {
     assert!(breaches > 0 && frames > 0);
 }
 
+/// Behind what was told of, the rest of the line is skipped, and given back with the frame before it.
+#[test]
+fn what_is_told_of_ends_with_its_line() {
+    let [near, far] = views(0);
+    let peer = far.clone();
+    let (mut producer, mut consumer) = (Producer::new(near.clone(), 0), Consumer::new(far, 0));
+    let mut push = |lengths: &[u32]| {
+        for length in lengths {
+            let header = Header::new(Kind::Reply, 1, *length, false);
+            assert!(producer.push(header, &vec![1; *length as usize]).unwrap());
+        }
+        producer.publish();
+        producer.published()
+    };
+    for (lengths, published) in [(&[0][..], 64), (&[48], 128), (&[49], 256), (&[0, 16, 17], 384)] {
+        assert_eq!(push(lengths), published, "{lengths:?}");
+        for length in lengths {
+            let header = consumer.peek().unwrap().unwrap();
+            assert_eq!(header.length(), *length);
+            consumer.release(header);
+        }
+        assert_eq!((consumer.consumed(), peer.peer_published()), (published, published));
+        assert!(!consumer.has_moved(), "the skip is no news");
+    }
+}
+
+/// Where there is no space for the skip, the next frame follows at once.
+#[test]
+fn what_is_told_of_ends_amid_its_line_where_the_ring_is_full() {
+    let [near, far] = views(0);
+    let (mut producer, mut consumer) = (Producer::new(near, 0), Consumer::new(far, 0));
+    let push = |producer: &mut Producer<Regions>, length: u32| {
+        let header = Header::new(Kind::Reply, 1, length, false);
+        assert!(producer.push(header, &vec![1; length as usize]).unwrap());
+    };
+    push(&mut producer, 0);
+    for length in [0, 1008, 1008, 1008, 944] {
+        push(&mut producer, length);
+        producer.publish();
+    }
+    assert_eq!(producer.published(), CAPACITY);
+    let first = consumer.peek().unwrap().unwrap();
+    consumer.release(first);
+    push(&mut producer, 0);
+    producer.publish();
+    assert_eq!(producer.published(), CAPACITY + 16, "as much as was given back");
+}
+
 /// A ring that goes round many times, with frames of every length: each arrives as it was sent, behind skips
 /// where it would cross the end, and with zeros behind its payload.
 #[test]
@@ -232,7 +280,7 @@ fn a_full_ring_takes_nothing_until_it_is_read() {
 /// as they are free.
 #[test]
 fn free_lines_are_claimed_ahead_of_messages_that_are_told_of_together() {
-    const LINE: usize = super::LINE as usize;
+    const LINE: usize = crate::frame::LINE as usize;
     for start in [0, CAPACITY - LINE as u64, 0u64.wrapping_sub(CAPACITY)] {
         let [near, far] = views(start);
         near.write(0, &[1; CAPACITY as usize]);
@@ -261,8 +309,7 @@ fn free_lines_are_claimed_ahead_of_messages_that_are_told_of_together() {
     }
 }
 
-/// Behind a long frame as many lines are claimed for another one, behind those that the peer fetches, and only
-/// where that many are free.
+/// Behind a long frame as many lines are claimed for another one, and only where that many are free.
 #[test]
 fn as_many_lines_are_claimed_behind_a_long_frame_as_it_has() {
     let [near, far] = views(0);
@@ -278,15 +325,11 @@ fn as_many_lines_are_claimed_behind_a_long_frame_as_it_has() {
         let claimed = |line: &usize| ring[line * 64..][..8] == [0; 8];
         (0..CAPACITY as usize / 64).filter(claimed).collect::<Vec<_>>()
     };
-    assert_eq!(push(496 - 16), [], "it is short");
-    assert_eq!(push(1024 - 16), (27..43).collect::<Vec<_>>(), "1,024 bytes behind 1,536 + 192");
-    assert_eq!(
-        push(1024 - 16),
-        (40..43).chain(43..59).collect::<Vec<_>>(),
-        "those that are left, and its own"
-    );
-    push(1024 - 16);
-    assert_eq!(push(512 - 16), [], "there is no space for as many");
+    assert_eq!(push(496 - 16), (8..16).collect::<Vec<_>>(), "it is short: 512 bytes");
+    assert_eq!(push(48), (9..16).collect::<Vec<_>>(), "enough are left of them");
+    assert_eq!(push(528 - 16), (18..27).collect::<Vec<_>>(), "each line that such a frame has a part in");
+    assert_eq!(push(1024 - 16), (34..50).collect::<Vec<_>>(), "1,024 bytes");
+    assert_eq!(push(1024 - 16), [0; 0], "there is no space for as many");
 }
 
 /// A producer to which half of the ring is free does not look at what its peer says; one to which less is free

@@ -181,8 +181,7 @@ impl Port {
         self.connection.with_outgoing_half(work).unwrap_or_else(|work| work(&mut self.receiver))
     }
 
-    /// Whether there is something to do for this port; a fault is. Fetches ahead what the client is about to
-    /// write.
+    /// Whether there is something to do for this port; a fault is. Fetches what the client has written.
     #[inline]
     pub(super) fn has_news(&mut self) -> bool {
         match self.unsettled {

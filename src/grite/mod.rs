@@ -4,10 +4,12 @@
 //! is an answer too: [`IpcResponse::Refused`]. Whoever subscribes is told of each [`Notification`].
 
 mod command;
+mod list;
 mod notification;
 mod response;
 
 pub use command::*;
+pub use list::*;
 pub use notification::*;
 pub use response::*;
 

@@ -1,6 +1,6 @@
 //! What the tracker answers.
 
-use super::{Comment, IssueState};
+use super::{Comment, IssueListResult, IssueState};
 use crate::wire;
 
 wire! {
@@ -59,36 +59,6 @@ wire! {
         pub open: u64,
         /// How many events they are made of.
         pub events: u64,
-    }
-
-    /// A page of issues, newest first, then by id.
-    pub struct IssueListResult {
-        /// The page.
-        pub items: Vec<IssueSummary>,
-        /// How many issues match, on all pages.
-        pub total: u64,
-        /// The cursor of the next page, if there is one.
-        pub next: Option<String>,
-    }
-
-    /// What a list shows of an issue.
-    pub struct IssueSummary {
-        /// Its id.
-        pub id: String,
-        /// Its title.
-        pub title: String,
-        /// Whether it is done.
-        pub state: IssueState,
-        /// Its labels, in order.
-        pub labels: Vec<String>,
-        /// Who works on it, in order.
-        pub assignees: Vec<String>,
-        /// When it was written, RFC 3339.
-        pub created_at: String,
-        /// When it last changed, RFC 3339.
-        pub updated_at: String,
-        /// How many comments it has.
-        pub comment_count: u32,
     }
 
     /// Everything about one issue.

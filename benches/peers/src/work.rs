@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use libgrite_ipc::grite::{IssueListResult, IssueState, IssueSummary};
 use libgrite_ipc::wire;
 use rkyv::rancor;
 use serde::{Deserialize, Serialize};
@@ -29,8 +30,8 @@ wire! {
         Echo(Vec<u8>),
         /// To `Show`. Boxed, so that an echo is not as large as an issue.
         Show(Box<Issue>),
-        /// To `List`.
-        List(Vec<Summary>),
+        /// To `List`, as the tracker answers it.
+        List(IssueListResult),
     }
 
     /// Everything about one issue.
@@ -55,18 +56,26 @@ wire! {
         pub created_at: String,
         pub body: String,
     }
+}
 
-    /// What a list shows of an issue.
-    #[derive(Serialize, Deserialize)]
-    pub struct Summary {
-        pub id: String,
-        pub title: String,
-        pub open: bool,
-        pub labels: Vec<String>,
-        pub assignees: Vec<String>,
-        pub created_at: String,
-        pub updated_at: String,
-        pub comment_count: u32,
+/// What a list shows of an issue.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Summary {
+    pub id: String,
+    pub title: String,
+    pub open: bool,
+    pub labels: Vec<String>,
+    pub assignees: Vec<String>,
+    pub created_at: String,
+    pub updated_at: String,
+    pub comment_count: u32,
+}
+
+impl From<Summary> for IssueSummary {
+    fn from(summary: Summary) -> Self {
+        let Summary { id, title, open, labels, assignees, created_at, updated_at, comment_count } = summary;
+        let state = if open { IssueState::Open } else { IssueState::Closed };
+        IssueSummary { id, title, state, labels, assignees, created_at, updated_at, comment_count }
     }
 }
 
@@ -189,7 +198,11 @@ impl Stock {
         match work {
             Work::Echo(_) => None,
             Work::Show => Some(Answer::Show(Box::new(self.issue.clone()))),
-            Work::List => Some(Answer::List(self.list.clone())),
+            Work::List => Some(Answer::List(IssueListResult {
+                items: self.list.iter().cloned().map(IssueSummary::from).collect(),
+                total: self.list.len() as u64,
+                next: None,
+            })),
         }
     }
 

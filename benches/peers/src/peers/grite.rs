@@ -6,10 +6,11 @@
 
 use std::cell::RefCell;
 
+use libgrite_ipc::grite::IssueState;
 use libgrite_ipc::{Client, Encoded, Protocol, Responder, Server, Transport, WaitStrategy};
 
 use crate::peer::{self, About, Failure, Peer, Reads, Seat, Side};
-use crate::touch::{Sum, sum_of_issue, sum_of_summary};
+use crate::touch::{Sum, sum_of_issue};
 use crate::work::{Answer, ArchivedAnswer, ArchivedAsk, Ask, Work};
 
 pub const ALL: [Grite; 5] = [
@@ -133,7 +134,15 @@ pub fn touch(answer: &ArchivedAnswer) -> u64 {
     match answer {
         ArchivedAnswer::Echo(bytes) => sum.bytes(bytes),
         ArchivedAnswer::Show(issue) => sum_of_issue!(sum, **issue),
-        ArchivedAnswer::List(list) => list.iter().for_each(|summary| sum_of_summary!(sum, summary)),
+        // A page that cannot be read has another sum than the one that was asked for.
+        ArchivedAnswer::List(list) => list.items.iter().into_iter().flatten().for_each(|summary| {
+            for text in [summary.id, summary.title, summary.created_at, summary.updated_at] {
+                sum.text(text);
+            }
+            sum.number(summary.state == IssueState::Open);
+            sum.number(summary.comment_count);
+            summary.labels.chain(summary.assignees).for_each(|text| sum.text(text));
+        }),
     }
     sum.total()
 }

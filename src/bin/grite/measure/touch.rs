@@ -76,8 +76,27 @@ numbers! {
     u64, rkyv::rend::u64_le;
 }
 
+impl Touch for &str {
+    fn touch(&self) -> u64 {
+        (**self).touch()
+    }
+}
+
+impl Touch for Texts<'_> {
+    fn touch(&self) -> u64 {
+        self.clone().map(str::touch).sum()
+    }
+}
+
+impl Touch for ArchivedIssueSummaries {
+    fn touch(&self) -> u64 {
+        // A page that cannot be read has another sum than the one that it was made of.
+        self.iter().map_or(0, |summaries| summaries.map(|summary| summary.touch()).sum())
+    }
+}
+
 macro_rules! fields {
-    ($($plain:ident, $archived:ident { $($field:ident),* })*) => {$(
+    ($($plain:ident, $archived:ty { $($field:ident),* })*) => {$(
         impl Touch for $plain {
             fn touch(&self) -> u64 {
                 0 $(+ self.$field.touch())*
@@ -93,7 +112,7 @@ macro_rules! fields {
 
 fields! {
     IssueListResult, ArchivedIssueListResult { items, total, next }
-    IssueSummary, ArchivedIssueSummary {
+    IssueSummary, ArchivedIssueSummary<'_> {
         id, title, state, labels, assignees, created_at, updated_at, comment_count
     }
     IssueShowResult, ArchivedIssueShowResult {

@@ -1,0 +1,340 @@
+//! A page of issues: [`IssueListResult`], all of whose texts travel as one.
+//!
+//! Six texts an issue would be checked one by one, which takes longer than all else about a page. So an archived page
+//! has one text, and for each of those in it where it ends: [`ArchivedIssueSummaries::iter`] cuts them out again.
+
+use std::slice::Iter;
+
+use rkyv::rancor::{Fallible, Source};
+use rkyv::rend::u32_le;
+use rkyv::ser::{Allocator, Writer};
+use rkyv::with::{ArchiveWith, DeserializeWith, SerializeWith};
+use rkyv::{Archive, Deserialize, Place, Serialize};
+
+use super::{ArchivedIssueState, IssueState};
+use crate::error::{Error, ErrorKind};
+use crate::protocol::{Layout, Wire};
+use crate::wire;
+
+/// A page of issues, newest first, then by id.
+#[derive(Clone, Debug, PartialEq, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct IssueListResult {
+    /// The page.
+    #[rkyv(with = IssueSummaries)]
+    pub items: Vec<IssueSummary>,
+    /// How many issues match, on all pages.
+    pub total: u64,
+    /// The cursor of the next page, if there is one.
+    pub next: Option<String>,
+}
+
+impl Wire for IssueListResult {
+    const LAYOUT: u64 = Layout::named("IssueListResult")
+        .field("items", IssueSummaries::LAYOUT)
+        .field("total", u64::LAYOUT)
+        .field("next", Option::<String>::LAYOUT)
+        .shape::<Self>()
+        .hash();
+}
+
+/// What a list shows of an issue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IssueSummary {
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// Whether it is done.
+    pub state: IssueState,
+    /// Its labels, in order.
+    pub labels: Vec<String>,
+    /// Who works on it, in order.
+    pub assignees: Vec<String>,
+    /// When it was written, RFC 3339.
+    pub created_at: String,
+    /// When it last changed, RFC 3339.
+    pub updated_at: String,
+    /// How many comments it has.
+    pub comment_count: u32,
+}
+
+/// An [`IssueSummary`] of an archived page.
+#[derive(Clone, Debug)]
+pub struct ArchivedIssueSummary<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its title.
+    pub title: &'a str,
+    /// Whether it is done.
+    pub state: IssueState,
+    /// Its labels, in order.
+    pub labels: Texts<'a>,
+    /// Who works on it, in order.
+    pub assignees: Texts<'a>,
+    /// When it was written, RFC 3339.
+    pub created_at: &'a str,
+    /// When it last changed, RFC 3339.
+    pub updated_at: &'a str,
+    /// How many comments it has.
+    pub comment_count: u32,
+}
+
+wire! {
+    /// The summaries of a page as they travel.
+    pub struct IssueSummaries {
+        /// The texts of all summaries, one behind the other; of each its id, title and moments, then its labels,
+        /// then its assignees.
+        texts: String,
+        /// Where in it each of them ends.
+        ends: Vec<u32>,
+        rows: Vec<Row>,
+    }
+
+    /// What a summary has beside its texts.
+    struct Row {
+        state: IssueState,
+        labels: u32,
+        assignees: u32,
+        comment_count: u32,
+    }
+}
+
+/// How many texts each summary has beside its labels and assignees.
+const FIXED: u64 = 4;
+
+impl IssueSummaries {
+    fn pack(items: &[IssueSummary]) -> Self {
+        // No message is longer than a u32 tells: a page that is will be refused whatever stands here.
+        let short = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let mut packed = IssueSummaries { texts: String::new(), ends: Vec::new(), rows: Vec::new() };
+        for item in items {
+            let fixed = [&item.id, &item.title, &item.created_at, &item.updated_at];
+            for text in fixed.into_iter().chain(&item.labels).chain(&item.assignees) {
+                packed.texts.push_str(text);
+                packed.ends.push(short(packed.texts.len()));
+            }
+            packed.rows.push(Row {
+                state: item.state,
+                labels: short(item.labels.len()),
+                assignees: short(item.assignees.len()),
+                comment_count: item.comment_count,
+            });
+        }
+        packed
+    }
+}
+
+impl ArchivedIssueSummaries {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Each of them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PeerMisbehaved`]: the texts do not end where their daemon says.
+    pub fn iter(&self) -> Result<impl ExactSizeIterator<Item = ArchivedIssueSummary<'_>>, Error> {
+        self.check().map_err(|reason| {
+            Error::new(ErrorKind::PeerMisbehaved, "read a page of issues").saying(reason)
+        })?;
+        let mut rest = Texts { texts: &self.texts, start: 0, ends: self.ends.iter() };
+        Ok(self.rows.iter().map(move |row| ArchivedIssueSummary {
+            id: rest.cut(),
+            title: rest.cut(),
+            created_at: rest.cut(),
+            updated_at: rest.cut(),
+            labels: rest.split(row.labels),
+            assignees: rest.split(row.assignees),
+            state: match row.state {
+                ArchivedIssueState::Open => IssueState::Open,
+                ArchivedIssueState::Closed => IssueState::Closed,
+            },
+            comment_count: row.comment_count.into(),
+        }))
+    }
+
+    /// Whether there is a text for each that is spoken of.
+    fn check(&self) -> Result<(), &'static str> {
+        let mut start = 0;
+        for end in self.ends.iter() {
+            let end = end.to_native();
+            if end < start || !self.texts.is_char_boundary(end as usize) {
+                return Err("a text that ends amid another one");
+            }
+            start = end;
+        }
+        let texts = |row: &ArchivedRow| {
+            FIXED + u64::from(row.labels.to_native()) + u64::from(row.assignees.to_native())
+        };
+        if self.rows.iter().map(texts).sum::<u64>() != self.ends.len() as u64 {
+            return Err("more texts than issues have, or less");
+        }
+        Ok(())
+    }
+}
+
+/// Some of the texts of an archived page.
+#[derive(Clone, Debug)]
+pub struct Texts<'a> {
+    /// The texts of the whole page.
+    texts: &'a str,
+    /// Where in it the first of these starts.
+    start: usize,
+    ends: Iter<'a, u32_le>,
+}
+
+impl<'a> Texts<'a> {
+    /// Cuts the next text off; an empty one if there is none.
+    #[inline]
+    fn cut(&mut self) -> &'a str {
+        self.next().unwrap_or_default()
+    }
+
+    /// Splits off so many texts; fewer if there are not so many.
+    #[inline]
+    fn split(&mut self, count: u32_le) -> Self {
+        let ends = self.ends.as_slice();
+        let (taken, rest) = ends.split_at((count.to_native() as usize).min(ends.len()));
+        let texts = Texts { ends: taken.iter(), ..*self };
+        self.start = taken.last().map_or(self.start, |end| end.to_native() as usize);
+        self.ends = rest.iter();
+        texts
+    }
+}
+
+impl<'a> Iterator for Texts<'a> {
+    type Item = &'a str;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a str> {
+        let end = self.ends.next()?.to_native() as usize;
+        let text = self.texts.get(self.start..end);
+        self.start = end;
+        text
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.ends.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Texts<'_> {}
+
+impl From<ArchivedIssueSummary<'_>> for IssueSummary {
+    fn from(summary: ArchivedIssueSummary<'_>) -> Self {
+        IssueSummary {
+            id: summary.id.to_owned(),
+            title: summary.title.to_owned(),
+            state: summary.state,
+            labels: summary.labels.map(str::to_owned).collect(),
+            assignees: summary.assignees.map(str::to_owned).collect(),
+            created_at: summary.created_at.to_owned(),
+            updated_at: summary.updated_at.to_owned(),
+            comment_count: summary.comment_count,
+        }
+    }
+}
+
+impl ArchiveWith<Vec<IssueSummary>> for IssueSummaries {
+    type Archived = ArchivedIssueSummaries;
+    type Resolver = (IssueSummaries, IssueSummariesResolver);
+
+    fn resolve_with(_: &Vec<IssueSummary>, (packed, resolver): Self::Resolver, out: Place<Self::Archived>) {
+        packed.resolve(resolver, out);
+    }
+}
+
+impl<S> SerializeWith<Vec<IssueSummary>, S> for IssueSummaries
+where
+    S: Fallible<Error: Source> + Allocator + Writer + ?Sized,
+{
+    fn serialize_with(items: &Vec<IssueSummary>, serializer: &mut S) -> Result<Self::Resolver, S::Error> {
+        let packed = IssueSummaries::pack(items);
+        let resolver = packed.serialize(serializer)?;
+        Ok((packed, resolver))
+    }
+}
+
+impl<D> DeserializeWith<ArchivedIssueSummaries, Vec<IssueSummary>, D> for IssueSummaries
+where
+    D: Fallible<Error: Source> + ?Sized,
+{
+    fn deserialize_with(archived: &ArchivedIssueSummaries, _: &mut D) -> Result<Vec<IssueSummary>, D::Error> {
+        let items = archived.iter().map_err(Source::new)?;
+        Ok(items.map(IssueSummary::from).collect())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::Encoded;
+    use crate::protocol::Message;
+
+    fn sent<T: Wire>(value: &T) -> Message<T> {
+        let mut bytes = crate::payload::Bytes::new();
+        bytes.extend_from_slice(Encoded::new(value).unwrap().as_bytes());
+        Message::check(bytes).unwrap()
+    }
+
+    fn summary(id: &str, labels: &[&str], assignees: &[&str]) -> IssueSummary {
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        IssueSummary {
+            id: id.to_owned(),
+            title: format!("Über {id}"),
+            state: if labels.is_empty() { IssueState::Open } else { IssueState::Closed },
+            labels: texts(labels),
+            assignees: texts(assignees),
+            created_at: "2026-01-02T03:04:05Z".to_owned(),
+            updated_at: String::new(),
+            comment_count: 7,
+        }
+    }
+
+    #[test]
+    fn a_page_is_read_as_it_was_sent() {
+        let items = vec![
+            summary("", &[], &[]),
+            summary("ä", &["x", "", "yy"], &["ü"]),
+            summary("c", &[], &["a", "b"]),
+        ];
+        let page = IssueListResult { items, total: 3, next: None };
+        let message = sent(&page);
+        assert_eq!((message.items.len(), message.items.is_empty()), (3, false));
+        let read: Vec<IssueSummary> = message.items.iter().unwrap().map(IssueSummary::from).collect();
+        assert_eq!(read, page.items);
+        let labels: Vec<usize> = message.items.iter().unwrap().map(|item| item.labels.len()).collect();
+        assert_eq!(labels, [0, 3, 0]);
+        assert_eq!(rkyv::deserialize::<IssueListResult, rkyv::rancor::Error>(&*message).unwrap(), page);
+    }
+
+    #[test]
+    fn a_page_whose_texts_do_not_end_where_it_says_is_refused() {
+        let row = |labels, assignees| Row { state: IssueState::Open, labels, assignees, comment_count: 0 };
+        let page =
+            |ends: &[u32], rows| IssueSummaries { texts: "äbcdef".to_owned(), ends: ends.to_vec(), rows };
+        assert!(sent(&page(&[2, 3, 4, 5], vec![row(0, 0)])).iter().is_ok());
+        for (ends, rows) in [
+            (&[1, 3, 4, 5][..], vec![row(0, 0)]),
+            (&[2, 4, 3, 5], vec![row(0, 0)]),
+            (&[2, 3, 4, 8], vec![row(0, 0)]),
+            (&[2, 3, 4, u32::MAX], vec![row(0, 0)]),
+            (&[2, 3, 4], vec![row(0, 0)]),
+            (&[2, 3, 4, 5], vec![row(1, 0)]),
+            (&[2, 3, 4, 5], vec![row(u32::MAX, u32::MAX)]),
+            (&[2, 3, 4, 5], vec![]),
+            (&[2, 3, 4, 5], vec![row(0, 0), row(0, 0)]),
+        ] {
+            let message = sent(&page(ends, rows));
+            let error = message.iter().err().expect("it is damaged");
+            assert_eq!(error.kind(), ErrorKind::PeerMisbehaved, "{ends:?}");
+        }
+    }
+}

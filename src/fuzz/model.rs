@@ -69,6 +69,7 @@ impl Model {
 
     /// What the next frame that is not a skip amounts to.
     pub(super) fn next(&mut self, ring: &[u8; CAPACITY], word: u64) -> Event {
+        let mut skips = 0;
         loop {
             match self.look(word) {
                 None => return Event::Violation,
@@ -87,7 +88,8 @@ impl Model {
             let Some(frame) = rest.get(..extent as usize) else { return Event::Violation };
             let end = self.consumed.wrapping_add(extent);
             if kind == 4 {
-                if end % 64 != 0 {
+                skips += 1;
+                if end % 64 != 0 || skips > 2 {
                     return Event::Violation;
                 }
                 self.consumed = end;

@@ -6,6 +6,9 @@ use crate::fault;
 use crate::frame::{HEADER, Header, Kind, LINE};
 use crate::payload::Bytes;
 
+/// How many skips follow each other at most.
+const MAX_SKIPS: u32 = 2;
+
 /// The reading end of a ring.
 #[derive(Debug)]
 pub(crate) struct Consumer<M> {
@@ -73,12 +76,18 @@ impl<M: Memory> Consumer<M> {
     /// The header of the next frame, if one is published. Passes over skips.
     #[inline]
     pub(crate) fn peek(&mut self) -> Result<Option<Header>, Violation> {
+        let mut skips = 0;
         while self.has_news()? {
             let words = self.memory.read_header(self.consumed);
             let header = Header::parse(words)?;
             check_frame(header, self.consumed, self.published, self.capacity, self.max_payload)?;
             if header.kind() != Kind::Skip {
                 return Ok(Some(header));
+            }
+            // One ends a line, and one the ring. Skips without end would keep this side here.
+            skips += 1;
+            if skips > MAX_SKIPS {
+                return Err(Violation::Skips);
             }
             self.release(header);
         }

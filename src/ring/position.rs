@@ -23,6 +23,8 @@ pub(crate) enum Violation {
     Length { length: u32, limit: u32 },
     #[error("a skip that ends {short} bytes before the end of a line")]
     Skip { short: u64 },
+    #[error("skips behind skips, and no frame")]
+    Skips,
 }
 
 /// Checks that a peer's published position went from `known` to `seen` honestly; gives it back.

@@ -65,6 +65,19 @@ fn each_breach_of_a_producer_is_named() {
     assert_eq!(judged(words(0, Kind::Skip), 16), Err(Violation::Skip { short: 48 }));
 }
 
+/// Fault 5. A skip may end a line, and one behind it the ring. Whoever sends more of them keeps nobody there.
+#[test]
+fn skips_without_end_are_a_breach() {
+    for (skips, found) in [(1, Ok(None)), (2, Ok(None)), (3, Err(Violation::Skips))] {
+        let [near, peer] = views(0);
+        for line in 0..skips {
+            peer.write_header(line * 64, words(48, Kind::Skip));
+        }
+        peer.publish(skips * 64);
+        assert_eq!(Consumer::new(near, 0).peek(), found, "{skips} in a row");
+    }
+}
+
 /// Fault 2. A position that goes back after progress, and one that goes back to where it has been.
 #[test]
 fn a_published_position_never_goes_back() {

@@ -19,7 +19,8 @@ use std::fmt;
 /// Frames start, and payloads are padded, at multiples of this many bytes.
 pub(crate) const ALIGN: usize = 16;
 
-/// A CPU owns memory by lines of this length, or of a multiple of it. The ring of a model is shorter than one line.
+/// Skips end at multiples of this many bytes. A CPU owns memory by lines of this length, or of a multiple of it. The
+/// ring of a model is shorter than one.
 pub(crate) const LINE: u64 = if cfg!(loom) { ALIGN as u64 } else { 64 };
 
 /// The length of a header in bytes.

@@ -22,8 +22,8 @@ impl<'a, P: Protocol> Reply<'a, P> {
     /// The response as an ordinary value, for those who keep it.
     ///
     /// # Errors
-    /// [`ErrorKind::PeerMisbehaved`] when a hand-written `Deserialize` rejects the archive; derived
-    /// ones accept every valid one.
+    /// [`ErrorKind::PeerMisbehaved`] when a hand-written `Deserialize` rejects the archive, as that of a page of issues
+    /// may; derived ones accept every valid one.
     pub fn to_value(&self) -> Result<P::Response, Error>
     where
         Archived<P::Response>: Deserialize<P::Response, Strategy<(), rancor::Error>>,

@@ -111,10 +111,10 @@ impl Model {
         }
     }
 
-    /// A skip that ends what is published goes with the frame before it, if it is shorter than a line.
+    /// A skip that ends what is published goes with the frame before it, if it is the rest of a line.
     fn pass_over_rest_of_line(&mut self, ring: &[u8; CAPACITY]) {
         let left = self.published.wrapping_sub(self.consumed);
-        if !(16..64).contains(&left) {
+        if left == 0 || left >= 64 || !self.published.is_multiple_of(64) {
             return;
         }
         let [length, kind, flags, _] = header(&ring[(self.consumed % CAPACITY as u64) as usize..]);

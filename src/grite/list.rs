@@ -32,13 +32,14 @@ pub struct IssueListResult {
 impl Wire for IssueListResult {
     const LAYOUT: u64 = Layout::named("IssueListResult")
         .field("items", IssueSummaries::LAYOUT)
+        .field("id, title, created_at, updated_at, labels, assignees", String::LAYOUT)
         .field("total", u64::LAYOUT)
         .field("next", Option::<String>::LAYOUT)
         .shape::<Self>()
         .hash();
 }
 
-/// What a list shows of an issue.
+/// What a list shows of an issue. It travels within its page alone: it is no [`Wire`] type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IssueSummary {
     /// Its id.
@@ -83,8 +84,8 @@ pub struct ArchivedIssueSummary<'a> {
 wire! {
     /// The summaries of a page as they travel.
     pub struct IssueSummaries {
-        /// The texts of all summaries, one behind the other; of each its id, title and moments, then its labels,
-        /// then its assignees.
+        /// The texts of all summaries, one behind the other; those of each in the order that [`IssueListResult`]'s
+        /// layout names.
         texts: String,
         /// Where in it each of them ends.
         ends: Vec<u32>,

@@ -1,9 +1,9 @@
 //! The reading end of a ring: peek, copy out once, release.
 
-use super::position::{check_frame, check_published};
+use super::position::{check_frame, check_published, rest_of_line};
 use super::{Memory, Violation, max_payload};
 use crate::fault;
-use crate::frame::{HEADER, Header, Kind, LINE};
+use crate::frame::{HEADER, Header, Kind};
 use crate::payload::Bytes;
 
 /// How many skips follow each other at most.
@@ -119,7 +119,8 @@ impl<M: Memory> Consumer<M> {
     #[inline]
     fn pass_over_rest_of_line(&mut self) {
         let left = self.published.wrapping_sub(self.consumed);
-        if (1..LINE).contains(&left)
+        if left > 0
+            && left == rest_of_line(self.consumed)
             && let Ok(header) = Header::parse(self.memory.read_header(self.consumed))
             && header.kind() == Kind::Skip
             && header.extent() == left

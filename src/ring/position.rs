@@ -83,7 +83,7 @@ pub(super) fn offset(position: u64, capacity: u64) -> u64 {
     position & (capacity - 1)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

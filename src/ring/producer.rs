@@ -104,7 +104,8 @@ impl<M: Memory> Producer<M> {
         }
     }
 
-    /// The same while an answer is waited for, or the next request, which is as long as the latest frame, maybe.
+    /// The same while an answer is waited for, or the next request: behind a long frame as many lines as it has, since
+    /// the next one is as long, maybe.
     #[inline]
     pub(crate) fn claim_as_much(&mut self) {
         if self.latest >= LONG {

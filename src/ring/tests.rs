@@ -78,6 +78,24 @@ fn skips_without_end_are_a_breach() {
     }
 }
 
+/// Fault 5. A skip that ends amid a line is one, behind whatever it lies: it does not go with the frame before it.
+#[test]
+fn a_skip_that_ends_amid_a_line_is_a_breach() {
+    for (first, skip) in [(words(48, Kind::Skip), 64), (words(0, Kind::Cancel), 16)] {
+        let [near, peer] = views(0);
+        peer.write_header(0, first);
+        peer.write_header(skip, words(0, Kind::Skip));
+        peer.publish(skip + 16);
+        let mut consumer = Consumer::new(near, 0);
+        if let Ok(Some(header)) = consumer.peek() {
+            consumer.release(header);
+            assert_eq!(consumer.consumed(), skip);
+        }
+        let short = CAPACITY - (skip + 16);
+        assert_eq!(consumer.peek(), Err(Violation::Skip { short: short % 64 }));
+    }
+}
+
 /// Fault 2. A position that goes back after progress, and one that goes back to where it has been.
 #[test]
 fn a_published_position_never_goes_back() {

@@ -101,10 +101,10 @@ impl Port {
     ///
     /// `more` says whether requests behind this one are answered in the same turn: only the last answer of
     /// a turn has to make sure that the client is awake.
-    #[inline]
     ///
     /// `at_once` says whether they are answered one behind the other: only then may several answers be told of
     /// together.
+    #[inline]
     pub(super) fn poll(&mut self, more: bool, at_once: bool) -> Option<(u64, u64)> {
         self.unsettled = true;
         self.connection.attend();

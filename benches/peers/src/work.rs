@@ -59,7 +59,7 @@ wire! {
 }
 
 /// What a list shows of an issue.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
     pub id: String,
     pub title: String,

@@ -81,7 +81,7 @@ impl Remote {
         }
     }
 
-    /// The answer; nothing where it is no value of its type, which no checked archive is.
+    /// The answer; nothing where it is no value of its type.
     fn attempt(
         &mut self,
         command: &IpcCommand,

@@ -3,7 +3,7 @@
 //! Going to sleep and being woken costs tens of microseconds; looking costs a core. A spin pays
 //! when what it waits for comes within about the price of a sleep. Nobody knows that beforehand,
 //! so the budget learns, as KVM's halt polling does: it grows when a sleep turned out to be so short
-//! that a longer spin would have caught it, and goes to zero when a sleep was long.
+//! that a longer spin would have caught it, and goes to zero when two sleeps in a row were long.
 //!
 //! Where both sides share a CPU, as they do when there is one only, or others keep the rest busy, or the
 //! kernel puts one that it wakes beside its waker, a spin keeps the peer from running: each sleep looks
@@ -62,6 +62,8 @@ pub(crate) struct Spin {
     patience: Duration,
     /// When this side was last told to move.
     moved: Option<Instant>,
+    /// Whether the last sleep was a long one.
+    slept_long: bool,
     /// Until when this side gives way to nobody, since it had to wait too long for its next turn.
     crowded: Option<Instant>,
 }
@@ -69,7 +71,15 @@ pub(crate) struct Spin {
 impl Spin {
     pub(crate) fn new(strategy: WaitStrategy) -> Self {
         let budget = if strategy == WaitStrategy::Adaptive && !one_cpu() { FIRST } else { Duration::ZERO };
-        Spin { strategy, budget, shared: None, patience: PATIENCE, moved: None, crowded: None }
+        Spin {
+            strategy,
+            budget,
+            shared: None,
+            patience: PATIENCE,
+            moved: None,
+            slept_long: false,
+            crowded: None,
+        }
     }
 
     /// The same for a side that would rather have the others move.
@@ -202,7 +212,18 @@ impl Spin {
     /// Learns from a sleep that took so long.
     pub(crate) fn slept(&mut self, time: Duration) {
         if self.strategy == WaitStrategy::Adaptive && !one_cpu() {
-            self.budget = after_sleep(self.budget, time);
+            self.learn(time);
+        }
+    }
+
+    fn learn(&mut self, time: Duration) {
+        let is_long = time > LONG;
+        let was_long = std::mem::replace(&mut self.slept_long, is_long);
+        if !is_long {
+            self.budget = if self.budget.is_zero() { FIRST } else { (self.budget * 2).min(MOST) };
+        } else if was_long {
+            // A peer that was held up once is back, and without spins each of the next messages would take a sleep.
+            self.budget = Duration::ZERO;
         }
     }
 }
@@ -225,16 +246,8 @@ const MOVE_AGAIN: Duration = Duration::from_millis(1);
 /// gains, and the kernel puts them together again.
 const RARE: Duration = Duration::from_micros(500);
 
-/// The budget after a sleep of `time`.
-fn after_sleep(budget: Duration, time: Duration) -> Duration {
-    if time > 2 * MOST {
-        Duration::ZERO
-    } else if budget.is_zero() {
-        FIRST
-    } else {
-        (budget * 2).min(MOST)
-    }
-}
+/// A sleep that no spin would have caught, were it twice as long.
+const LONG: Duration = MOST.saturating_mul(2);
 
 /// The CPU that this thread runs on, as a number that is not zero; zero where nobody knows.
 #[cfg(target_os = "linux")]
@@ -279,17 +292,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_budget_grows_after_short_sleeps_and_vanishes_after_long_ones() {
+    fn the_budget_grows_after_short_sleeps_and_vanishes_after_two_long_ones() {
         let micros = Duration::from_micros;
-        let cases =
-            [(0, 30, 10), (10, 30, 20), (160, 100, 200), (200, 400, 200), (200, 401, 0), (0, 5_000_000, 0)];
-        for (budget, slept, expected) in cases {
-            assert_eq!(
-                after_sleep(micros(budget), micros(slept)),
-                micros(expected),
-                "{budget} after {slept}"
-            );
+        let mut spin = Spin { budget: FIRST, ..Spin::new(WaitStrategy::Adaptive) };
+        let long = 5_000_000;
+        for (slept, budget) in [
+            (30, 20),
+            (400, 40),
+            (401, 40),
+            (401, 0),
+            (long, 0),
+            (30, 10),
+            (long, 10),
+            (30, 20),
+            (long, 20),
+            (long, 0),
+            (100, 10),
+        ] {
+            spin.learn(micros(slept));
+            assert_eq!(spin.budget, micros(budget), "after {slept}");
         }
+        (0..10).for_each(|_| spin.learn(micros(30)));
+        assert_eq!(spin.budget, MOST);
     }
 
     #[test]

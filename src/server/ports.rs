@@ -28,7 +28,7 @@ const BATCH: u32 = 16;
 /// the one before: longer than it takes a client to be told of an answer, and so short that a turn is over in no time.
 const QUICK: Duration = Duration::from_micros(4);
 
-/// How many quiet clients are looked at in each turn, and after one that was as long as it may be.
+/// How many quiet clients are looked at after each turn, and after one that was as long as it may be.
 const NEAR_LOOKS: usize = 2;
 const NEAR_LOOKS_AFTER_BATCH: usize = 8;
 
@@ -94,7 +94,6 @@ impl Ports {
         }
         if self.answered >= BATCH {
             self.pass_on();
-            self.look_near(NEAR_LOOKS_AFTER_BATCH);
         }
         for _ in 0..self.hot.len() {
             let port = &mut self.hot[self.turn];
@@ -103,12 +102,8 @@ impl Ports {
                 continue;
             }
             if let Some((id, now)) = port.poll(self.answered + 1 < BATCH, self.at_once) {
-                let place = self.turn;
-                if self.answered == 0 {
-                    self.look_near(NEAR_LOOKS);
-                }
                 self.answered += 1;
-                return Some((place, id, now));
+                return Some((self.turn, id, now));
             }
             if port.connection().is_closed() {
                 self.hot.swap_remove(self.turn);
@@ -122,6 +117,10 @@ impl Ports {
 
     #[inline]
     fn pass_on(&mut self) {
+        if self.answered > 0 {
+            // Whoever was answered does not wait for these looks.
+            self.look_near(if self.answered < BATCH { NEAR_LOOKS } else { NEAR_LOOKS_AFTER_BATCH });
+        }
         self.end_turn();
         self.turn += 1;
         self.begin_turn();
@@ -230,10 +229,10 @@ impl Ports {
         self.hot.iter().chain(&self.near).all(Port::is_drained)
     }
 
-    /// Whether there is something to do for a hot client; looks at a few others, too.
+    /// Whether there is something to do for a hot client; looks at one of the others, too.
     #[inline]
     pub(super) fn have_news(&mut self) -> bool {
-        self.look_near(NEAR_LOOKS);
+        self.look_near(1);
         // The client that was answered last asks next more often than any other.
         self.hot.get_mut(self.turn).is_some_and(Port::has_news) || self.hot.iter_mut().any(Port::is_stirring)
     }

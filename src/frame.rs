@@ -20,8 +20,8 @@ use std::fmt;
 pub(crate) const ALIGN: usize = 16;
 
 /// Skips end at multiples of this many bytes. A CPU owns memory by lines of this length, or of a multiple of it. The
-/// ring of a model is shorter than one.
-pub(crate) const LINE: u64 = if cfg!(loom) { ALIGN as u64 } else { 64 };
+/// ring of a model has two, of two headers each.
+pub(crate) const LINE: u64 = if cfg!(loom) { 2 * ALIGN as u64 } else { 64 };
 
 /// The length of a header in bytes.
 pub(crate) const HEADER: usize = 16;

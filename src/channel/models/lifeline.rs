@@ -1,6 +1,7 @@
 //! A peer that goes at any moment: who waits for it gets what it did before, then learns that it is gone.
 
 use super::*;
+use crate::frame::{HEADER, LINE};
 
 impl Handle {
     /// One side is gone; whoever sleeps for it finds out at the end of its slice.
@@ -14,6 +15,9 @@ impl Handle {
         *self.0.kernel.lock().unwrap()
     }
 }
+
+/// Where a second message lies: the line of the first one is skipped to its end when that is told of.
+const SECOND: u64 = LINE;
 
 /// How far a sender comes with its second message before it is killed.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +66,7 @@ fn what_a_killed_sender_has_published_arrives_before_its_end() {
                         match killed {
                             _ if id == 1 => sender.announce(),
                             Killed::BeforePublishing => {}
-                            Killed::BeforeWaking => memory.publish(32),
+                            Killed::BeforeWaking => memory.publish(SECOND + HEADER as u64),
                             Killed::Afterwards => sender.announce(),
                         }
                     }

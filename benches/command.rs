@@ -36,17 +36,17 @@ fn main() {
         assert!(!lost.status.success(), "there is no tracker");
     }
     println!("{} issues, {ROUNDS} interleaved rounds of whole processes", ids.len());
-    for (name, times) in [
-        ("`issue show`, warm daemon", &mut warm),
-        ("the same, `--direct`", &mut direct),
-        ("starts, parses, ends", &mut parsed),
-    ] {
-        println!("{name:<28}p50 {:>8.3?}, p99 {:>8.3?}", median(times), quantile(times, 0.99));
-    }
-    let ratio =
-        |times: &mut [Duration]| median(times).as_secs_f64() / median(&mut parsed.clone()).as_secs_f64();
-    println!("warm / starts, parses, ends: {:.2}", ratio(&mut warm));
-    println!("direct / starts, parses, ends: {:.2}", ratio(&mut direct));
+    let [warm, direct, parsed] = [
+        ("`issue show`, warm daemon", warm),
+        ("the same, `--direct`", direct),
+        ("starts, parses, ends", parsed),
+    ]
+    .map(|(name, mut times)| {
+        println!("{name:<28}p50 {:>8.3?}, p99 {:>8.3?}", median(&mut times), quantile(&mut times, 0.99));
+        median(&mut times).as_secs_f64()
+    });
+    println!("warm / starts, parses, ends: {:.2}", warm / parsed);
+    println!("direct / starts, parses, ends: {:.2}", direct / parsed);
 }
 
 /// Runs a command to its end.

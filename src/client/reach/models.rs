@@ -383,8 +383,9 @@ fn model(plan: Plan) {
         let new = |(release, reached): &(u32, _)| *release == 1 || *reached == Some(Ok(started - 1));
         assert!(reached.iter().all(new), "everyone gets a daemon that is not older: {reached:?}");
     }
+    // Who sees no lock cannot tell that somebody else's daemon was in the way of its own.
     assert!(
-        failed(ErrorKind::NotRunning) <= broken,
+        failed(ErrorKind::NotRunning) <= broken || plan.without == Without::Lock,
         "who is told so has started one that crashed, or that came second to one that did: {reached:?}"
     );
     assert!(plan.stops > 0 || failed(ErrorKind::Unresponsive) == 0, "nobody is late: {reached:?}");

@@ -30,7 +30,14 @@ const MAX_SAID: usize = 4096;
 /// The right to start a daemon in a directory. Others look on until it is dropped.
 #[derive(Debug)]
 pub(crate) struct SpawnLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for SpawnLock {
+    fn drop(&mut self) {
+        // Closing the file gives the lock back anyway, if somewhat later.
+        let _ = file::unlock(&self.file);
+    }
 }
 
 impl SpawnLock {
@@ -44,7 +51,7 @@ impl SpawnLock {
         match file::try_lock(&file).map_err(failed)? {
             Holder::Nobody => {
                 fault::point("spawn.locked");
-                Ok(Some(SpawnLock { _file: file }))
+                Ok(Some(SpawnLock { file }))
             }
             Holder::Another => Ok(None),
         }

@@ -93,6 +93,13 @@ impl Stream {
         Ok(retry(|| send(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))?)
     }
 
+    /// Whether there is something to read, or the peer has closed its side.
+    pub(crate) fn is_readable(&self) -> bool {
+        // What the system fails here it fails for a wait, too, which says so.
+        poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&Timespec::default()))
+            .is_ok_and(|ready| ready > 0)
+    }
+
     /// Waits until there is something to read, or the peer is gone. Says whether the time sufficed.
     ///
     /// A peer whose process has ended and whose socket says nothing of that has reset the connection.

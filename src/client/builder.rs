@@ -98,7 +98,7 @@ impl<P: Protocol> ClientBuilder<P> {
         self
     }
 
-    /// How to wait for an answer that comes through a ring.
+    /// How to wait for an answer.
     pub fn wait(mut self, strategy: WaitStrategy) -> Self {
         self.wait = strategy;
         self

@@ -19,8 +19,8 @@ use crate::handshake::{
 use crate::identity::Party;
 use crate::protocol::{Message, Protocol, identity};
 use crate::stream::{Stream, own_uid};
-use crate::transport::{Inbox, Incoming, Outbox, Outgoing};
-use crate::wait::Deadline;
+use crate::transport::{Inbox, Incoming, Outbox, Outgoing, wait_readable};
+use crate::wait::{Deadline, Spin};
 
 /// What a client remembers until the daemon has answered its hello.
 pub(super) struct Unwelcomed {
@@ -70,7 +70,7 @@ impl<P: Protocol> ClientBuilder<P> {
         }
         fault::point("client.hello");
         let unwelcomed = Unwelcomed { stream, hello };
-        let welcomed = unwelcomed.receive(path, deadline)?;
+        let welcomed = unwelcomed.receive(path, &mut Spin::of_socket(self.wait), deadline)?;
         if self.transport == Transport::Ring && matches!(welcomed.outgoing, Outgoing::Socket(_)) {
             return Err(
                 connect_error(ErrorKind::Refused, path).saying("no rings here: use the socket transport")
@@ -114,7 +114,7 @@ impl<P: Protocol> ClientBuilder<P> {
         let hello = self.hello(Mode::Socket, Stance::Retire);
         // A daemon that is ending already may say so without hearing who it is.
         let _ = send_all(&stream, &hello.to_bytes(), deadline);
-        let answered = Unwelcomed { stream, hello }.receive(path, deadline);
+        let answered = Unwelcomed { stream, hello }.receive(path, &mut Spin::of_socket(self.wait), deadline);
         answered.is_err_and(|error| error.nothing_done() == Some(NothingDone::Stopping))
     }
 
@@ -151,7 +151,8 @@ impl Line {
     pub(super) fn finish_handshake(&mut self, deadline: &mut Deadline) -> Result<(), Error> {
         let Some(unwelcomed) = self.unwelcomed.take() else { return Ok(()) };
         let path = self.path.clone().unwrap_or_default();
-        let welcomed = unwelcomed.receive(&path, deadline).map_err(|error| self.lose_with(error))?;
+        let received = unwelcomed.receive(&path, &mut self.spin, deadline);
+        let welcomed = received.map_err(|error| self.lose_with(error))?;
         self.incoming = welcomed.incoming;
         self.daemon_release = welcomed.daemon_release;
         Ok(())
@@ -170,11 +171,11 @@ impl<P: Protocol> Client<P> {
 
 impl Unwelcomed {
     /// Receives and judges the daemon's answer.
-    fn receive(self, path: &Path, deadline: &mut Deadline) -> Result<Welcomed, Error> {
+    fn receive(self, path: &Path, spin: &mut Spin, deadline: &mut Deadline) -> Result<Welcomed, Error> {
         let misbehaved = |reason: String| connect_error(ErrorKind::PeerMisbehaved, path).saying(reason);
         let mut bytes = [0; ANSWER_LENGTH];
         let mut descriptors = Vec::new();
-        receive_all(&self.stream, &mut bytes, &mut descriptors, deadline)
+        receive_all(&self.stream, &mut bytes, &mut descriptors, spin, deadline)
             .map_err(|error| handshake_error(path, error))?;
         fault::point("client.received");
         let answer = Answer::parse(&bytes).map_err(|bad| misbehaved(bad.to_string()))?;
@@ -273,6 +274,7 @@ fn receive_all(
     stream: &Stream,
     mut bytes: &mut [u8],
     descriptors: &mut Vec<OwnedFd>,
+    spin: &mut Spin,
     deadline: &mut Deadline,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
@@ -280,7 +282,7 @@ fn receive_all(
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => bytes = &mut bytes[read..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if !stream.wait_readable(deadline.end())? {
+                if !wait_readable(stream, spin, deadline)? {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
             }

@@ -31,7 +31,7 @@ pub(crate) struct Line {
     pub(super) outgoing: Outgoing,
     pub(super) incoming: Incoming,
     lifeline: Lifeline,
-    spin: Spin,
+    pub(super) spin: Spin,
     arena: Arena,
     pub(super) open: Open,
     /// How many requests were sent.
@@ -91,11 +91,12 @@ impl Line {
         timeout: Duration,
         path: Option<PathBuf>,
     ) -> Self {
+        let spin = if welcomed.incoming.is_ring() { Spin::new(wait) } else { Spin::of_socket(wait) };
         Line {
             outgoing: welcomed.outgoing,
             incoming: welcomed.incoming,
             lifeline: welcomed.lifeline,
-            spin: Spin::new(wait),
+            spin,
             arena: Arena::new(),
             open: Open::new(welcomed.in_flight),
             sequence: 0,

@@ -17,7 +17,7 @@ use crate::ring::Regions;
 use crate::wait::{Deadline, Spin};
 
 pub(crate) use local::LocalLine;
-pub(crate) use socket::{Inbox, Outbox};
+pub(crate) use socket::{Inbox, Outbox, wait_readable};
 
 /// Why a connection is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -235,7 +235,7 @@ impl Incoming {
     ) -> Result<(), Interrupted> {
         match self {
             Incoming::Ring(receiver) => Ok(receiver.wait(spin, until, lifeline)?),
-            Incoming::Socket(inbox) => inbox.wait(until),
+            Incoming::Socket(inbox) => inbox.wait(spin, until),
         }
     }
 }

@@ -4,13 +4,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{BadFrame, Broken, Interrupted};
 use crate::frame::{self, ALIGN, HEADER, Header, Kind};
 use crate::payload::{Bytes, Limited, Sink, TooLong, trim};
 use crate::stream::Stream;
-use crate::wait::Deadline;
+use crate::wait::{Deadline, Spin};
 
 /// The sending half.
 #[derive(Debug)]
@@ -130,6 +130,18 @@ impl Sink for Behind<'_> {
     }
 }
 
+/// Looks at the socket for as long as that pays, then sleeps until there is something to read. Says whether the
+/// time sufficed.
+pub(crate) fn wait_readable(stream: &Stream, spin: &mut Spin, until: &mut Deadline) -> io::Result<bool> {
+    if spin.until(&mut (), |()| stream.is_readable().then_some(()), |()| false, |()| false).is_some() {
+        return Ok(true);
+    }
+    let start = Instant::now();
+    let readable = stream.wait_readable(until.end())?;
+    spin.slept_on_socket(start.elapsed());
+    Ok(readable)
+}
+
 /// The receiving half.
 #[derive(Debug)]
 pub(crate) struct Inbox {
@@ -202,8 +214,8 @@ impl Inbox {
     }
 
     /// Waits until there is something to read.
-    pub(super) fn wait(&mut self, until: &mut Deadline) -> Result<(), Interrupted> {
-        match self.stream.wait_readable(until.end()).map_err(Broken::from)? {
+    pub(super) fn wait(&mut self, spin: &mut Spin, until: &mut Deadline) -> Result<(), Interrupted> {
+        match wait_readable(&self.stream, spin, until).map_err(Broken::from)? {
             true => Ok(()),
             false => Err(Interrupted::Deadline),
         }

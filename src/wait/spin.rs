@@ -10,6 +10,9 @@
 //! short then, and each spin is in vain. So a spin that does not succeed at once asks whether that is so,
 //! and gives way to the peer if it is. Two who meet so again and again would be quicker on two CPUs, and the
 //! kernel leaves them together for tens of milliseconds: one of them moves, where it can.
+//!
+//! A socket does not tell where the peer runs. It is looked at for about as long as a sleep takes, and not at
+//! all after a long one.
 
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
@@ -31,7 +34,8 @@ pub enum WaitStrategy {
     /// CPU, let the other one run instead.
     #[default]
     Adaptive,
-    /// Never sleep. The quickest answers, for a whole core.
+    /// Never sleep. The quickest answers, for a whole core. Over the socket, where each look is a system call,
+    /// the same as `Adaptive`.
     Spin,
     /// Sleep at once. The least CPU time.
     Park,
@@ -39,6 +43,10 @@ pub enum WaitStrategy {
 
 /// Where a budget starts, and starts again after long sleeps.
 const FIRST: Duration = Duration::from_micros(10);
+
+/// That of a socket: the price of a sleep. A peer that sleeps until it is asked, on another CPU, has answered after
+/// 20 µs.
+const OF_SOCKET: Duration = Duration::from_micros(30);
 
 /// No spin is longer: some times the price of a sleep and a wake across two cores (25 µs to 50 µs),
 /// so that a peer which an interrupt or the hypervisor held up for a moment is still met awake. With
@@ -56,6 +64,8 @@ const ROUND: u32 = 64;
 pub(crate) struct Spin {
     strategy: WaitStrategy,
     budget: Duration,
+    /// Whether this process may run on one CPU only; asked by the first wait, since it takes as long as a sleep.
+    one_cpu: Option<bool>,
     /// Since when spins have found the peer on this side's CPU, and when last; nothing if the last one did not.
     shared: Option<(Instant, Instant)>,
     /// For how long it may be found there until this side moves: two sides that moved at once would meet again.
@@ -70,15 +80,26 @@ pub(crate) struct Spin {
 
 impl Spin {
     pub(crate) fn new(strategy: WaitStrategy) -> Self {
-        let budget = if strategy == WaitStrategy::Adaptive && !one_cpu() { FIRST } else { Duration::ZERO };
+        let budget = if strategy == WaitStrategy::Adaptive { FIRST } else { Duration::ZERO };
         Spin {
             strategy,
             budget,
+            one_cpu: None,
             shared: None,
             patience: PATIENCE,
             moved: None,
             slept_long: false,
             crowded: None,
+        }
+    }
+
+    /// The same for a side that waits for a socket, which does not tell where the peer runs.
+    pub(crate) fn of_socket(strategy: WaitStrategy) -> Self {
+        match strategy {
+            WaitStrategy::Park => Spin::new(strategy),
+            WaitStrategy::Adaptive | WaitStrategy::Spin => {
+                Spin { budget: OF_SOCKET, ..Spin::new(WaitStrategy::Adaptive) }
+            }
         }
     }
 
@@ -113,7 +134,7 @@ impl Spin {
         if self.is_endless() {
             return round(state);
         }
-        if self.budget.is_zero() {
+        if !self.pays() {
             self.shared = None;
             // The peer is to know where this side sleeps, even if this side does not care.
             return if share_a_cpu(state) { self.give_way(state, look) } else { None };
@@ -147,11 +168,17 @@ impl Spin {
         }
     }
 
+    /// Whether spins have lately paid.
+    #[inline]
+    fn pays(&mut self) -> bool {
+        !self.budget.is_zero() && !*self.one_cpu.get_or_insert_with(one_cpu)
+    }
+
     /// Looks for a microsecond or two, if spins have lately paid: for those who share their thread with
     /// others, and cannot keep it for a whole spin.
     #[cfg(feature = "tokio")]
-    pub(crate) fn glance<T>(&self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-        if self.budget.is_zero() && !self.is_endless() {
+    pub(crate) fn glance<T>(&mut self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        if !self.is_endless() && !self.pays() {
             return None;
         }
         (0..ROUND).find_map(|_| {
@@ -162,8 +189,8 @@ impl Spin {
 
     /// Whether it pays to go on looking, `time` after the first look.
     #[cfg(feature = "tokio")]
-    pub(crate) fn pays_after(&self, time: Duration) -> bool {
-        self.is_endless() || time < self.budget
+    pub(crate) fn pays_after(&mut self, time: Duration) -> bool {
+        self.is_endless() || self.pays() && time < self.budget
     }
 
     /// Looks for about a millisecond, or until `look` says that it is enough: for those who never
@@ -211,8 +238,15 @@ impl Spin {
 
     /// Learns from a sleep that took so long.
     pub(crate) fn slept(&mut self, time: Duration) {
-        if self.strategy == WaitStrategy::Adaptive && !one_cpu() {
+        if self.strategy == WaitStrategy::Adaptive {
             self.learn(time);
+        }
+    }
+
+    /// Learns from a sleep on a socket: looks, each of them a system call, pay before short sleeps.
+    pub(crate) fn slept_on_socket(&mut self, time: Duration) {
+        if self.strategy == WaitStrategy::Adaptive {
+            self.budget = if time > LONG { Duration::ZERO } else { OF_SOCKET };
         }
     }
 
@@ -282,7 +316,7 @@ pub(crate) fn change_cpu() {
 pub(crate) fn change_cpu() {}
 
 /// Whether this process may run on one CPU only, where a spin keeps the other side from running.
-pub(crate) fn one_cpu() -> bool {
+fn one_cpu() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get) == 1)
 }
@@ -291,10 +325,15 @@ pub(crate) fn one_cpu() -> bool {
 mod tests {
     use super::*;
 
+    /// On a machine with more than one CPU.
+    fn adaptive(budget: Duration) -> Spin {
+        Spin { budget, one_cpu: Some(false), ..Spin::new(WaitStrategy::Adaptive) }
+    }
+
     #[test]
     fn the_budget_grows_after_short_sleeps_and_vanishes_after_two_long_ones() {
         let micros = Duration::from_micros;
-        let mut spin = Spin { budget: FIRST, ..Spin::new(WaitStrategy::Adaptive) };
+        let mut spin = adaptive(FIRST);
         let long = 5_000_000;
         for (slept, budget) in [
             (30, 20),
@@ -317,8 +356,30 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_is_looked_at_for_as_long_as_a_sleep_takes_unless_the_last_one_was_long() {
+        for strategy in [WaitStrategy::Adaptive, WaitStrategy::Spin] {
+            let mut spin = Spin::of_socket(strategy);
+            assert!(!spin.is_endless());
+            for (slept, budget) in [(0, OF_SOCKET), (401, Duration::ZERO), (400, OF_SOCKET)] {
+                spin.slept_on_socket(Duration::from_micros(slept));
+                assert_eq!(spin.budget, budget, "after {slept}");
+            }
+        }
+        let mut park = Spin::of_socket(WaitStrategy::Park);
+        park.slept_on_socket(Duration::ZERO);
+        assert_eq!(park.budget, Duration::ZERO);
+    }
+
+    #[test]
+    fn nobody_looks_at_all_on_one_cpu() {
+        let mut spin = Spin { one_cpu: Some(true), ..adaptive(FIRST) };
+        let looked = spin.until(&mut (), |()| Some(()), |()| false, |()| false);
+        assert_eq!(looked, None);
+    }
+
+    #[test]
     fn a_side_that_shares_a_cpu_is_told_to_move_now_and_then() {
-        let mut spin = Spin { budget: FIRST, ..Spin::new(WaitStrategy::Adaptive) };
+        let mut spin = adaptive(FIRST);
         let share = |spin: &mut Spin, shared| spin.until(&mut (), |()| None::<()>, |()| shared, |()| false);
         let start = Instant::now() + Duration::from_secs(1);
         let moves = |spin: &mut Spin, millis, patience| {
@@ -338,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_spin_ends_with_its_budget_or_what_it_looked_for() {
-        let mut spin = Spin { budget: FIRST, ..Spin::new(WaitStrategy::Adaptive) };
+        let mut spin = adaptive(FIRST);
         assert_eq!(spin.until(&mut (), |()| None::<()>, |()| false, |()| false), None);
         let look_until = |last: u32| {
             move |looks: &mut u32| {
@@ -379,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_sleeps_is_not_waited_for_with_the_whole_budget() {
-        let mut spin = Spin { budget: Duration::from_secs(3600), ..Spin::new(WaitStrategy::Adaptive) };
+        let mut spin = adaptive(Duration::from_secs(3600));
         let look = |looks: &mut u32| {
             *looks += 1;
             None::<()>

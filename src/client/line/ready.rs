@@ -94,7 +94,7 @@ impl Line {
 
     /// Whether it pays to go on looking by turns with other work, when that has been in vain `since` then,
     /// or from now on.
-    pub(in crate::client) fn looking_pays(&self, since: &mut Option<Instant>) -> bool {
+    pub(in crate::client) fn looking_pays(&mut self, since: &mut Option<Instant>) -> bool {
         let Incoming::Ring(receiver) = &self.incoming else { return false };
         match since {
             Some(since) => self.spin.pays_after(since.elapsed()),

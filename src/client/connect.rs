@@ -20,7 +20,7 @@ use crate::identity::Party;
 use crate::protocol::{Message, Protocol, identity};
 use crate::stream::{Stream, own_uid};
 use crate::transport::{Inbox, Incoming, Outbox, Outgoing, wait_readable};
-use crate::wait::{Deadline, Spin};
+use crate::wait::{Deadline, Spin, WaitStrategy};
 
 /// What a client remembers until the daemon has answered its hello.
 pub(super) struct Unwelcomed {
@@ -69,8 +69,9 @@ impl<P: Protocol> ClientBuilder<P> {
             _ => {}
         }
         fault::point("client.hello");
-        let unwelcomed = Unwelcomed { stream, hello };
-        let welcomed = unwelcomed.receive(path, &mut Spin::of_socket(self.wait), deadline)?;
+        // To make the memory of rings takes longer than a sleep.
+        let wait = if mode == Mode::Ring { WaitStrategy::Park } else { self.wait };
+        let welcomed = Unwelcomed { stream, hello }.receive(path, &mut Spin::of_socket(wait), deadline)?;
         if self.transport == Transport::Ring && matches!(welcomed.outgoing, Outgoing::Socket(_)) {
             return Err(
                 connect_error(ErrorKind::Refused, path).saying("no rings here: use the socket transport")

@@ -2,8 +2,8 @@
 //!
 //! Going to sleep and being woken costs tens of microseconds; looking costs a core. A spin pays
 //! when what it waits for comes within about the price of a sleep. Nobody knows that beforehand,
-//! so the budget learns, as KVM's halt polling does: it grows when a sleep turned out to be so short
-//! that a longer spin would have caught it, and goes to zero when two sleeps in a row were long.
+//! so the budget learns, as KVM's halt polling does: it is doubled when a sleep turned out to be so short
+//! that a longer spin would have caught it, and quartered when one was long.
 //!
 //! Where both sides share a CPU, as they do when there is one only, or others keep the rest busy, or the
 //! kernel puts one that it wakes beside its waker, a spin keeps the peer from running: each sleep looks
@@ -41,7 +41,7 @@ pub enum WaitStrategy {
     Park,
 }
 
-/// Where a budget starts, and starts again after long sleeps.
+/// Where a budget starts, and starts again after long sleeps: there is no shorter one.
 const FIRST: Duration = Duration::from_micros(10);
 
 /// That of a socket: the price of a sleep. A peer that sleeps until it is asked, on another CPU, has answered after
@@ -72,8 +72,6 @@ pub(crate) struct Spin {
     patience: Duration,
     /// When this side was last told to move.
     moved: Option<Instant>,
-    /// Whether the last sleep was a long one.
-    slept_long: bool,
     /// Until when this side gives way to nobody, since it had to wait too long for its next turn.
     crowded: Option<Instant>,
 }
@@ -81,16 +79,7 @@ pub(crate) struct Spin {
 impl Spin {
     pub(crate) fn new(strategy: WaitStrategy) -> Self {
         let budget = if strategy == WaitStrategy::Adaptive { FIRST } else { Duration::ZERO };
-        Spin {
-            strategy,
-            budget,
-            one_cpu: None,
-            shared: None,
-            patience: PATIENCE,
-            moved: None,
-            slept_long: false,
-            crowded: None,
-        }
+        Spin { strategy, budget, one_cpu: None, shared: None, patience: PATIENCE, moved: None, crowded: None }
     }
 
     /// The same for a side that waits for a socket, which does not tell where the peer runs.
@@ -251,14 +240,15 @@ impl Spin {
     }
 
     fn learn(&mut self, time: Duration) {
-        let is_long = time > LONG;
-        let was_long = std::mem::replace(&mut self.slept_long, is_long);
-        if !is_long {
-            self.budget = if self.budget.is_zero() { FIRST } else { (self.budget * 2).min(MOST) };
-        } else if was_long {
+        let quarter = self.budget / 4;
+        self.budget = if time <= LONG {
+            (self.budget * 2).clamp(FIRST, MOST)
+        } else if quarter >= FIRST {
             // A peer that was held up once is back, and without spins each of the next messages would take a sleep.
-            self.budget = Duration::ZERO;
-        }
+            quarter
+        } else {
+            Duration::ZERO
+        };
     }
 }
 
@@ -331,20 +321,20 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_grows_after_short_sleeps_and_vanishes_after_two_long_ones() {
+    fn the_budget_is_doubled_by_short_sleeps_and_quartered_by_long_ones() {
         let micros = Duration::from_micros;
         let mut spin = adaptive(FIRST);
         let long = 5_000_000;
         for (slept, budget) in [
             (30, 20),
             (400, 40),
-            (401, 40),
+            (401, 10),
             (401, 0),
             (long, 0),
             (30, 10),
-            (long, 10),
+            (long, 0),
+            (30, 10),
             (30, 20),
-            (long, 20),
             (long, 0),
             (100, 10),
         ] {

@@ -73,6 +73,7 @@ pub mod fault;
 mod frame;
 mod identity;
 mod payload;
+mod cpu;
 mod sync;
 mod shm;
 mod ring;

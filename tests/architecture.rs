@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each module's row: it may use itself and the rows below.
 const ROWS: &[(u32, &[&str])] = &[
     (0, &["fault", "frame", "identity"]),
-    (1, &["payload", "shm", "sync"]),
+    (1, &["cpu", "payload", "shm", "sync"]),
     (2, &["ring", "wait", "stream"]),
     (3, &["channel", "handshake", "protocol"]),
     (4, &["error"]),

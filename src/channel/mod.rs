@@ -22,6 +22,7 @@ mod tests;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::cpu;
 use crate::fault;
 use crate::ring::{Await, Memory, Regions, Violation, Word};
 use crate::stream::Stream;
@@ -163,7 +164,7 @@ fn wait<W: Waits>(
     lifeline: &mut dyn Lifeline,
 ) -> Result<(), Stop> {
     let look = |half: &mut W| half.look().map(|found| found.then_some(())).transpose();
-    let in_vain = |half: &mut W| half.shares_cpu(wait::current_cpu());
+    let in_vain = |half: &mut W| half.shares_cpu(cpu::current());
     let sleeps = |half: &W| half.peer_sleeps();
     if let Some(found) = spin.until(half, look, in_vain, sleeps) {
         return Ok(found?);
@@ -171,7 +172,7 @@ fn wait<W: Waits>(
     let start = Instant::now();
     // The peer can go on where it is then: it may have others to answer there.
     if spin.should_move(start) {
-        wait::change_cpu();
+        cpu::change();
         if let Some(found) = spin.until(half, look, in_vain, sleeps) {
             return Ok(found?);
         }

@@ -10,8 +10,9 @@ use super::connection::Connection;
 use super::control::{Control, Note};
 use super::history::History;
 use super::ports::Ports;
+use crate::cpu;
 use crate::payload::Bytes;
-use crate::wait::{self, Spin, WaitStrategy, coarse_now};
+use crate::wait::{Spin, WaitStrategy, coarse_now};
 
 /// How long clients that share the poller's CPU may take to move to another one.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -178,14 +179,14 @@ impl Poller {
             let told = control.word() != *seen || history.next() != *published;
             (told || ports.have_news()).then_some(())
         };
-        let share_a_cpu = |ports: &mut Ports| ports.share_cpu(wait::current_cpu());
+        let share_a_cpu = |ports: &mut Ports| ports.share_cpu(cpu::current());
         let found = spin.until(ports, look, share_a_cpu, |_| false);
         if found.is_some() || spin.is_endless() {
             return;
         }
         // A client that can move has done so by then.
         if spin.should_move(Instant::now()) {
-            wait::change_cpu();
+            cpu::change();
         }
         let start = Instant::now();
         if ports.sleep(control, *seen) {

@@ -13,5 +13,5 @@ pub(crate) use deadline::{Deadline, coarse_now};
 #[cfg(all(target_os = "linux", not(grite_portable)))]
 pub(crate) use futex::can_sleep_on_many;
 pub(crate) use futex::{Expected, MAX_WORDS, sleep, sleep_any, wake};
+pub(crate) use spin::Spin;
 pub use spin::WaitStrategy;
-pub(crate) use spin::{Spin, change_cpu, current_cpu};

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use super::{Awaited, BATCH, Lifeline, Line, RECEIVE, SEND};
 use crate::channel::Waits;
 use crate::client::open::RequestId;
+use crate::cpu;
 use crate::error::Error;
 use crate::frame::{Expiry, Kind};
 use crate::payload::Bytes;
 use crate::protocol::Wire;
 use crate::stream::Stream;
 use crate::transport::{Broken, Incoming, Outgoing};
-use crate::wait;
 
 /// What has come of a look for one kind of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Line {
             Some(since) => self.spin.pays_after(since.elapsed()),
             None => {
                 *since = Some(Instant::now());
-                !receiver.shares_cpu(wait::current_cpu()) && self.spin.pays_after(Duration::ZERO)
+                !receiver.shares_cpu(cpu::current()) && self.spin.pays_after(Duration::ZERO)
             }
         }
     }

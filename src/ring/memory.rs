@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use super::position::offset;
+use super::position::{offset, rest_of_line};
 use crate::frame::{ALIGN, HeaderWords, LINE};
 use crate::payload::Bytes;
 use crate::shm::{self, Region};
@@ -97,6 +97,10 @@ pub(crate) trait Memory {
     fn write_header(&self, position: u64, header: HeaderWords);
     /// Writes into the outgoing ring.
     fn write(&self, position: u64, bytes: &[u8]);
+    /// The same past this CPU's cache, where there is a way.
+    fn write_past(&self, position: u64, bytes: &[u8]) {
+        self.write(position, bytes);
+    }
     /// Writes zeros into the outgoing ring.
     fn write_zeros(&self, position: u64, length: usize);
     /// Appends bytes of the outgoing ring to `into`.
@@ -260,6 +264,45 @@ unsafe fn copy_piece(source: *const u8, target: *mut u8, index: usize) {
     }
 }
 
+/// Stores lines past this CPU's cache, in front of all that is stored later.
+///
+/// # Safety
+/// `target` is aligned to a line; `lines` fit there, and do not overlap it.
+#[cfg(all(target_arch = "x86_64", not(grite_tsan)))]
+unsafe fn store_past(lines: &[[u8; LINE as usize]], target: *mut u8) {
+    if lines.is_empty() {
+        return;
+    }
+    // SAFETY: as many lines are read as there are and written where the caller has room for them, in pieces that are
+    // aligned to 16. Such stores keep no order among themselves; the fence ends them before this block does.
+    unsafe {
+        std::arch::asm!(
+            "2:",
+            "movups {a}, [{source}]",
+            "movups {b}, [{source} + 16]",
+            "movups {c}, [{source} + 32]",
+            "movups {d}, [{source} + 48]",
+            "movntps [{target}], {a}",
+            "movntps [{target} + 16], {b}",
+            "movntps [{target} + 32], {c}",
+            "movntps [{target} + 48], {d}",
+            "add {source}, 64",
+            "add {target}, 64",
+            "dec {left}",
+            "jnz 2b",
+            "sfence",
+            source = inout(reg) lines.as_ptr() => _,
+            target = inout(reg) target => _,
+            left = inout(reg) lines.len() => _,
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
+            options(nostack)
+        );
+    }
+}
+
 impl Memory for Regions {
     fn outgoing_capacity(&self) -> u64 {
         self.ours.capacity()
@@ -335,6 +378,19 @@ impl Memory for Regions {
             // region exists.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
         }
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(grite_tsan)))]
+    fn write_past(&self, position: u64, bytes: &[u8]) {
+        let (head, bytes) = bytes.split_at(bytes.len().min(rest_of_line(position) as usize));
+        let (lines, rest) = bytes.as_chunks();
+        let start = position.wrapping_add(head.len() as u64);
+        self.write(position, head);
+        let target = Self::data(&self.ours, start, lines.as_flattened().len());
+        // SAFETY: these lines are in bounds of our own region, as `data` checked, and begin where a line does, since
+        // rings do; `lines` cannot overlap them since no slice over a region exists.
+        unsafe { store_past(lines, target) };
+        self.write(start.wrapping_add(lines.as_flattened().len() as u64), rest);
     }
 
     #[inline]
@@ -417,6 +473,23 @@ mod tests {
     #[should_panic(expected = "the ring asks for no bytes past its end")]
     fn a_pointer_around_the_rings_end_is_never_made() {
         Regions::data(&Region::on_heap(MIN_CAPACITY), u64::MAX, 2);
+    }
+
+    #[test]
+    fn what_goes_past_the_cache_is_written_exactly() {
+        let region = Region::on_heap(MIN_CAPACITY);
+        let regions = Regions { ours: region.clone(), theirs: region };
+        let bytes: Vec<u8> = (0..).map(|byte: u32| byte as u8).take(500).collect();
+        for position in (0..2 * LINE).step_by(ALIGN) {
+            for length in (0..200).chain([bytes.len()]) {
+                let (end, mut seen) = (position as usize + length, Bytes::new());
+                regions.write_zeros(0, MIN_CAPACITY as usize);
+                regions.write_past(position, &bytes[..length]);
+                regions.read_back(0, MIN_CAPACITY as usize, &mut seen);
+                assert_eq!(seen[position as usize..end], bytes[..length], "{length} bytes at {position}");
+                assert!(seen[..position as usize].iter().chain(&seen[end..]).all(|&byte| byte == 0));
+            }
+        }
     }
 
     #[test]

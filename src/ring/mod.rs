@@ -12,6 +12,7 @@ mod consumer;
 mod memory;
 mod position;
 mod producer;
+mod stores;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

@@ -1,7 +1,9 @@
 //! The writing end of a ring: reserve, write in place, commit, publish.
 
 use super::position::{check_consumed, offset, rest_of_line};
+use super::stores::{self, Stores, Way};
 use super::{Memory, Violation, max_payload};
+use crate::cpu;
 use crate::fault;
 use crate::frame::{self, HEADER, Header, Kind, LINE};
 use crate::payload::Bytes;
@@ -22,6 +24,8 @@ pub(crate) struct Producer<M> {
     claimed: u64,
     /// How long the latest frame is.
     latest: u64,
+    /// Which way long pieces go.
+    stores: Stores,
 }
 
 /// How many bytes are claimed amid short messages, and how few must be left of them for the next ones.
@@ -46,6 +50,7 @@ impl<M: Memory> Producer<M> {
             consumed: position,
             claimed: position,
             latest: 0,
+            stores: Stores::new(capacity),
         }
     }
 
@@ -140,10 +145,33 @@ impl<M: Memory> Producer<M> {
         assert!(header.length() <= self.max_payload() && header.length() as usize == payload.len());
         let room = self.make_room(header.extent())?;
         if room {
-            self.memory.write(self.payload(), payload);
+            self.write(self.payload(), payload);
             self.commit(header);
         }
         Ok(room)
+    }
+
+    /// Writes a piece of a payload.
+    #[inline]
+    fn write(&mut self, position: u64, bytes: &[u8]) {
+        if bytes.len() < stores::LONG {
+            self.memory.write(position, bytes);
+        } else {
+            self.write_long(position, bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn write_long(&mut self, position: u64, bytes: &[u8]) {
+        let memory = &self.memory;
+        if memory.peer_cpu() == cpu::current() {
+            // It reads from this cache.
+            return memory.write(position, bytes);
+        }
+        self.stores.write(bytes.len(), |way| match way {
+            Way::Through => memory.write(position, bytes),
+            Way::Past => memory.write_past(position, bytes),
+        });
     }
 
     /// Skips to the ring's start where a frame of `extent` bytes would cross the end. Says whether there is
@@ -248,7 +276,7 @@ impl<M: Memory> Slot<'_, M> {
         if bytes.len() > self.room - self.length {
             return false;
         }
-        self.producer.memory.write(self.start.wrapping_add(self.length as u64), bytes);
+        self.producer.write(self.start.wrapping_add(self.length as u64), bytes);
         fault::point("ring.write");
         self.length += bytes.len();
         true

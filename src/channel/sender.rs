@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 #[cfg(any(feature = "tokio", loom))]
 use super::listening_at;
 use super::{AWAKE, Bell, Fault, Sleep, Stop, Waits, Woken, asleep_at, call};
+use crate::cpu;
 use crate::fault;
 use crate::frame::{Header, Kind};
 use crate::payload::{Bytes, Sink, TooLong, trim};
@@ -104,6 +105,7 @@ impl<M: Sleep> Sender<M> {
             peer: &mut self.peer,
             spilled: &mut self.spare,
             limit: self.max_message,
+            patience: None,
             violation: None,
         };
         sink.spilled.clear();
@@ -285,6 +287,8 @@ struct InPlace<'a, M> {
     peer: &'a mut Peer,
     spilled: &'a mut Bytes,
     limit: usize,
+    /// Until when space is waited for, once some was.
+    patience: Option<Instant>,
     /// How the peer broke the rules meanwhile.
     violation: Option<Violation>,
 }
@@ -328,12 +332,12 @@ impl<M: Sleep> InPlace<'_, M> {
             slot.append(self.spilled);
             self.spilled.clear();
         }
-        loop {
+        while let Some(slot) = &mut self.slot {
             let (part, later) = rest.split_at(rest.len().min(slot.room()));
             slot.append(part);
             rest = later;
             if rest.is_empty() {
-                return Ok(rest);
+                break;
             }
             self.sent += slot.len();
             let goes_on = slot.go_on(self.kind, self.id, self.limit - self.sent)?;
@@ -341,12 +345,40 @@ impl<M: Sleep> InPlace<'_, M> {
             self.peer.hinted = true;
             self.peer.wake(slot.producer());
             fault::point("channel.part");
-            if !goes_on {
+            if !goes_on && !self.wait_for_space(rest.len())? {
                 self.slot = None;
-                return Ok(rest);
             }
         }
+        Ok(rest)
     }
+
+    /// Waits until the peer has made space for the next part, for as long as that pays with `left` bytes to come; says
+    /// whether it has.
+    #[cold]
+    fn wait_for_space(&mut self, left: usize) -> Result<bool, Violation> {
+        let Some(slot) = &mut self.slot else { return Ok(false) };
+        // One that goes to sleep in this moment would sleep for as long as this side waits.
+        fence_before_look();
+        self.peer.wake(slot.producer());
+        // One on this CPU reads nothing before this side lets it run.
+        if super::shares_cpu(slot.producer().memory(), cpu::current()) {
+            return Ok(false);
+        }
+        let until = *self.patience.get_or_insert_with(|| Instant::now() + detour(left));
+        while Instant::now() < until {
+            std::hint::spin_loop();
+            if slot.open_whole(self.limit - self.sent)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// How long it takes, at 16 GB/s, to copy so many bytes to private memory and from there into the ring, which is what
+/// a message does that finds no space. As long it waits for some at most, all in all.
+fn detour(length: usize) -> Duration {
+    Duration::from_nanos(length as u64 / 8)
 }
 
 impl<M: Sleep> Sink for InPlace<'_, M> {

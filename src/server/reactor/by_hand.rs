@@ -58,3 +58,51 @@ impl ByHand {
         self.reactor.pollers.iter().for_each(|(control, _)| drop(control.take()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::super::Entry;
+    use super::*;
+    use crate::client::{ClientBuilder, Transport};
+    use crate::grite::{Grite, IpcCommand};
+
+    #[test]
+    fn a_client_over_the_socket_that_is_quiet_gives_the_memory_of_long_messages_back() {
+        const LONG: usize = 100_000;
+        let path = std::env::temp_dir().join(format!("grite-quiet-{}", std::process::id()));
+        let mut server = ByHand::bind(ServerBuilder::<Grite>::new(), &path).expect("a server");
+        // Nobody connects to it by its name.
+        std::fs::remove_file(path).expect("the socket's file");
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (near, far) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).expect("a pair of sockets");
+        let asking = thread::spawn(move || {
+            let builder = ClientBuilder::<Grite>::new().transport(Transport::Socket);
+            let mut client = builder.greet_over(near).expect("a client");
+            let refused = client.send(&IpcCommand::IssueShow { id: "x".repeat(LONG) }).map(drop);
+            refused.expect_err("nobody answers here");
+            client
+        });
+        server.greet(far);
+        while !asking.is_finished() {
+            server.turn().expect("a turn");
+        }
+        let _client = asking.join().expect("a client");
+
+        let kept = |server: &ByHand| -> usize {
+            let inboxes = server.reactor.entries.values().map(|entry| match entry {
+                Entry::Socket { inbox, .. } => inbox.message().capacity(),
+                _ => 0,
+            });
+            inboxes.sum()
+        };
+        server.reactor.trim_quiet();
+        assert!(kept(&server) >= LONG, "it may send the next one soon");
+        server.reactor.trim_quiet();
+        assert!(kept(&server) < LONG, "it is quiet");
+    }
+}

@@ -197,6 +197,7 @@ impl Reactor<'_> {
             stream: Arc::clone(stream),
             inbox: Inbox::new(Arc::clone(stream), limit, already),
             interest: Interest::Read,
+            active: true,
         }
     }
 }

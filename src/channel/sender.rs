@@ -17,9 +17,9 @@ use crate::wait::{Deadline, Spin};
 
 /// The sending half of a channel.
 ///
-/// [`send`](Sender::send) never blocks: what has no space in the ring waits in the backlog, and
-/// [`flush`](Sender::flush) moves it on. Whoever calls `send` bounds the backlog by not calling it
-/// again before `flush` has answered yes, or as often as its own limits allow.
+/// What has no space in the ring waits in the backlog, and [`flush`](Sender::flush) moves it on:
+/// [`send`](Sender::send) waits for space no longer than it takes to put a message there. Whoever calls `send` bounds
+/// the backlog by not calling it again before `flush` has answered yes, or as often as its own limits allow.
 #[derive(Debug)]
 pub(crate) struct Sender<M> {
     producer: Producer<M>,
@@ -31,8 +31,14 @@ pub(crate) struct Sender<M> {
     stuck_at: u64,
     /// Memory of an earlier message, for the next one that does not fit in place.
     spare: Bytes,
+    /// How long a message waits for a peer that reads nothing: [`STALL`].
+    stall: Duration,
     peer: Peer,
 }
+
+/// How long a message that does not fit into the ring waits for a peer that reads nothing. One that reads takes a few
+/// microseconds for a part.
+const STALL: Duration = Duration::from_micros(50);
 
 /// How many bytes of short messages the peer is told of at once.
 const TOGETHER: u64 = 2048;
@@ -76,8 +82,15 @@ impl<M: Sleep> Sender<M> {
             backlog: VecDeque::new(),
             stuck_at: position,
             spare: Bytes::new(),
+            stall: STALL,
             peer: Peer::default(),
         }
+    }
+
+    /// The same, for a peer that may take longer to read.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn with_stall(self, stall: Duration) -> Self {
+        Sender { stall, ..self }
     }
 
     /// The same, with a bell for a peer that listens.
@@ -105,7 +118,8 @@ impl<M: Sleep> Sender<M> {
             peer: &mut self.peer,
             spilled: &mut self.spare,
             limit: self.max_message,
-            patience: None,
+            stall: self.stall,
+            waited: Duration::ZERO,
             violation: None,
         };
         sink.spilled.clear();
@@ -287,8 +301,9 @@ struct InPlace<'a, M> {
     peer: &'a mut Peer,
     spilled: &'a mut Bytes,
     limit: usize,
-    /// Until when space is waited for, once some was.
-    patience: Option<Instant>,
+    stall: Duration,
+    /// How long the message has waited for space.
+    waited: Duration,
     /// How the peer broke the rules meanwhile.
     violation: Option<Violation>,
 }
@@ -352,26 +367,37 @@ impl<M: Sleep> InPlace<'_, M> {
         Ok(rest)
     }
 
-    /// Waits until the peer has made space for the next part, for as long as that pays with `left` bytes to come; says
-    /// whether it has.
+    /// Waits until the peer has made space for the next part, for as long as that pays with `left` bytes to come at
+    /// least; says whether it has.
     #[cold]
     fn wait_for_space(&mut self, left: usize) -> Result<bool, Violation> {
         let Some(slot) = &mut self.slot else { return Ok(false) };
         // One that goes to sleep in this moment would sleep for as long as this side waits.
         fence_before_look();
         self.peer.wake(slot.producer());
-        // One on this CPU reads nothing before this side lets it run.
-        if super::shares_cpu(slot.producer().memory(), cpu::current()) {
+        let memory = slot.producer().memory();
+        // One that sleeps takes its time to wake up, and one on this CPU reads nothing before this side lets it run.
+        if super::peer_sleeps(memory) || super::shares_cpu(memory, cpu::current()) {
             return Ok(false);
         }
-        let until = *self.patience.get_or_insert_with(|| Instant::now() + detour(left));
-        while Instant::now() < until {
+        let end = detour(self.sent + left).max(self.stall).saturating_sub(self.waited);
+        let start = Instant::now();
+        let (mut seen, mut moved) = (slot.producer().consumed(), start);
+        let room = loop {
             std::hint::spin_loop();
             if slot.open_whole(self.limit - self.sent)? {
-                return Ok(true);
+                break true;
             }
-        }
-        Ok(false)
+            let (now, consumed) = (Instant::now(), slot.producer().consumed());
+            if consumed != seen {
+                (seen, moved) = (consumed, now);
+            }
+            if now - start >= end || now - moved >= self.stall {
+                break false;
+            }
+        };
+        self.waited += start.elapsed();
+        Ok(room)
     }
 }
 

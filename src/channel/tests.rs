@@ -184,6 +184,53 @@ fn a_message_of_several_frames_is_written_into_the_ring_itself() {
 }
 
 /// Parts of it are with the peer by then.
+/// Sends `length` bytes, so many at a time.
+fn write_in_pieces(sender: &mut Sender<Regions>, length: usize, piece: usize) {
+    let bytes = vec![7; length];
+    let sent =
+        sender.send(Kind::Request, 1, |sink| bytes.chunks(piece).try_for_each(|piece| sink.append(piece)));
+    sent.unwrap().unwrap();
+}
+
+#[test]
+fn a_message_that_is_longer_than_its_ring_waits_in_place_for_a_peer_that_reads() {
+    for piece in [MAX_MESSAGE, 100] {
+        let [near, far] = views(0);
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(|| {
+                let mut receiver = Receiver::new(far, 0, MAX_MESSAGE);
+                while receiver.poll().unwrap().is_none() {
+                    std::thread::yield_now();
+                }
+                assert_eq!(receiver.message()[..], [7; MAX_MESSAGE]);
+            });
+            // Even if somebody else has the reader's CPU.
+            let mut sender = Sender::new(near, 0, MAX_MESSAGE).with_stall(Duration::from_secs(300));
+            write_in_pieces(&mut sender, MAX_MESSAGE, piece);
+            assert!(!sender.has_backlog(), "{piece} bytes at a time");
+            sender.announce();
+            reading.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_message_that_is_longer_than_its_ring_waits_for_no_peer_that_stands_still_or_sleeps() {
+    let stall = Duration::from_millis(20);
+    for (stall, asleep) in [(stall, false), (Duration::from_secs(300), true)] {
+        let [near, far] = views(0);
+        if asleep {
+            far.set_await(Await::Data, asleep_at(0));
+        }
+        let mut sender = Sender::new(near, 0, MAX_MESSAGE).with_stall(stall);
+        let start = Instant::now();
+        write_in_pieces(&mut sender, MAX_MESSAGE, MAX_MESSAGE);
+        assert!(sender.has_backlog(), "nobody has read");
+        assert!(asleep || start.elapsed() >= stall, "it was waited for");
+        assert!(start.elapsed() < Duration::from_secs(300));
+    }
+}
+
 #[test]
 fn a_message_whose_writing_fails_is_dropped_by_the_peer() {
     for space in [true, false] {

@@ -180,7 +180,7 @@ impl Line {
         Ok(())
     }
 
-    /// Takes a request, and moves it as far as it goes without waiting.
+    /// Takes a request, and moves it as far as it goes without a long wait.
     fn put<T: Wire>(&mut self, request: &T, id: RequestId, expiry: Expiry) -> Result<(), Error> {
         let arena = &mut self.arena;
         let write = |sink: &mut dyn Sink| -> Result<(), TooLong> {

@@ -103,7 +103,7 @@ pub(crate) enum Outgoing {
 }
 
 impl Outgoing {
-    /// Takes a message and moves it as far as it goes without waiting; the rest is a backlog.
+    /// Takes a message and moves it as far as it goes without a long wait; the rest is a backlog.
     ///
     /// [`announce`](Self::announce) must follow, see [`Sender::send`]. When `write` fails, its error comes
     /// back, and the peer gets no message.

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use super::position::{offset, rest_of_line};
+use super::position::offset;
 use crate::frame::{ALIGN, HeaderWords, LINE};
 use crate::payload::Bytes;
 use crate::shm::{self, Region};
@@ -68,6 +68,9 @@ impl Await {
 /// What is read from the peer is whatever the peer wrote, at any time; callers check it. Bytes lie at positions,
 /// from which a ring's end follows: they end at or before it. What is read, and headers, begin at multiples of 16.
 pub(crate) trait Memory {
+    /// Whether there is a way into the outgoing ring past this CPU's cache.
+    const HAS_WAY_PAST: bool = false;
+
     /// The capacity of the ring that this side writes: a power of two.
     fn outgoing_capacity(&self) -> u64;
     /// The capacity of the ring that this side reads: a power of two.
@@ -97,7 +100,7 @@ pub(crate) trait Memory {
     fn write_header(&self, position: u64, header: HeaderWords);
     /// Writes into the outgoing ring.
     fn write(&self, position: u64, bytes: &[u8]);
-    /// The same past this CPU's cache, where there is a way.
+    /// The same past this CPU's cache, if [`HAS_WAY_PAST`](Self::HAS_WAY_PAST).
     fn write_past(&self, position: u64, bytes: &[u8]) {
         self.write(position, bytes);
     }
@@ -276,8 +279,9 @@ unsafe fn copy_piece(source: *const u8, target: *mut u8, index: usize) {
 ///
 /// # Safety
 /// `target` is aligned to a line; `lines` fit there, and do not overlap it.
-#[cfg(all(target_arch = "x86_64", not(grite_tsan)))]
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(loom, grite_tsan))))]
 unsafe fn store_past(lines: &[[u8; LINE as usize]], target: *mut u8) {
+    const { assert!(LINE == 64, "as many bytes as a turn of the loop stores") };
     if lines.is_empty() {
         return;
     }
@@ -312,6 +316,9 @@ unsafe fn store_past(lines: &[[u8; LINE as usize]], target: *mut u8) {
 }
 
 impl Memory for Regions {
+    const HAS_WAY_PAST: bool =
+        cfg!(all(target_arch = "x86_64", target_pointer_width = "64", not(any(loom, grite_tsan))));
+
     fn outgoing_capacity(&self) -> u64 {
         self.ours.capacity()
     }
@@ -388,17 +395,18 @@ impl Memory for Regions {
         }
     }
 
-    #[cfg(all(target_arch = "x86_64", not(grite_tsan)))]
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(loom, grite_tsan))))]
     fn write_past(&self, position: u64, bytes: &[u8]) {
-        let (head, bytes) = bytes.split_at(bytes.len().min(rest_of_line(position) as usize));
-        let (lines, rest) = bytes.as_chunks();
-        let start = position.wrapping_add(head.len() as u64);
+        let target = Self::data(&self.ours, position, bytes.len());
+        let (head, tail) = bytes.split_at(bytes.len().min(target.align_offset(LINE as usize)));
+        let (lines, rest) = tail.as_chunks();
         self.write(position, head);
-        let target = Self::data(&self.ours, start, lines.as_flattened().len());
-        // SAFETY: these lines are in bounds of our own region, as `data` checked, and begin where a line does, since
-        // rings do; `lines` cannot overlap them since no slice over a region exists.
+        // SAFETY: behind the head, and in bounds of our own region as `data` checked for all of these bytes.
+        let target = unsafe { target.add(head.len()) };
+        // SAFETY: the lines are in bounds as well; they begin where a line does, or there are none. `lines` cannot
+        // overlap them since no slice over a region exists.
         unsafe { store_past(lines, target) };
-        self.write(start.wrapping_add(lines.as_flattened().len() as u64), rest);
+        self.write(position.wrapping_add((bytes.len() - rest.len()) as u64), rest);
     }
 
     #[inline]
@@ -488,9 +496,13 @@ mod tests {
         let region = Region::on_heap(MIN_CAPACITY);
         let regions = Regions { ours: region.clone(), theirs: region };
         let bytes: Vec<u8> = (0..).map(|byte: u32| byte as u8).take(500).collect();
-        for position in (0..2 * LINE).step_by(ALIGN) {
+        let last = u64::from(MIN_CAPACITY) - 200;
+        for position in (0..2 * LINE).step_by(5).chain(last..last + 70) {
             for length in (0..200).chain([bytes.len()]) {
                 let (end, mut seen) = (position as usize + length, Bytes::new());
+                if end > MIN_CAPACITY as usize {
+                    continue;
+                }
                 regions.write_zeros(0, MIN_CAPACITY as usize);
                 regions.write_past(position, &bytes[..length]);
                 regions.read_back(0, MIN_CAPACITY as usize, &mut seen);

@@ -154,17 +154,18 @@ impl<M: Memory> Producer<M> {
     /// Writes a piece of a payload.
     #[inline]
     fn write(&mut self, position: u64, bytes: &[u8]) {
-        if bytes.len() < stores::LONG {
-            self.memory.write(position, bytes);
-        } else {
+        if M::HAS_WAY_PAST && bytes.len() >= stores::LONG {
             self.write_long(position, bytes);
+        } else {
+            self.memory.write(position, bytes);
         }
     }
 
     #[inline(never)]
     fn write_long(&mut self, position: u64, bytes: &[u8]) {
         let memory = &self.memory;
-        if memory.peer_cpu() == cpu::current() {
+        let cpu = cpu::current();
+        if cpu != 0 && memory.peer_cpu() == cpu {
             // It reads from this cache.
             return memory.write(position, bytes);
         }

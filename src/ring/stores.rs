@@ -46,15 +46,15 @@ pub(super) struct Stores {
     pieces: u32,
     /// What the latest piece that was looked at took through the cache, in nanoseconds a KiB.
     through: u64,
-    /// Which way the latest two of those were quicker.
-    quicker: Option<Way>,
+    /// Which way was quicker when both were last looked at.
+    quicker: Way,
 }
 
 impl Stores {
     pub(super) fn new(capacity: u64) -> Self {
         let narrow = capacity <= NARROW;
         let way = if narrow { Way::Past } else { Way::Through };
-        Stores { narrow, way, pieces: 0, through: 0, quicker: None }
+        Stores { narrow, way, pieces: 0, through: 0, quicker: Way::Through }
     }
 
     /// Has a long piece of `length` bytes written.
@@ -74,7 +74,7 @@ impl Stores {
     /// Learns what a piece took past the cache. One that something else held up says little, two in a row hardly ever.
     fn compare(&mut self, past: u64) {
         let quicker = if self.through > FAR * past { Way::Past } else { Way::Through };
-        if self.quicker.replace(quicker).is_none_or(|before| before == quicker) {
+        if std::mem::replace(&mut self.quicker, quicker) == quicker {
             self.way = quicker;
         }
     }
@@ -114,13 +114,14 @@ mod tests {
         assert_eq!(stores.way, Way::Through);
         let far = FAR * 50 + 1;
         for (through, way) in [
+            (far, Way::Through),
+            (50, Way::Through),
+            (far, Way::Through),
             (far, Way::Past),
             (50, Way::Past),
             (far, Way::Past),
             (50, Way::Past),
             (FAR * 50, Way::Through),
-            (far, Way::Through),
-            (far, Way::Past),
         ] {
             stores.through = through;
             stores.compare(50);

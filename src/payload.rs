@@ -13,9 +13,24 @@ pub(crate) const LONGEST: u32 = 1 << 30;
 /// What a buffer keeps while its connection is quiet, in bytes.
 const KEPT: usize = 16 << 10;
 
+/// What a buffer keeps from one long message to the next, in bytes.
+const MOST_KEPT: usize = 4 << 20;
+
+/// Whether a payload of so many bytes needs more than that.
+pub(crate) fn is_long(length: usize) -> bool {
+    length > KEPT
+}
+
 /// Gives a buffer's memory back where it is more than messages mostly need.
 pub(crate) fn trim(bytes: &mut Bytes) {
     if bytes.capacity() > KEPT {
+        *bytes = Bytes::new();
+    }
+}
+
+/// Gives a buffer's memory back where it is more than is kept for the next long message.
+pub(crate) fn trim_longest(bytes: &mut Bytes) {
+    if bytes.capacity() > MOST_KEPT {
         *bytes = Bytes::new();
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{BadFrame, Broken, Interrupted};
 use crate::frame::{self, ALIGN, HEADER, Header, Kind};
-use crate::payload::{Bytes, Limited, Sink, TooLong, trim};
+use crate::payload::{Bytes, Limited, Sink, TooLong, is_long, trim, trim_longest};
 use crate::stream::Stream;
 use crate::wait::{Deadline, Spin};
 
@@ -23,11 +23,13 @@ pub(crate) struct Outbox {
     sent: usize,
     /// Where the last of them starts.
     last: usize,
+    /// Whether one of them needed more memory than messages mostly do, since it was last looked.
+    was_long: bool,
 }
 
 impl Outbox {
     pub(crate) fn new(stream: Arc<Stream>, max_message: usize) -> Self {
-        Outbox { stream, max_message, frames: Bytes::new(), sent: 0, last: 0 }
+        Outbox { stream, max_message, frames: Bytes::new(), sent: 0, last: 0, was_long: false }
     }
 
     /// Puts bytes that are no frame in front of the first one: a hello or an answer.
@@ -52,6 +54,7 @@ impl Outbox {
         let length = self.frames.len() - start - HEADER;
         let header = Header::new(kind, id, length as u32, false);
         self.last = start;
+        self.was_long |= is_long(length);
         self.frames[start..start + HEADER].copy_from_slice(&header.to_bytes());
         self.frames.extend_from_slice(&[0; ALIGN][..frame::padding(length)]);
         self.flush()?;
@@ -67,6 +70,7 @@ impl Outbox {
             }
         }
         self.frames.clear();
+        trim_longest(&mut self.frames);
         self.sent = 0;
         self.last = 0;
         Ok(true)
@@ -76,9 +80,9 @@ impl Outbox {
         !self.frames.is_empty()
     }
 
-    /// Gives memory back that only longer messages needed.
+    /// Gives memory back that only longer messages needed, if there was none since the last time.
     pub(super) fn trim(&mut self) {
-        if self.frames.is_empty() {
+        if !std::mem::take(&mut self.was_long) && self.frames.is_empty() {
             trim(&mut self.frames);
         }
     }
@@ -153,6 +157,8 @@ pub(crate) struct Inbox {
     /// The header of the message that is coming in, and how much of its extent has come.
     current: Option<(Header, usize)>,
     message: Bytes,
+    /// Whether one needed more memory than messages mostly do, since it was last looked.
+    was_long: bool,
     ended: bool,
 }
 
@@ -173,6 +179,7 @@ impl Inbox {
             looked: 0,
             current: None,
             message: Bytes::new(),
+            was_long: false,
             ended: false,
         }
     }
@@ -188,6 +195,9 @@ impl Inbox {
 
     /// The next whole message, if it has come. Reads until there is one or nothing more to read.
     pub(crate) fn poll(&mut self) -> Result<Option<(Kind, u64)>, Broken> {
+        if self.current.is_none() {
+            trim_longest(&mut self.message);
+        }
         loop {
             if let Some(done) = self.take_staged()? {
                 return Ok(Some(done));
@@ -201,9 +211,9 @@ impl Inbox {
         }
     }
 
-    /// Gives memory back that only a longer message needed.
+    /// Gives memory back that only longer messages needed, if there was none since the last time.
     pub(crate) fn trim(&mut self) {
-        if self.current.is_none() {
+        if !std::mem::take(&mut self.was_long) && self.current.is_none() {
             trim(&mut self.message);
         }
     }
@@ -229,6 +239,7 @@ impl Inbox {
             None => {
                 let Some(bytes) = staged.first_chunk::<HEADER>() else { return Ok(None) };
                 let header = self.admit(bytes)?;
+                self.was_long |= is_long(header.length() as usize);
                 self.looked += HEADER;
                 self.message.clear();
                 self.message.reserve((header.length() as usize).min(PART));
@@ -313,4 +324,59 @@ impl Inbox {
 
 fn length_of(read: &io::Result<(usize, bool)>) -> usize {
     read.as_ref().map_or(0, |&(length, _)| length)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+    use crate::payload::LONGEST;
+
+    /// Both ends of a socket, for messages of any length.
+    fn ends() -> (Outbox, Inbox) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let (near, far) = pair.expect("a pair of sockets");
+        let stream = |end| Arc::new(Stream::from(end));
+        (Outbox::new(stream(near), LONGEST as usize), Inbox::new(stream(far), LONGEST as usize, &[]))
+    }
+
+    /// Passes a message; how much memory both ends have then.
+    fn pass(outbox: &mut Outbox, inbox: &mut Inbox, length: usize) -> [usize; 2] {
+        outbox
+            .send(Kind::Request, 1, |sink| sink.append(&vec![7; length]))
+            .expect("a peer")
+            .expect("it fits");
+        while inbox.poll().expect("a peer").is_none() {
+            outbox.flush().expect("a peer");
+        }
+        assert_eq!(inbox.message().len(), length);
+        assert_eq!(inbox.poll().expect("a peer"), None);
+        [outbox.frames.capacity(), inbox.message().capacity()]
+    }
+
+    #[test]
+    fn the_memory_of_long_messages_is_kept_until_none_has_come_for_a_while() {
+        const LONG: usize = 100_000;
+        let (mut outbox, mut inbox) = ends();
+        let mut trimmed = |length| {
+            let before = pass(&mut outbox, &mut inbox, length);
+            outbox.trim();
+            inbox.trim();
+            (before, [outbox.frames.capacity(), inbox.message().capacity()])
+        };
+        for _ in 0..2 {
+            let (before, after) = trimmed(LONG);
+            assert!(before == after && after.iter().all(|&kept| kept >= LONG), "the next one may be as long");
+        }
+        let (before, after) = trimmed(10);
+        assert!(before.iter().all(|&kept| kept >= LONG) && after == [0; 2], "{before:?} {after:?}");
+    }
+
+    #[test]
+    fn the_memory_of_the_longest_messages_is_given_back_at_once() {
+        let (mut outbox, mut inbox) = ends();
+        assert_eq!(pass(&mut outbox, &mut inbox, 5 << 20), [0; 2]);
+    }
 }

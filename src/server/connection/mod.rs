@@ -390,9 +390,9 @@ impl Connection {
         let _ = self.with_outgoing(|_, _| Ok(()));
     }
 
-    /// Gives memory back that only longer messages needed.
+    /// Gives memory back that only longer messages needed, unless somebody works with it.
     pub(super) fn trim(&self) {
-        let mut outbound = self.outbound.lock();
+        let Some(mut outbound) = self.outbound.try_lock() else { return };
         if let Some(outgoing) = &mut outbound.outgoing {
             outgoing.trim();
         }

@@ -197,7 +197,6 @@ impl Reactor<'_> {
             stream: Arc::clone(stream),
             inbox: Inbox::new(Arc::clone(stream), limit, already),
             interest: Interest::Read,
-            active: true,
         }
     }
 }

@@ -31,8 +31,6 @@ pub(crate) struct Sender<M> {
     stuck_at: u64,
     /// Memory of an earlier message, for the next one that does not fit in place.
     spare: Bytes,
-    /// How long a message waits for a peer that reads nothing: [`STALL`].
-    stall: Duration,
     peer: Peer,
 }
 
@@ -55,12 +53,14 @@ struct Waiting {
 }
 
 /// The peer, as somebody who may sleep.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Peer {
     woken: Woken,
     /// It was told of something, but it is not certain that it is awake.
     hinted: bool,
     bell: Option<Arc<dyn Bell>>,
+    /// How long a message waits for it while it reads nothing: [`STALL`].
+    stall: Duration,
 }
 
 impl Peer {
@@ -82,15 +82,15 @@ impl<M: Sleep> Sender<M> {
             backlog: VecDeque::new(),
             stuck_at: position,
             spare: Bytes::new(),
-            stall: STALL,
-            peer: Peer::default(),
+            peer: Peer { woken: Woken::default(), hinted: false, bell: None, stall: STALL },
         }
     }
 
     /// The same, for a peer that may take longer to read.
     #[cfg(all(test, not(loom)))]
-    pub(crate) fn with_stall(self, stall: Duration) -> Self {
-        Sender { stall, ..self }
+    pub(crate) fn with_stall(mut self, stall: Duration) -> Self {
+        self.peer.stall = stall;
+        self
     }
 
     /// The same, with a bell for a peer that listens.
@@ -118,7 +118,6 @@ impl<M: Sleep> Sender<M> {
             peer: &mut self.peer,
             spilled: &mut self.spare,
             limit: self.max_message,
-            stall: self.stall,
             waited: Duration::ZERO,
             violation: None,
         };
@@ -301,7 +300,6 @@ struct InPlace<'a, M> {
     peer: &'a mut Peer,
     spilled: &'a mut Bytes,
     limit: usize,
-    stall: Duration,
     /// How long the message has waited for space.
     waited: Duration,
     /// How the peer broke the rules meanwhile.
@@ -380,7 +378,7 @@ impl<M: Sleep> InPlace<'_, M> {
         if super::peer_sleeps(memory) || super::shares_cpu(memory, cpu::current()) {
             return Ok(false);
         }
-        let end = detour(self.sent + left).max(self.stall).saturating_sub(self.waited);
+        let end = detour(self.sent + left).max(self.peer.stall).saturating_sub(self.waited);
         let start = Instant::now();
         let (mut seen, mut moved) = (slot.producer().consumed(), start);
         let room = loop {
@@ -392,7 +390,7 @@ impl<M: Sleep> InPlace<'_, M> {
             if consumed != seen {
                 (seen, moved) = (consumed, now);
             }
-            if now - start >= end || now - moved >= self.stall {
+            if now - start >= end || now - moved >= self.peer.stall {
                 break false;
             }
         };

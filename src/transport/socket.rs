@@ -23,7 +23,7 @@ pub(crate) struct Outbox {
     sent: usize,
     /// Where the last of them starts.
     last: usize,
-    /// Whether one of them needed more memory than messages mostly do, since it was last looked.
+    /// Whether one needed more memory than messages mostly do, since the last [`trim`](Self::trim).
     was_long: bool,
 }
 
@@ -157,7 +157,7 @@ pub(crate) struct Inbox {
     /// The header of the message that is coming in, and how much of its extent has come.
     current: Option<(Header, usize)>,
     message: Bytes,
-    /// Whether one needed more memory than messages mostly do, since it was last looked.
+    /// Whether one needed more memory than messages mostly do, since the last [`trim`](Self::trim).
     was_long: bool,
     ended: bool,
 }

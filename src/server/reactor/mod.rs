@@ -269,6 +269,7 @@ impl<'a> Reactor<'a> {
             self.spare = self.spare.take().or_else(|| new_socket().ok());
             self.events.change(self.listener, LISTENER, Interest::Read)?;
         }
+        // Every few seconds: an idle server need not wake up for this alone.
         if self.presence.due() <= now {
             self.trim();
         }

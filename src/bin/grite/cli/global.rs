@@ -14,6 +14,9 @@ use crate::tracker::{self, Questions, Tracker, Transport, Wishes};
 /// How long to wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long to wait at least for a daemon that starts.
+const STARTING: Duration = Duration::from_secs(10);
+
 /// How long to wait for git and a remote.
 const GIT_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -42,7 +45,8 @@ pub struct Global {
 
     /// How long to wait for an answer, such as 500ms, 10s or 2m
     ///
-    /// 30s where it is not given, and 10m for commands that run git
+    /// 30s where it is not given, and 10m for commands that run git. A daemon that starts has as long, but 10s at least,
+    /// and 10s where no time is given
     #[arg(long, global = true, value_parser = duration, value_name = "TIME")]
     timeout: Option<Duration>,
 
@@ -80,7 +84,8 @@ impl Global {
     /// What was wished of the way to the tracker.
     pub fn wishes(&self) -> Wishes {
         let transport = if self.direct { Transport::Direct } else { self.transport };
-        Wishes { transport, spawn: !self.no_spawn, timeout: self.timeout() }
+        let starting = self.timeout.unwrap_or_default().max(STARTING);
+        Wishes { transport, spawn: !self.no_spawn, starting, timeout: self.timeout() }
     }
 
     /// Opens the tracker in the wished way, for one question.
@@ -145,6 +150,23 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_daemon_that_starts_has_ten_seconds_or_as_long_as_an_answer_may_take() {
+        for (timeout, starting) in [(None, 10), (Some(1), 10), (Some(60), 60)] {
+            let timeout = timeout.map(Duration::from_secs);
+            let global = Global {
+                json: false,
+                transport: Transport::Auto,
+                direct: false,
+                no_spawn: false,
+                timeout,
+                actor: None,
+                in_batch: false,
+            };
+            assert_eq!(global.wishes().starting, Duration::from_secs(starting), "{timeout:?}");
+        }
+    }
 
     #[test]
     fn a_time_has_a_unit_or_is_in_seconds() {

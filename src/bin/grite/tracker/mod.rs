@@ -18,7 +18,7 @@ use crate::output::line;
 use crate::runtime::Place;
 
 pub use direct::Direct;
-pub use remote::{builder, connect, daemon_command, unreached};
+pub use remote::{builder, connect, daemon_command, patient_builder, unreached};
 
 use remote::{Failure, Remote};
 
@@ -70,6 +70,8 @@ pub struct Wishes {
     pub transport: Transport,
     /// Whether a daemon may be started.
     pub spawn: bool,
+    /// For how long to wait for one that starts.
+    pub starting: Duration,
     /// For how long to wait for an answer.
     pub timeout: Duration,
 }

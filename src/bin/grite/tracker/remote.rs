@@ -40,7 +40,7 @@ impl Remote {
         wishes: &Wishes,
         questions: Questions,
     ) -> Self {
-        let builder = builder().transport(transport).timeout(wishes.timeout);
+        let builder = patient_builder(wishes).transport(transport);
         Remote { place, builder, spawn: wishes.spawn, questions, client: None }
     }
 
@@ -184,6 +184,11 @@ const MOST_REPEATS: u32 = 3;
 /// A client of this release, which replaces the daemons of earlier ones where it may start its own.
 pub fn builder() -> ClientBuilder<Grite> {
     IpcClient::builder().release(release::own())
+}
+
+/// The same for clients that wait as long as is wished.
+pub fn patient_builder(wishes: &Wishes) -> ClientBuilder<Grite> {
+    builder().timeout(wishes.timeout).spawn_timeout(wishes.starting)
 }
 
 /// Why the daemon of `place` gave no answer, where `spawn` says whether it may be started.

@@ -13,8 +13,10 @@ use std::path::Path;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use libgrite_ipc::grite::ArchivedIpcResponse;
 use libgrite_ipc::inside::{Channel, Codec, Ring, header_there_and_back};
 use libgrite_ipc::{Client, Grite, IpcClient, IpcCommand, IpcResponse, IpcServer, Transport, Wire};
+use rkyv::Archived;
 
 criterion_group!(layers, frame, ring, channel, codec, connecting);
 criterion_main!(layers);
@@ -54,7 +56,25 @@ fn channel(criterion: &mut Criterion) {
 fn codec(criterion: &mut Criterion) {
     codec_of(criterion, "command", &IpcCommand::IssueShow { id: "bd-0088".to_owned() });
     codec_of(criterion, "issue", &samples::issue(888));
-    codec_of(criterion, "list of 1,000", &samples::list(1_000));
+    let list = samples::list(1_000);
+    codec_of(criterion, "list of 1,000", &list);
+    let mut codec = Codec::default();
+    codec.encode(&list);
+    criterion.bench_function("codec/list of 1,000/check, read", |bencher| {
+        bencher.iter(|| bytes_of_texts(codec.check::<IpcResponse>()));
+    });
+}
+
+/// How many bytes the texts of a page have, each of which is cut out for that.
+fn bytes_of_texts(answer: &Archived<IpcResponse>) -> usize {
+    let ArchivedIpcResponse::IssueList(list) = answer else { panic!("it is a page of issues") };
+    let summaries = list.items.iter().expect("the page is whole");
+    summaries
+        .map(|summary| {
+            let fixed = [summary.id, summary.title, summary.created_at, summary.updated_at];
+            fixed.into_iter().chain(summary.labels).chain(summary.assignees).map(str::len).sum::<usize>()
+        })
+        .sum()
 }
 
 fn codec_of<T: Wire>(criterion: &mut Criterion, name: &str, value: &T) {

@@ -163,13 +163,10 @@ impl ArchivedIssueSummaries {
 
     /// Whether there is a text for each that is spoken of.
     fn check(&self) -> Result<(), &'static str> {
-        let mut start = 0;
-        for end in self.ends.iter() {
-            let end = end.to_native();
-            if end < start || !self.texts.is_char_boundary(end as usize) {
-                return Err("a text that ends amid another one");
-            }
-            start = end;
+        let ends = self.ends.as_slice();
+        let is_between = |end: &u32_le| self.texts.is_char_boundary(end.to_native() as usize);
+        if !ends.is_sorted() || !ends.iter().all(is_between) {
+            return Err("a text that ends amid another one");
         }
         let texts = |row: &ArchivedRow| {
             FIXED + u64::from(row.labels.to_native()) + u64::from(row.assignees.to_native())
@@ -184,9 +181,9 @@ impl ArchivedIssueSummaries {
 /// Some of the texts of an archived page.
 #[derive(Clone, Debug)]
 pub struct Texts<'a> {
-    /// The texts of the whole page.
+    /// These, one behind the other, and maybe others behind them.
     texts: &'a str,
-    /// Where in it the first of these starts.
+    /// Where in the text of the page they start.
     start: usize,
     ends: Iter<'a, u32_le>,
 }
@@ -203,10 +200,20 @@ impl<'a> Texts<'a> {
     fn split(&mut self, count: u32_le) -> Self {
         let ends = self.ends.as_slice();
         let (taken, rest) = ends.split_at((count.to_native() as usize).min(ends.len()));
-        let texts = Texts { ends: taken.iter(), ..*self };
-        self.start = taken.last().map_or(self.start, |end| end.to_native() as usize);
+        let split = Texts { ends: taken.iter(), ..*self };
+        if let Some(end) = taken.last() {
+            self.cut_to(end.to_native() as usize);
+        }
         self.ends = rest.iter();
-        texts
+        split
+    }
+
+    /// Cuts off what lies before `end`; an empty text if nothing ends there.
+    #[inline]
+    fn cut_to(&mut self, end: usize) -> &'a str {
+        let (text, rest) = self.texts.split_at_checked(end.wrapping_sub(self.start)).unwrap_or_default();
+        (self.texts, self.start) = (rest, end);
+        text
     }
 }
 
@@ -216,9 +223,7 @@ impl<'a> Iterator for Texts<'a> {
     #[inline]
     fn next(&mut self) -> Option<&'a str> {
         let end = self.ends.next()?.to_native() as usize;
-        let text = self.texts.get(self.start..end);
-        self.start = end;
-        text
+        Some(self.cut_to(end))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -1,12 +1,12 @@
 //! The run: every cell of a round, then the next round, so that a machine that gets slower or busier does so
 //! for all. Within a round the peers of one question follow each other, and each round starts with another.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use std::{fs, iter};
 
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -144,18 +144,20 @@ fn questions(plan: &Plan) -> Vec<Question> {
         let at = |work| paces.iter().map(move |pace| Question { work, pace: *pace, is_for: |_| true });
         return works.into_iter().flat_map(at).collect();
     }
-    let hot = Work::ALL.map(|work| Question { work, pace: Pace::Hot, is_for: |_| true });
-    // What an answer of the same size costs that nobody has to validate field by field.
     let stock = Stock::new();
-    let twins = [Work::Show, Work::List].map(|work| {
-        let work = Work::Echo(stock.bytes(work).len());
-        Question { work, pace: Pace::Hot, is_for: |side| side == Side::Ours }
+    let hot = Work::ALL.into_iter().flat_map(|work| {
+        // What an answer of the same size costs that nobody has to validate field by field, right behind it.
+        let twin = matches!(work, Work::Show | Work::List).then(|| {
+            let work = Work::Echo(stock.bytes(work).len());
+            Question { work, pace: Pace::Hot, is_for: |side| side == Side::Ours }
+        });
+        iter::once(Question { work, pace: Pace::Hot, is_for: |_| true }).chain(twin)
     });
     let paced = PACES.map(|rate| {
         let (work, pace) = (Work::Echo(64), Pace::PerSecond(rate));
         Question { work, pace, is_for: |side| side != Side::Peer }
     });
-    hot.into_iter().chain(twins).chain(paced).collect()
+    hot.chain(paced).collect()
 }
 
 /// Starts both processes, has the client measure, and ends both.

@@ -208,9 +208,10 @@ impl<'a> Texts<'a> {
         split
     }
 
-    /// Cuts off what lies before `end`; an empty text if nothing ends there.
+    /// Cuts off what lies before `end`, where a text ends: the page was checked.
     #[inline]
     fn cut_to(&mut self, end: usize) -> &'a str {
+        debug_assert!(self.start <= end && self.texts.is_char_boundary(end - self.start));
         let (text, rest) = self.texts.split_at_checked(end.wrapping_sub(self.start)).unwrap_or_default();
         (self.texts, self.start) = (rest, end);
         text

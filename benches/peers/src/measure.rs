@@ -29,8 +29,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Asks `peer` for `time`, after a warm-up, in the process of the client.
 ///
-/// That is hot, so that all memory has been used, and then as the questions are that count: hot ones leave both sides
-/// on two CPUs, and the scheduler takes some 70 questions of 1,000 a second to put them where they are quickest.
+/// The warm-up is hot, so that all memory has been used, and then has the pace that is measured: hot questions leave both
+/// sides on two CPUs, and the scheduler takes up to 100 of 1,000 a second to put them where these are quickest.
 ///
 /// # Errors
 /// The peer's own words, or that an answer was wrong.

@@ -260,8 +260,8 @@ fn write_paced(text: &mut String, results: &Results) -> Result<(), Failure> {
         text,
         "A paced client has a time for each question, and a latency counts from that time on, so that what a late \
          answer holds up is counted, too. Who cannot keep up falls further behind until the cell ends: its latencies \
-         say only that. The client sleeps until 0.2 ms before its time and looks at the clock from then on, which its \
-         CPU time leaves out.\n"
+         say only that. A warm-up of the same pace comes before. The client sleeps until 0.2 ms before its time and \
+         looks at the clock from then on, which its CPU time leaves out.\n"
     )?;
     for pace in std::iter::once(None).chain(paces) {
         writeln!(text, "### {}\n", pace_heading(pace))?;

@@ -146,7 +146,7 @@ fn questions(plan: &Plan) -> Vec<Question> {
     }
     let stock = Stock::new();
     let hot = Work::ALL.into_iter().flat_map(|work| {
-        // What an answer of the same size costs that nobody has to validate field by field, right behind it.
+        // An echo of the same size, which nobody validates field by field, is compared with it.
         let twin = matches!(work, Work::Show | Work::List).then(|| {
             let work = Work::Echo(stock.bytes(work).len());
             Question { work, pace: Pace::Hot, is_for: |side| side == Side::Ours }

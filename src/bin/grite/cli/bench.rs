@@ -168,7 +168,7 @@ fn own(global: &Global) -> Result<Target, CliError> {
     let engine = Engine::open(&place.state)?;
     let wishes = global.wishes();
     place.prepare()?;
-    tracker::connect(&place, &tracker::patient_builder(&wishes), wishes.spawn)?;
+    tracker::connect(&place, &tracker::builder_for(&wishes), wishes.spawn)?;
     Target::new(place, engine, None)
 }
 

@@ -120,7 +120,7 @@ pub fn run(command: &Daemon, global: &Global, output: &Output) -> Result<(), Cli
 fn start(place: &Place, global: &Global, output: &Output) -> Result<(), CliError> {
     place.prepare()?;
     let before = DaemonLock::read(&place.runtime)?;
-    let builder = tracker::patient_builder(&global.wishes()).transport(Transport::Socket);
+    let builder = tracker::builder_for(&global.wishes()).transport(Transport::Socket);
     let mut client = tracker::connect(place, &builder, true)?;
     let Ok(IpcResponse::Status(result)) = client.send_with_retry(&IpcCommand::Status)?.to_value() else {
         return Err(CliError::mismatched());

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{IsTerminal, stderr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
@@ -14,8 +15,9 @@ use crate::tracker::{self, Questions, Tracker, Transport, Wishes};
 /// How long to wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long to wait at least for a daemon that starts.
-const STARTING: Duration = Duration::from_secs(10);
+/// How long to wait for a daemon that starts, or for an older one that ends before: as long as for an answer, but
+/// at least and at most so long. Other commands wait for the same one.
+const SPAWN_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(60);
 
 /// How long to wait for git and a remote.
 const GIT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -45,8 +47,8 @@ pub struct Global {
 
     /// How long to wait for an answer, such as 500ms, 10s or 2m
     ///
-    /// 30s where it is not given, and 10m for commands that run git. A daemon that starts has as long, but 10s at least,
-    /// and 10s where no time is given
+    /// 30s where it is not given, and 10m for commands that run git. Before that, a daemon that has to start has this
+    /// time, too, 10s at least and 60s at most; 10s where it is not given, and for commands that run git
     #[arg(long, global = true, value_parser = duration, value_name = "TIME")]
     timeout: Option<Duration>,
 
@@ -84,8 +86,9 @@ impl Global {
     /// What was wished of the way to the tracker.
     pub fn wishes(&self) -> Wishes {
         let transport = if self.direct { Transport::Direct } else { self.transport };
-        let starting = self.timeout.unwrap_or_default().max(STARTING);
-        Wishes { transport, spawn: !self.no_spawn, starting, timeout: self.timeout() }
+        let spawn_timeout =
+            self.timeout.unwrap_or_default().clamp(*SPAWN_TIMEOUT.start(), *SPAWN_TIMEOUT.end());
+        Wishes { transport, spawn: !self.no_spawn, spawn_timeout, timeout: self.timeout() }
     }
 
     /// Opens the tracker in the wished way, for one question.
@@ -108,7 +111,9 @@ impl Global {
         let timeout = Duration::from_millis(exchange.timeout_ms) + CLEANING_UP;
         // Parts come over a connection that is kept for them.
         let questions = if exchange.progress { Questions::Several } else { Questions::One };
-        tracker::open(&Wishes { timeout, ..self.wishes() }, questions)
+        // The time that was given is for git.
+        let spawn_timeout = *SPAWN_TIMEOUT.start();
+        tracker::open(&Wishes { timeout, spawn_timeout, ..self.wishes() }, questions)
     }
 
     /// How to talk to the remote that is called so, or the usual one. With `progress`, it is said on a
@@ -152,8 +157,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_that_starts_has_ten_seconds_or_as_long_as_an_answer_may_take() {
-        for (timeout, starting) in [(None, 10), (Some(1), 10), (Some(60), 60)] {
+    fn a_daemon_that_starts_has_as_long_as_an_answer_within_bounds() {
+        for (timeout, spawn_timeout) in [(None, 10), (Some(1), 10), (Some(30), 30), (Some(3600), 60)] {
             let timeout = timeout.map(Duration::from_secs);
             let global = Global {
                 json: false,
@@ -164,7 +169,7 @@ mod tests {
                 actor: None,
                 in_batch: false,
             };
-            assert_eq!(global.wishes().starting, Duration::from_secs(starting), "{timeout:?}");
+            assert_eq!(global.wishes().spawn_timeout, Duration::from_secs(spawn_timeout), "{timeout:?}");
         }
     }
 

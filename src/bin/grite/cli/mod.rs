@@ -121,7 +121,8 @@ Exit codes:
   1  failure
   2  the command line or an input file cannot be right
   3  no such issue
-  4  conflict: an id prefix fits several issues, or an idempotency key was used for another write
+  4  conflict: a lock or an issue that somebody else has, a closed issue, issues that would wait for
+     themselves, an id prefix that fits several, an idempotency key that was used for another write
   5  the environment: no state folder, no permission, a sandbox, other versions
   6  the deadline passed, or the daemon is gone or may not be started
   7  git or a remote did not do what was asked of it

@@ -115,7 +115,7 @@ pub fn run(watch: &Watch, global: &Global, output: &Output) -> Result<(), CliErr
         // A time that the clock cannot express does not end.
         end: watch.time.and_then(|time| Instant::now().checked_add(time)),
     };
-    let builder = tracker::patient_builder(&wishes).transport(transport);
+    let builder = tracker::builder_for(&wishes).transport(transport);
     let mut losses = 0;
     loop {
         let start = Instant::now();

@@ -18,7 +18,7 @@ use crate::output::line;
 use crate::runtime::Place;
 
 pub use direct::Direct;
-pub use remote::{builder, connect, daemon_command, patient_builder, unreached};
+pub use remote::{builder, builder_for, connect, daemon_command, unreached};
 
 use remote::{Failure, Remote};
 
@@ -71,7 +71,7 @@ pub struct Wishes {
     /// Whether a daemon may be started.
     pub spawn: bool,
     /// For how long to wait for one that starts.
-    pub starting: Duration,
+    pub spawn_timeout: Duration,
     /// For how long to wait for an answer.
     pub timeout: Duration,
 }

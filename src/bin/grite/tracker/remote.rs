@@ -40,7 +40,7 @@ impl Remote {
         wishes: &Wishes,
         questions: Questions,
     ) -> Self {
-        let builder = patient_builder(wishes).transport(transport);
+        let builder = builder_for(wishes).transport(transport);
         Remote { place, builder, spawn: wishes.spawn, questions, client: None }
     }
 
@@ -186,9 +186,9 @@ pub fn builder() -> ClientBuilder<Grite> {
     IpcClient::builder().release(release::own())
 }
 
-/// The same for clients that wait as long as is wished.
-pub fn patient_builder(wishes: &Wishes) -> ClientBuilder<Grite> {
-    builder().timeout(wishes.timeout).spawn_timeout(wishes.starting)
+/// A builder of clients that wait for as long as is wished.
+pub fn builder_for(wishes: &Wishes) -> ClientBuilder<Grite> {
+    builder().timeout(wishes.timeout).spawn_timeout(wishes.spawn_timeout)
 }
 
 /// Why the daemon of `place` gave no answer, where `spawn` says whether it may be started.

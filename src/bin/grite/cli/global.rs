@@ -15,8 +15,8 @@ use crate::tracker::{self, Questions, Tracker, Transport, Wishes};
 /// How long to wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long to wait for a daemon that starts, or for an older one that ends before: as long as for an answer, but
-/// at least and at most so long. Other commands wait for the same one.
+/// How long to wait for a daemon that starts, or for an older one that ends before: as long as for an answer, within
+/// these bounds. Other commands wait for the same start.
 const SPAWN_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(60);
 
 /// How long to wait for git and a remote.

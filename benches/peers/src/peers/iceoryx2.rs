@@ -1,9 +1,11 @@
-//! iceoryx2 through two publish-subscribe services, one each way, which is quicker here than its
-//! request-response. What comes is read where it lies.
+//! iceoryx2 through two publish-subscribe services, one each way, which is quicker here than its pattern for
+//! questions and answers ([`Requests`], measured beside it). What comes is read where it lies.
 //!
 //! Polling, both ends look for samples all the time; blocking, each sends an event behind its sample and
 //! sleeps until the other one's comes. Both carry bytes, untyped. The third way polls, too, and carries what
 //! this library carries: rkyv archives that both ends validate.
+
+mod requests;
 
 use std::fs;
 use std::path::Path;
@@ -22,6 +24,8 @@ use super::grite::touch;
 use crate::peer::{About, Client, Failure, Peer, Reads, Seat, Side, request_bytes};
 use crate::touch::Sum;
 use crate::work::{Answer, ArchivedAnswer, ArchivedAsk, Ask, Work};
+
+pub use requests::Requests;
 
 pub const ALL: [Iceoryx2; 3] = [Iceoryx2::Polling, Iceoryx2::PollingArchives, Iceoryx2::Events];
 
@@ -78,16 +82,8 @@ impl Peer for Iceoryx2 {
         }
     }
 
-    /// The segments that the ends' samples lay in.
     fn remove_leftovers(&self, seat: &Seat) -> Result<(), Failure> {
-        let prefix = prefix(seat);
-        for entry in fs::read_dir("/dev/shm")? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
+        remove_segments(seat)
     }
 }
 
@@ -129,8 +125,7 @@ impl End {
         [inbound, outbound]: [&str; 2],
         longest: usize,
     ) -> Result<Self, Failure> {
-        set_log_level(LogLevel::Error);
-        let node = NodeBuilder::new().config(&config(seat)?).create::<ipc::Service>()?;
+        let node = node(seat)?;
         let samples = |name: &str| {
             let builder = node.service_builder(&name.try_into()?).publish_subscribe::<[u8]>();
             // One client, one server, one sample under way, aligned for archives.
@@ -186,6 +181,23 @@ const ARCHIVE: usize = 128;
 fn prefix(seat: &Seat) -> String {
     let names: Vec<_> = seat.folder.iter().rev().take(2).map(|name| name.to_string_lossy()).collect();
     format!("{}-{}_", names[1], names[0])
+}
+
+/// Removes the segments that the ends' samples lay in.
+fn remove_segments(seat: &Seat) -> Result<(), Failure> {
+    let prefix = prefix(seat);
+    for entry in fs::read_dir("/dev/shm")? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn node(seat: &Seat) -> Result<Node<ipc::Service>, Failure> {
+    set_log_level(LogLevel::Error);
+    Ok(NodeBuilder::new().config(&config(seat)?).create::<ipc::Service>()?)
 }
 
 fn config(seat: &Seat) -> Result<Config, Failure> {

@@ -35,6 +35,8 @@ pub fn all() -> Table {
     table.peers.push(Box::new(rkyv_socket::RkyvSocket));
 
     #[cfg(feature = "iceoryx2")]
+    table.peers.push(Box::new(iceoryx2::Requests));
+    #[cfg(feature = "iceoryx2")]
     table.peers.extend(iceoryx2::ALL.map(|peer| Box::new(peer) as Box<dyn Peer>));
     #[cfg(not(feature = "iceoryx2"))]
     table.without("iceoryx2");

@@ -106,7 +106,7 @@ pub use error::{Blame, Error, ErrorKind};
 pub use grite::{Grite, IpcCommand, IpcResponse};
 pub use lock::{Daemon, DaemonLock, Readiness};
 pub use payload::TooLong;
-pub use protocol::{Encoded, Layout, Message, Notifies, Protocol, Wire};
+pub use protocol::{Encoded, Layout, Lent, Message, Notifies, Protocol, Wire};
 pub use server::{Context, Incoming, Publisher, Request, Responder, Server, ServerBuilder, ServerHandle};
 pub use shm::ChangeCounter;
 pub use wait::WaitStrategy;

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use common::{WAYS, Way};
 use libgrite_ipc::{
-    Client, ClientBuilder, Encoded, Pending, Protocol, Responder, Server, Transport, WaitStrategy, testing,
-    wire,
+    Client, ClientBuilder, Encoded, Lent, Pending, Protocol, Responder, Server, Transport, WaitStrategy,
+    testing, wire,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 
@@ -22,14 +22,18 @@ wire! {
     pub enum Question {
         /// How long these words are.
         Count(Vec<String>),
+        /// The same words again.
+        Say(String),
         /// A story that was archived before.
         Story,
     }
 
     /// What is answered.
-    pub enum Answer {
+    pub enum Answer<'a> {
         /// So many bytes.
         Count(u64),
+        /// What was to be said, lent by the question.
+        Said(Lent<'a, str>),
         /// Chapters.
         Story(Vec<String>),
     }
@@ -39,7 +43,7 @@ enum Library {}
 
 impl Protocol for Library {
     type Request = Question;
-    type Response = Answer;
+    type Response = Answer<'static>;
     const NAME: &'static str = "library";
     const VERSION: u16 = 1;
 }
@@ -53,6 +57,7 @@ fn librarian() -> impl Fn(&ArchivedQuestion, Responder<Library>) + Send + Sync +
             ArchivedQuestion::Count(words) => {
                 responder.reply(&Answer::Count(words.iter().map(|word| word.len() as u64).sum()))
             }
+            ArchivedQuestion::Say(words) => responder.reply(&Answer::Said(words.as_str().into())),
             ArchivedQuestion::Story => responder.reply_encoded(&story),
         };
         answered.unwrap();
@@ -60,9 +65,10 @@ fn librarian() -> impl Fn(&ArchivedQuestion, Responder<Library>) + Send + Sync +
 }
 
 /// Reads all of an answer; says how long it is.
-fn length_of(answer: &ArchivedAnswer) -> u64 {
+fn length_of(answer: &ArchivedAnswer<'_>) -> u64 {
     match answer {
         ArchivedAnswer::Count(length) => length.to_native(),
+        ArchivedAnswer::Said(words) => words.len() as u64,
         ArchivedAnswer::Story(chapters) => chapters.iter().map(|chapter| chapter.len() as u64).sum(),
     }
 }
@@ -105,7 +111,7 @@ type Asking = fn(&mut Client<Library>, &Question, u64, usize);
 /// try.
 const TRIES: u32 = 5;
 
-/// Has both questions asked in both ways, on a client whose buffers have grown.
+/// Has all questions asked in both ways, on a client whose buffers have grown.
 ///
 /// A server without epoll lists its sockets anew for each wait, of which there is one a request.
 fn ask_ten_thousand_times(client: &mut Client<Library>, case: &str) {
@@ -113,7 +119,11 @@ fn ask_ten_thousand_times(client: &mut Client<Library>, case: &str) {
     let most = if polls { 10_001 } else { 0 };
     let is_little = |stats: &Stats| stats.allocations + stats.reallocations <= most;
     let words = ["a", "few", "words", "of which one is longer than the others"].map(str::to_owned);
-    let questions = [(Question::Count(words.into()), 47), (Question::Story, 8 * 5 * 21)];
+    let questions = [
+        (Question::Count(words.into()), 47),
+        (Question::Say("x".repeat(5_000)), 5_000),
+        (Question::Story, 8 * 5 * 21),
+    ];
     for (question, length) in &questions {
         for (way, ask) in [("singly", ask_singly as Asking), ("ahead", ask_ahead)] {
             ask(client, question, *length, 1_000);

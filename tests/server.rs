@@ -46,6 +46,45 @@ fn a_loop_over_incoming_owns_its_state() {
     );
 }
 
+/// [`Done`] with bytes that are lent.
+mod lent {
+    use libgrite_ipc::{Lent, wire};
+
+    wire! {
+        pub struct Done<'a> { pub bytes: Lent<'a, [u8]>, pub session: u64 }
+    }
+}
+
+/// Gives bytes back, once as a part and once as the end of the answer, out of the request itself.
+fn give_back(order: &ArchivedOrder, mut responder: Responder<Work>) {
+    let ArchivedOrder::Echo(bytes) = order else { return };
+    let done = lent::Done { bytes: bytes.as_slice().into(), session: 5 };
+    responder.send_part(&done).unwrap();
+    responder.reply(&done).unwrap();
+}
+
+#[test]
+fn an_answer_may_lend_what_its_request_holds() {
+    served(
+        |server| server.serve_with(give_back).unwrap(),
+        |path| {
+            for way in served_ways() {
+                let mut client = builder_for(way).connect(path).unwrap();
+                for length in [0, 10, 5_000, 200_000] {
+                    let bytes = pattern(length);
+                    let mut parts = client.stream(&Order::Echo(bytes.clone())).unwrap();
+                    let mut count = 0;
+                    while let Some(part) = parts.next().unwrap() {
+                        assert!(part.bytes == bytes[..] && part.session == 5, "{length} bytes, {way:?}");
+                        count += 1;
+                    }
+                    assert_eq!(count, 2, "{length} bytes, {way:?}");
+                }
+            }
+        },
+    );
+}
+
 #[test]
 fn a_responder_answers_from_another_thread_or_with_an_error() {
     let kept: Mutex<Vec<Responder<Work>>> = Mutex::new(Vec::new());

@@ -72,7 +72,8 @@ where
 /// ```
 pub struct Encoded<T: Wire> {
     bytes: Bytes,
-    _type: PhantomData<fn() -> T>,
+    /// The bytes are its own: what they were archived of may have been lent for a shorter time.
+    _type: PhantomData<fn(T)>,
 }
 
 impl<T: Wire> Encoded<T> {

@@ -6,6 +6,7 @@
 mod codec;
 #[cfg(test)]
 mod forged;
+mod lent;
 mod message;
 mod wire;
 
@@ -13,6 +14,7 @@ pub use codec::Output;
 
 use crate::identity::{Identity, MAX_NAME};
 pub(crate) use codec::{check, encode};
+pub use lent::Lent;
 pub use message::{Encoded, Message};
 pub use wire::{Checker, Encoder, Layout, Wire};
 

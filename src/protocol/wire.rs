@@ -159,9 +159,10 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
 
 /// Defines structs and enums that may travel, with their rkyv derives and their [`Wire::LAYOUT`].
 ///
-/// Inside stand ordinary items without generics: structs with named fields, and enums whose
-/// variants are units, hold one value, or have named fields. Each also gets `Debug`, `Clone` and
-/// `PartialEq`, and its archived form `Debug`.
+/// Inside stand ordinary items: structs with named fields, and enums whose variants are units, hold
+/// one value, or have named fields. A lifetime, for what is [`Lent`](crate::Lent), is the only
+/// generic that they may have. Each also gets `Debug`, `Clone` and `PartialEq`, and its archived
+/// form `Debug`.
 ///
 /// ```
 /// libgrite_ipc::wire! {
@@ -188,20 +189,40 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
 #[macro_export]
 macro_rules! wire {
     () => {};
+    // The bounds are named once for the type: with one for each field, as rkyv would write them, the compiler does
+    // not look at what a field that borrows is archived as.
+    (@derive $($item:tt)*) => {
+        #[derive(Clone, Debug, PartialEq, $crate::rkyv::Archive, $crate::rkyv::Serialize, $crate::rkyv::Deserialize)]
+        #[rkyv(
+            crate = $crate::rkyv,
+            derive(Debug),
+            serialize_bounds(
+                __S: $crate::rkyv::ser::Writer + $crate::rkyv::ser::Allocator,
+                __S::Error: $crate::rkyv::rancor::Source,
+            ),
+            deserialize_bounds(__D::Error: $crate::rkyv::rancor::Source),
+            bytecheck(bounds(
+                __C: $crate::rkyv::validation::ArchiveContext,
+                __C::Error: $crate::rkyv::rancor::Source,
+            )),
+        )]
+        $($item)*
+    };
     (
-        $(#[$meta:meta])* $vis:vis struct $name:ident {
+        $(#[$meta:meta])* $vis:vis struct $name:ident $(<$life:lifetime>)? {
             $($(#[$field_meta:meta])* $field_vis:vis $field:ident : $ty:ty),* $(,)?
         }
         $($rest:tt)*
     ) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, $crate::rkyv::Archive, $crate::rkyv::Serialize, $crate::rkyv::Deserialize)]
-        #[rkyv(crate = $crate::rkyv, derive(Debug))]
-        $vis struct $name {
-            $($(#[$field_meta])* $field_vis $field: $ty,)*
+        $crate::wire! {
+            @derive
+            $(#[$meta])*
+            $vis struct $name $(<$life>)? {
+                $($(#[$field_meta])* #[rkyv(omit_bounds)] $field_vis $field: $ty,)*
+            }
         }
 
-        impl $crate::Wire for $name {
+        impl $(<$life>)? $crate::Wire for $name $(<$life>)? {
             const LAYOUT: u64 = $crate::Layout::named(stringify!($name))
                 $(.field(stringify!($field), <$ty as $crate::Wire>::LAYOUT))*
                 .shape::<Self>()
@@ -211,7 +232,7 @@ macro_rules! wire {
         $crate::wire! { $($rest)* }
     };
     (
-        $(#[$meta:meta])* $vis:vis enum $name:ident {
+        $(#[$meta:meta])* $vis:vis enum $name:ident $(<$life:lifetime>)? {
             $(
                 $(#[$variant_meta:meta])* $variant:ident
                 $(( $(#[$inner_meta:meta])* $inner:ty $(,)? ))?
@@ -220,18 +241,19 @@ macro_rules! wire {
         }
         $($rest:tt)*
     ) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, $crate::rkyv::Archive, $crate::rkyv::Serialize, $crate::rkyv::Deserialize)]
-        #[rkyv(crate = $crate::rkyv, derive(Debug))]
-        $vis enum $name {
-            $(
-                $(#[$variant_meta])* $variant
-                $(( $(#[$inner_meta])* $inner ))?
-                $({ $($(#[$field_meta])* $field: $ty),* })?
-            ),*
+        $crate::wire! {
+            @derive
+            $(#[$meta])*
+            $vis enum $name $(<$life>)? {
+                $(
+                    $(#[$variant_meta])* $variant
+                    $(( $(#[$inner_meta])* #[rkyv(omit_bounds)] $inner ))?
+                    $({ $($(#[$field_meta])* #[rkyv(omit_bounds)] $field: $ty),* })?
+                ),*
+            }
         }
 
-        impl $crate::Wire for $name {
+        impl $(<$life>)? $crate::Wire for $name $(<$life>)? {
             const LAYOUT: u64 = $crate::Layout::named(stringify!($name))
                 $(
                     .variant(stringify!($variant))

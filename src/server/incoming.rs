@@ -17,7 +17,7 @@ use super::shared::AtEnd;
 use super::{Connection, Server, ServerHandle};
 use crate::error::Error;
 use crate::payload::Bytes;
-use crate::protocol::{Encoded, Message, Protocol};
+use crate::protocol::{Encoded, Message, Protocol, Wire};
 
 /// The requests of all clients, in the order in which they are to be answered.
 ///
@@ -130,7 +130,7 @@ impl<P: Protocol> Request<P> {
     ///
     /// # Errors
     /// As [`Responder::reply`].
-    pub fn reply(self, response: &P::Response) -> Result<(), Error> {
+    pub fn reply<R: Wire>(self, response: &R) -> Result<(), Error> {
         self.responder.reply(response)
     }
 

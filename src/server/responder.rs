@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::connection::Connection;
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Expiry, FailureCode, Kind};
-use crate::protocol::{Encoded, Protocol, encode};
+use crate::protocol::{Encoded, Protocol, Wire, encode};
 use crate::stream::Peer;
 use crate::wait::coarse_now;
 
@@ -66,6 +66,8 @@ impl<P: Protocol> Responder<P> {
 
     /// Answers with `response`, archived straight into the client's ring where it fits there.
     ///
+    /// It is a `P::Response`, or one that borrows: see [`Lent`](crate::Lent).
+    ///
     /// A client that has more requests under way, and whose last few took 4 µs each on average, may be told of up to
     /// sixteen short answers at once. So a handler of [`Server::serve_with`] that has more to do after it has
     /// answered does that on another thread, and one that takes long now and then is better told of to
@@ -78,7 +80,8 @@ impl<P: Protocol> Responder<P> {
     ///   client learns the same.
     /// - [`ErrorKind::PeerDied`]: the client is gone, or was cut off; nobody waits for the answer.
     /// - [`ErrorKind::Cancelled`]: the client has given the request up.
-    pub fn reply(mut self, response: &P::Response) -> Result<(), Error> {
+    pub fn reply<R: Wire>(mut self, response: &R) -> Result<(), Error> {
+        assert_response::<P, R>();
         self.answered = true;
         self.connection.answer(Kind::Reply, self.id, |sink, arena| encode(response, sink, arena))
     }
@@ -101,7 +104,8 @@ impl<P: Protocol> Responder<P> {
     /// # Errors
     /// As [`reply`](Self::reply), and [`ErrorKind::Timeout`] when the request's deadline passes first.
     /// After any of them the work can stop.
-    pub fn send_part(&mut self, part: &P::Response) -> Result<(), Error> {
+    pub fn send_part<R: Wire>(&mut self, part: &R) -> Result<(), Error> {
+        assert_response::<P, R>();
         self.connection.slow_down();
         loop {
             if let Some(kind) = self.unwanted() {
@@ -130,6 +134,16 @@ impl<P: Protocol> Responder<P> {
             self.expiry.is_over(coarse_now()).then_some(ErrorKind::Timeout)
         }
     }
+}
+
+/// Does not compile unless `R` travels as the answers of `P` do:
+///
+/// ```compile_fail
+/// use libgrite_ipc::{Grite, testing, Client};
+/// testing::pair_serving::<Grite>(&Client::builder(), |_, responder| drop(responder.reply(&5)));
+/// ```
+fn assert_response<P: Protocol, R: Wire>() {
+    const { assert!(R::LAYOUT == P::Response::LAYOUT, "what is answered is no Protocol::Response") }
 }
 
 impl<P: Protocol> Drop for Responder<P> {

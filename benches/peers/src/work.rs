@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use libgrite_ipc::grite::{IssueListResult, IssueState, IssueSummary};
-use libgrite_ipc::wire;
+use libgrite_ipc::{Lent, wire};
 use rkyv::rancor;
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +25,9 @@ wire! {
     }
 
     /// One answer, for the peers whose types are rkyv's.
-    pub enum Answer {
-        /// To `Echo`.
-        Echo(Vec<u8>),
+    pub enum Answer<'a> {
+        /// To `Echo`, lent by the question.
+        Echo(Lent<'a, [u8]>),
         /// To `Show`. Boxed, so that an echo is not as large as an issue.
         Show(Box<Issue>),
         /// To `List`, as the tracker answers it.
@@ -194,7 +194,7 @@ impl Stock {
     }
 
     /// The answer to `work` as a typed value; nothing for an echo, whose answer is what was asked.
-    pub fn answer(&self, work: Work) -> Option<Answer> {
+    pub fn answer(&self, work: Work) -> Option<Answer<'static>> {
         match work {
             Work::Echo(_) => None,
             Work::Show => Some(Answer::Show(Box::new(self.issue.clone()))),

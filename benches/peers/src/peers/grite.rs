@@ -1,13 +1,11 @@
 //! This library: rings that wait in three ways, and the socket.
 //!
 //! Typed and validated on both sides. A show and a list are served from an archive that was made before, as
-//! `grite` does it; an echo is archived anew each time, from a buffer that the server keeps. For large messages
-//! the rings have 2 MiB, and the default 64 KiB are measured beside them.
-
-use std::cell::RefCell;
+//! `grite` does it; an echo is archived anew each time, straight from the question. For large messages the
+//! rings have 2 MiB, and the default 64 KiB are measured beside them.
 
 use libgrite_ipc::grite::IssueState;
-use libgrite_ipc::{Client, Encoded, Protocol, Responder, Server, Transport, WaitStrategy};
+use libgrite_ipc::{Client, Encoded, Protocol, Server, Transport, WaitStrategy};
 
 use crate::peer::{self, About, Failure, Peer, Reads, Seat, Side};
 use crate::touch::{Sum, sum_of_issue};
@@ -56,7 +54,7 @@ enum Bench {}
 
 impl Protocol for Bench {
     type Request = Ask;
-    type Response = Answer;
+    type Response = Answer<'static>;
     const NAME: &'static str = "peers";
     const VERSION: u16 = 1;
 }
@@ -90,7 +88,7 @@ impl Peer for Grite {
         server.serve_with(|ask, responder| {
             // Whoever gave up is not told.
             let _ = match ask {
-                ArchivedAsk::Echo(bytes) => echo(bytes, responder),
+                ArchivedAsk::Echo(bytes) => responder.reply(&Answer::Echo(bytes.as_slice().into())),
                 ArchivedAsk::Show => show.as_ref().map_or(Ok(()), |answer| responder.reply_encoded(answer)),
                 ArchivedAsk::List => list.as_ref().map_or(Ok(()), |answer| responder.reply_encoded(answer)),
             };
@@ -109,17 +107,6 @@ impl Peer for Grite {
     }
 }
 
-fn echo(bytes: &[u8], responder: Responder<Bench>) -> Result<(), libgrite_ipc::Error> {
-    thread_local!(static KEPT: RefCell<Answer> = const { RefCell::new(Answer::Echo(Vec::new())) });
-    KEPT.with_borrow_mut(|answer| {
-        if let Answer::Echo(kept) = answer {
-            kept.clear();
-            kept.extend_from_slice(bytes);
-        }
-        responder.reply(answer)
-    })
-}
-
 struct Asking(Client<Bench>);
 
 impl peer::Client for Asking {
@@ -129,7 +116,7 @@ impl peer::Client for Asking {
 }
 
 /// Reads every field of an archived answer.
-pub fn touch(answer: &ArchivedAnswer) -> u64 {
+pub fn touch(answer: &ArchivedAnswer<'_>) -> u64 {
     let mut sum = Sum::default();
     match answer {
         ArchivedAnswer::Echo(bytes) => sum.bytes(bytes),

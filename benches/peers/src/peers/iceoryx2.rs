@@ -52,7 +52,7 @@ impl Peer for Iceoryx2 {
         let end = End::open(seat, *self == Iceoryx2::Events, ["ask", "answer"], seat.reply_len())?;
         let warm = seat.stock.bytes(seat.work);
         ready();
-        let (mut kept, mut archive) = (Answer::Echo(Vec::new()), AlignedVec::<16>::new());
+        let mut archive = AlignedVec::<16>::new();
         loop {
             let request = end.take()?;
             if *self != Iceoryx2::PollingArchives {
@@ -61,12 +61,9 @@ impl Peer for Iceoryx2 {
             }
             match rkyv::access::<ArchivedAsk, rancor::Error>(request.payload())? {
                 ArchivedAsk::Echo(bytes) => {
-                    if let Answer::Echo(kept) = &mut kept {
-                        kept.clear();
-                        kept.extend_from_slice(bytes);
-                    }
                     archive.clear();
-                    archive = rkyv::api::high::to_bytes_in::<_, rancor::Error>(&kept, archive)?;
+                    let answer = Answer::Echo(bytes.as_slice().into());
+                    archive = rkyv::api::high::to_bytes_in::<_, rancor::Error>(&answer, archive)?;
                     end.send(&archive)?;
                 }
                 ArchivedAsk::Show | ArchivedAsk::List => end.send(&warm)?,

@@ -28,16 +28,10 @@ impl Peer for RkyvSocket {
         ready();
         let mut line = Line::new(listener.accept()?.0);
         let (show, list) = (seat.stock.bytes(Work::Show), seat.stock.bytes(Work::List));
-        let mut kept = Answer::Echo(Vec::new());
+        let mut inbound = AlignedVec::new();
         loop {
-            match rkyv::access::<ArchivedAsk, rancor::Error>(line.receive()?)? {
-                ArchivedAsk::Echo(bytes) => {
-                    if let Answer::Echo(kept) = &mut kept {
-                        kept.clear();
-                        kept.extend_from_slice(bytes);
-                    }
-                    line.send(&kept)?;
-                }
+            match rkyv::access::<ArchivedAsk, rancor::Error>(line.receive(&mut inbound)?)? {
+                ArchivedAsk::Echo(bytes) => line.send(&Answer::Echo(bytes.as_slice().into()))?,
                 ArchivedAsk::Show => line.send_archive(&show)?,
                 ArchivedAsk::List => line.send_archive(&list)?,
             }
@@ -45,30 +39,36 @@ impl Peer for RkyvSocket {
     }
 
     fn client(&self, seat: &Seat) -> Result<Box<dyn Client>, Failure> {
-        Ok(Box::new(Line::new(UnixStream::connect(seat.socket())?)))
+        let line = Line::new(UnixStream::connect(seat.socket())?);
+        Ok(Box::new(Asking { line, inbound: AlignedVec::new() }))
     }
 }
 
-impl Client for Line {
+struct Asking {
+    line: Line,
+    inbound: AlignedVec,
+}
+
+impl Client for Asking {
     fn ask(&mut self, ask: &Ask) -> Result<u64, Failure> {
-        self.send(ask)?;
-        Ok(touch(rkyv::access::<ArchivedAnswer, rancor::Error>(self.receive()?)?))
+        self.line.send(ask)?;
+        let answer = self.line.receive(&mut self.inbound)?;
+        Ok(touch(rkyv::access::<ArchivedAnswer, rancor::Error>(answer)?))
     }
 }
 
 /// How many bytes the length before an archive has, so that the archive lies aligned behind it.
 const HEAD: usize = 16;
 
-/// A socket with a buffer for each way.
+/// A socket with a buffer for what is sent.
 struct Line {
     stream: UnixStream,
     outbound: AlignedVec,
-    inbound: AlignedVec,
 }
 
 impl Line {
     fn new(stream: UnixStream) -> Self {
-        Line { stream, outbound: AlignedVec::new(), inbound: AlignedVec::new() }
+        Line { stream, outbound: AlignedVec::new() }
     }
 
     fn send<T>(&mut self, value: &T) -> Result<(), Failure>
@@ -101,12 +101,12 @@ impl Line {
         Ok(self.stream.write_all(&self.outbound)?)
     }
 
-    fn receive(&mut self) -> Result<&[u8], Failure> {
+    fn receive<'a>(&mut self, inbound: &'a mut AlignedVec) -> Result<&'a [u8], Failure> {
         let mut head = [0; HEAD];
         self.stream.read_exact(&mut head)?;
         let [length, _] = head.as_chunks::<8>().0 else { return Err("a head is two words".into()) };
-        self.inbound.resize(u64::from_le_bytes(*length) as usize, 0);
-        self.stream.read_exact(&mut self.inbound)?;
-        Ok(&self.inbound)
+        inbound.resize(u64::from_le_bytes(*length) as usize, 0);
+        self.stream.read_exact(inbound)?;
+        Ok(inbound)
     }
 }

@@ -101,9 +101,6 @@ wire! {
     }
 }
 
-/// How many texts each summary has beside its labels and assignees.
-const FIXED: u64 = 4;
-
 impl IssueSummaries {
     fn pack(items: &[IssueSummary]) -> Self {
         // No message is longer than a u32 tells: a page that is will be refused whatever stands here.
@@ -137,45 +134,32 @@ impl ArchivedIssueSummaries {
         self.rows.is_empty()
     }
 
-    /// Each of them.
+    /// Each of them, checked as it is read; behind an error nothing follows.
     ///
     /// # Errors
     /// [`ErrorKind::PeerMisbehaved`]: the texts do not end where their daemon says.
-    pub fn iter(&self) -> Result<impl ExactSizeIterator<Item = ArchivedIssueSummary<'_>>, Error> {
-        self.check().map_err(|reason| {
-            Error::new(ErrorKind::PeerMisbehaved, "read a page of issues").saying(reason)
-        })?;
+    pub fn iter(&self) -> impl Iterator<Item = Result<ArchivedIssueSummary<'_>, Error>> {
         let mut rest = Texts { texts: &self.texts, start: 0, ends: self.ends.iter() };
-        Ok(self.rows.iter().map(move |row| ArchivedIssueSummary {
-            id: rest.cut(),
-            title: rest.cut(),
-            created_at: rest.cut(),
-            updated_at: rest.cut(),
-            labels: rest.split(row.labels),
-            assignees: rest.split(row.assignees),
-            state: match row.state {
-                ArchivedIssueState::Open => IssueState::Open,
-                ArchivedIssueState::Closed => IssueState::Closed,
-            },
-            comment_count: row.comment_count.into(),
-        }))
+        let mut rows = self.rows.iter();
+        std::iter::from_fn(move || {
+            let summary = match rows.next() {
+                Some(row) => rest.summary(row),
+                None if rest.ends.as_slice().is_empty() => return None,
+                // Texts of no issue.
+                None => None,
+            };
+            if summary.is_none() {
+                (rows, rest.ends) = Default::default();
+            }
+            Some(summary.ok_or_else(damaged))
+        })
     }
+}
 
-    /// Whether there is a text for each that is spoken of.
-    fn check(&self) -> Result<(), &'static str> {
-        let ends = self.ends.as_slice();
-        let is_between = |end: &u32_le| self.texts.is_char_boundary(end.to_native() as usize);
-        if !ends.is_sorted() || !ends.iter().all(is_between) {
-            return Err("a text that ends amid another one");
-        }
-        let texts = |row: &ArchivedRow| {
-            FIXED + u64::from(row.labels.to_native()) + u64::from(row.assignees.to_native())
-        };
-        if self.rows.iter().map(texts).sum::<u64>() != self.ends.len() as u64 {
-            return Err("more texts than issues have, or less");
-        }
-        Ok(())
-    }
+#[cold]
+fn damaged() -> Error {
+    Error::new(ErrorKind::PeerMisbehaved, "read a page of issues")
+        .saying("its texts do not end where it says")
 }
 
 /// Some of the texts of an archived page.
@@ -189,32 +173,44 @@ pub struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    /// Cuts the next text off; an empty one if there is none.
+    /// Cuts the texts of a summary off, if they end where they may.
     #[inline]
-    fn cut(&mut self) -> &'a str {
-        self.next().unwrap_or_default()
+    fn summary(&mut self, row: &ArchivedRow) -> Option<ArchivedIssueSummary<'a>> {
+        Some(ArchivedIssueSummary {
+            id: self.next()?,
+            title: self.next()?,
+            created_at: self.next()?,
+            updated_at: self.next()?,
+            labels: self.split(row.labels)?,
+            assignees: self.split(row.assignees)?,
+            state: match row.state {
+                ArchivedIssueState::Open => IssueState::Open,
+                ArchivedIssueState::Closed => IssueState::Closed,
+            },
+            comment_count: row.comment_count.into(),
+        })
     }
 
-    /// Splits off so many texts; fewer if there are not so many.
+    /// Splits so many texts off, if there are as many and they end where they may.
     #[inline]
-    fn split(&mut self, count: u32_le) -> Self {
-        let ends = self.ends.as_slice();
-        let (taken, rest) = ends.split_at((count.to_native() as usize).min(ends.len()));
+    fn split(&mut self, count: u32_le) -> Option<Self> {
+        let (taken, rest) = self.ends.as_slice().split_at_checked(count.to_native() as usize)?;
         let split = Texts { ends: taken.iter(), ..*self };
-        if let Some(end) = taken.last() {
-            self.cut_to(end.to_native() as usize);
+        for end in taken {
+            self.cut(end)?;
         }
         self.ends = rest.iter();
-        split
+        Some(split)
     }
 
-    /// Cuts off what lies before `end`, where a text ends: the page was checked.
+    /// Cuts off what lies before `end`, if a text may end there.
     #[inline]
-    fn cut_to(&mut self, end: usize) -> &'a str {
-        debug_assert!(self.start <= end && self.texts.is_char_boundary(end - self.start));
-        let (text, rest) = self.texts.split_at_checked(end.wrapping_sub(self.start)).unwrap_or_default();
+    fn cut(&mut self, end: &u32_le) -> Option<&'a str> {
+        let end = end.to_native() as usize;
+        // Before the start is past the end.
+        let (text, rest) = self.texts.split_at_checked(end.wrapping_sub(self.start))?;
         (self.texts, self.start) = (rest, end);
-        text
+        Some(text)
     }
 }
 
@@ -223,8 +219,8 @@ impl<'a> Iterator for Texts<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<&'a str> {
-        let end = self.ends.next()?.to_native() as usize;
-        Some(self.cut_to(end))
+        let end = self.ends.next()?;
+        self.cut(end)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -274,8 +270,7 @@ where
     D: Fallible<Error: Source> + ?Sized,
 {
     fn deserialize_with(archived: &ArchivedIssueSummaries, _: &mut D) -> Result<Vec<IssueSummary>, D::Error> {
-        let items = archived.iter().map_err(Source::new)?;
-        Ok(items.map(IssueSummary::from).collect())
+        archived.iter().map(|item| item.map(IssueSummary::from).map_err(Source::new)).collect()
     }
 }
 
@@ -315,9 +310,10 @@ mod tests {
         let page = IssueListResult { items, total: 3, next: None };
         let message = sent(&page);
         assert_eq!((message.items.len(), message.items.is_empty()), (3, false));
-        let read: Vec<IssueSummary> = message.items.iter().unwrap().map(IssueSummary::from).collect();
+        let read: Vec<IssueSummary> =
+            message.items.iter().map(|item| IssueSummary::from(item.unwrap())).collect();
         assert_eq!(read, page.items);
-        let labels: Vec<usize> = message.items.iter().unwrap().map(|item| item.labels.len()).collect();
+        let labels: Vec<usize> = message.items.iter().map(|item| item.unwrap().labels.len()).collect();
         assert_eq!(labels, [0, 3, 0]);
         assert_eq!(rkyv::deserialize::<IssueListResult, rkyv::rancor::Error>(&*message).unwrap(), page);
     }
@@ -327,7 +323,7 @@ mod tests {
         let row = |labels, assignees| Row { state: IssueState::Open, labels, assignees, comment_count: 0 };
         let page =
             |ends: &[u32], rows| IssueSummaries { texts: "äbcdef".to_owned(), ends: ends.to_vec(), rows };
-        assert!(sent(&page(&[2, 3, 4, 5], vec![row(0, 0)])).iter().is_ok());
+        assert!(sent(&page(&[2, 3, 4, 5], vec![row(0, 0)])).iter().all(|item| item.is_ok()));
         for (ends, rows) in [
             (&[1, 3, 4, 5][..], vec![row(0, 0)]),
             (&[2, 4, 3, 5], vec![row(0, 0)]),
@@ -335,13 +331,18 @@ mod tests {
             (&[2, 3, 4, u32::MAX], vec![row(0, 0)]),
             (&[2, 3, 4], vec![row(0, 0)]),
             (&[2, 3, 4, 5], vec![row(1, 0)]),
+            (&[2, 3, 4, 5, 4], vec![row(1, 0)]),
+            (&[2, 3, 4, 5, 8], vec![row(0, 1)]),
+            (&[2, 3, 4, 5, 5, 1], vec![row(2, 0)]),
             (&[2, 3, 4, 5], vec![row(u32::MAX, u32::MAX)]),
             (&[2, 3, 4, 5], vec![]),
             (&[2, 3, 4, 5], vec![row(0, 0), row(0, 0)]),
         ] {
             let message = sent(&page(ends, rows));
-            let error = message.iter().err().expect("it is damaged");
+            let mut items = message.iter().skip_while(Result::is_ok);
+            let error = items.next().expect("it is damaged").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::PeerMisbehaved, "{ends:?}");
+            assert!(items.next().is_none(), "{ends:?}");
         }
     }
 }

@@ -21,11 +21,16 @@ impl Sum {
     pub fn bytes(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         let whole = words.iter().fold(0u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
-        let rest = match bytes.last_chunk::<8>() {
+        let rest = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
             // The last word of all has them at its end.
-            Some(last) if !rest.is_empty() => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
-            Some(_) => 0,
-            None => rest.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+            (Some(last), ..) if !rest.is_empty() => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+            (Some(_), ..) => 0,
+            // Two halves of a word that overlap have them all.
+            (None, Some(first), Some(last)) => {
+                let half = |bytes| u64::from(u32::from_le_bytes(bytes));
+                half(*first) | half(*last) << (8 * (bytes.len() - 4))
+            }
+            _ => rest.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
         };
         self.number(whole.wrapping_add(rest));
     }

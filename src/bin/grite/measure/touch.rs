@@ -91,7 +91,7 @@ impl Touch for Texts<'_> {
 impl Touch for ArchivedIssueSummaries {
     fn touch(&self) -> u64 {
         // A page that cannot be read has another sum than the one that it was made of.
-        self.iter().map_or(0, |summaries| summaries.map(|summary| summary.touch()).sum())
+        self.iter().map_while(Result::ok).map(|summary| summary.touch()).sum()
     }
 }
 

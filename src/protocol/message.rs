@@ -19,10 +19,20 @@ use crate::payload::{Bytes, LONGEST, Limited, TooLong};
 
 /// A checked message in memory of its own: dereferences to the archived value.
 ///
-/// Requests that leave the thread that received them travel as this type.
+/// Requests that leave the thread that received them travel as this type. What was checked as a `T` is read as
+/// nothing else, not even as a supertype of it:
+///
+/// ```compile_fail
+/// use libgrite_ipc::{Lent, Message};
+///
+/// fn shorten<'a>(message: Message<Lent<'static, str>>) -> Message<Lent<'a, str>> {
+///     message
+/// }
+/// ```
 pub struct Message<T: Wire> {
     bytes: Bytes,
-    _type: PhantomData<fn() -> T>,
+    /// In and out, which makes it invariant: two types of which one is a subtype may have archives of two kinds.
+    _type: PhantomData<fn(T) -> T>,
 }
 
 impl<T: Wire> Message<T> {
@@ -42,9 +52,9 @@ impl<T: Wire> Deref for Message<T> {
     type Target = Archived<T>;
 
     fn deref(&self) -> &Archived<T> {
-        // SAFETY: `check` found a valid `Archived<T>` as the root of exactly these bytes. They
-        // are private, owned by `self` and never written after the check, and `AlignedVec` keeps
-        // their alignment wherever `self` moves.
+        // SAFETY: `check` found a valid `Archived<T>` as the root of exactly these bytes, for this very `T`:
+        // `Message` is invariant. They are private, owned by `self` and never written after the check, and
+        // `AlignedVec` keeps their alignment wherever `self` moves.
         unsafe { rkyv::access_unchecked::<Archived<T>>(&self.bytes) }
     }
 }

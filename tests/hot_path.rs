@@ -57,7 +57,7 @@ fn librarian() -> impl Fn(&ArchivedQuestion, Responder<Library>) + Send + Sync +
             ArchivedQuestion::Count(words) => {
                 responder.reply(&Answer::Count(words.iter().map(|word| word.len() as u64).sum()))
             }
-            ArchivedQuestion::Say(words) => responder.reply(&Answer::Said(words.as_str().into())),
+            ArchivedQuestion::Say(words) => responder.reply_lent(&Answer::Said(words.as_str().into())),
             ArchivedQuestion::Story => responder.reply_encoded(&story),
         };
         answered.unwrap();

@@ -59,8 +59,8 @@ mod lent {
 fn give_back(order: &ArchivedOrder, mut responder: Responder<Work>) {
     let ArchivedOrder::Echo(bytes) = order else { return };
     let done = lent::Done { bytes: bytes.as_slice().into(), session: 5 };
-    responder.send_part(&done).unwrap();
-    responder.reply(&done).unwrap();
+    responder.send_part_lent(&done).unwrap();
+    responder.reply_lent(&done).unwrap();
 }
 
 #[test]

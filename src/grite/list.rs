@@ -137,19 +137,19 @@ impl ArchivedIssueSummaries {
     /// Each of them, checked as it is read; behind an error nothing follows.
     ///
     /// # Errors
-    /// [`ErrorKind::PeerMisbehaved`]: the texts do not end where their daemon says.
+    /// [`ErrorKind::PeerMisbehaved`]: the texts are not those that the issues name.
     pub fn iter(&self) -> impl Iterator<Item = Result<ArchivedIssueSummary<'_>, Error>> {
         let mut rest = Texts { texts: &self.texts, start: 0, ends: self.ends.iter() };
         let mut rows = self.rows.iter();
         std::iter::from_fn(move || {
             let summary = match rows.next() {
                 Some(row) => rest.summary(row),
-                None if rest.ends.as_slice().is_empty() => return None,
+                None if rest.texts.is_empty() && rest.ends.as_slice().is_empty() => return None,
                 // Texts of no issue.
                 None => None,
             };
             if summary.is_none() {
-                (rows, rest.ends) = Default::default();
+                (rows, rest.texts, rest.ends) = Default::default();
             }
             Some(summary.ok_or_else(damaged))
         })
@@ -159,10 +159,11 @@ impl ArchivedIssueSummaries {
 #[cold]
 fn damaged() -> Error {
     Error::new(ErrorKind::PeerMisbehaved, "read a page of issues")
-        .saying("its texts do not end where it says")
+        .saying("its texts are not those that its issues name")
 }
 
-/// Some of the texts of an archived page.
+/// Some of the texts of an archived page. Each of those that were handed out has been cut off once before, to see
+/// that it can be.
 #[derive(Clone, Debug)]
 pub struct Texts<'a> {
     /// These, one behind the other, and maybe others behind them.
@@ -207,7 +208,7 @@ impl<'a> Texts<'a> {
     #[inline]
     fn cut(&mut self, end: &u32_le) -> Option<&'a str> {
         let end = end.to_native() as usize;
-        // Before the start is past the end.
+        // An end before the start wraps to more than any text has.
         let (text, rest) = self.texts.split_at_checked(end.wrapping_sub(self.start))?;
         (self.texts, self.start) = (rest, end);
         Some(text)
@@ -270,7 +271,12 @@ where
     D: Fallible<Error: Source> + ?Sized,
 {
     fn deserialize_with(archived: &ArchivedIssueSummaries, _: &mut D) -> Result<Vec<IssueSummary>, D::Error> {
-        archived.iter().map(|item| item.map(IssueSummary::from).map_err(Source::new)).collect()
+        // No more than there are texts for: the page is not checked yet.
+        let mut items = Vec::with_capacity(archived.len().min(archived.ends.len()));
+        for item in archived.iter() {
+            items.push(item.map_err(Source::new)?.into());
+        }
+        Ok(items)
     }
 }
 
@@ -323,20 +329,22 @@ mod tests {
         let row = |labels, assignees| Row { state: IssueState::Open, labels, assignees, comment_count: 0 };
         let page =
             |ends: &[u32], rows| IssueSummaries { texts: "äbcdef".to_owned(), ends: ends.to_vec(), rows };
-        assert!(sent(&page(&[2, 3, 4, 5], vec![row(0, 0)])).iter().all(|item| item.is_ok()));
+        assert!(sent(&page(&[2, 3, 4, 7], vec![row(0, 0)])).iter().all(|item| item.is_ok()));
         for (ends, rows) in [
-            (&[1, 3, 4, 5][..], vec![row(0, 0)]),
-            (&[2, 4, 3, 5], vec![row(0, 0)]),
+            (&[1, 3, 4, 7][..], vec![row(0, 0)]),
+            (&[2, 3, 4, 5], vec![row(0, 0)]),
+            (&[2, 4, 3, 7], vec![row(0, 0)]),
             (&[2, 3, 4, 8], vec![row(0, 0)]),
             (&[2, 3, 4, u32::MAX], vec![row(0, 0)]),
             (&[2, 3, 4], vec![row(0, 0)]),
-            (&[2, 3, 4, 5], vec![row(1, 0)]),
-            (&[2, 3, 4, 5, 4], vec![row(1, 0)]),
+            (&[2, 3, 4, 7], vec![row(1, 0)]),
+            (&[2, 3, 4, 7, 4], vec![row(1, 0)]),
             (&[2, 3, 4, 5, 8], vec![row(0, 1)]),
-            (&[2, 3, 4, 5, 5, 1], vec![row(2, 0)]),
-            (&[2, 3, 4, 5], vec![row(u32::MAX, u32::MAX)]),
-            (&[2, 3, 4, 5], vec![]),
-            (&[2, 3, 4, 5], vec![row(0, 0), row(0, 0)]),
+            (&[2, 3, 4, 5, 7, 1], vec![row(2, 0)]),
+            (&[2, 3, 4, 7], vec![row(u32::MAX, u32::MAX)]),
+            (&[2, 3, 4, 7], vec![]),
+            (&[], vec![]),
+            (&[2, 3, 4, 7], vec![row(0, 0), row(0, 0)]),
         ] {
             let message = sent(&page(ends, rows));
             let mut items = message.iter().skip_while(Result::is_ok);

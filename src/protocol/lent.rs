@@ -1,4 +1,4 @@
-//! A text or a list that a message borrows: [`Lent`].
+//! A text or a list that an answer borrows: [`Lent`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,12 +12,12 @@ use rkyv::{Archive, Deserialize, Place, Serialize};
 
 use super::Wire;
 
-/// A text (`Lent<'a, str>`) or a list (`Lent<'a, [T]>`) in a message, lent by whoever sends it.
+/// A text (`Lent<'a, str>`) or a list (`Lent<'a, [T]>`) in an answer, lent by the daemon.
 ///
-/// It travels as a `String` or a `Vec<T>` does: the peer sees no difference, and [`Wire::LAYOUT`] has none. So a
+/// It travels as a `String` or a `Vec<T>` does: the client sees no difference, and [`Wire::LAYOUT`] has none. So a
 /// daemon answers with what it holds, or with what it was asked, and clones nothing:
-/// [`Responder::reply`](crate::Responder::reply) takes an answer that borrows. Where the value is the sender's own,
-/// `from` takes it as well.
+/// [`Responder::reply_lent`](crate::Responder::reply_lent) takes an answer that borrows. Everybody else, handlers of
+/// [`Server::serve`](crate::Server::serve) too, has answers that own what they hold; `from` takes that as well.
 ///
 /// ```
 /// use libgrite_ipc::{Client, Error, Lent, Protocol, testing, wire};
@@ -42,12 +42,13 @@ use super::Wire;
 /// let mut client = testing::pair_serving::<Search>(&Client::builder(), move |query, responder| {
 ///     let hits = words.iter().filter(|word| word.starts_with(query.prefix.as_str()));
 ///     // Whoever gave up is not told.
-///     let _ = responder.reply(&Hits { words: hits.map(|word| word.as_str().into()).collect() });
+///     let _ = responder.reply_lent(&Hits { words: hits.map(Lent::from).collect() });
 /// });
 /// assert_eq!(client.send(&Query { prefix: "sa".to_owned() })?.words, ["sail", "salt"]);
 /// # Ok(())
 /// # }
 /// ```
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lent<'a, B: ToOwned + ?Sized>(Cow<'a, B>);
 
 impl<B: ToOwned + ?Sized> Lent<'_, B> {
@@ -71,6 +72,18 @@ impl<'a, B: ToOwned + ?Sized> From<&'a B> for Lent<'a, B> {
     }
 }
 
+impl<'a> From<&'a String> for Lent<'a, str> {
+    fn from(lent: &'a String) -> Self {
+        Lent(Cow::Borrowed(lent))
+    }
+}
+
+impl<'a, T: Clone> From<&'a Vec<T>> for Lent<'a, [T]> {
+    fn from(lent: &'a Vec<T>) -> Self {
+        Lent(Cow::Borrowed(lent))
+    }
+}
+
 impl From<String> for Lent<'_, str> {
     fn from(own: String) -> Self {
         Lent(Cow::Owned(own))
@@ -86,12 +99,6 @@ impl<T: Clone> From<Vec<T>> for Lent<'_, [T]> {
 impl<B: ToOwned + ?Sized> Clone for Lent<'_, B> {
     fn clone(&self) -> Self {
         Lent(self.0.clone())
-    }
-}
-
-impl<B: ToOwned + PartialEq + ?Sized> PartialEq for Lent<'_, B> {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
     }
 }
 
@@ -174,9 +181,9 @@ mod tests {
     fn what_is_lent_has_the_bytes_and_the_layout_of_what_is_owned() {
         let own = own();
         let lent = lent::Own {
-            name: own.name.as_str().into(),
-            numbers: own.numbers.as_slice().into(),
-            words: own.words.iter().map(|word| word.as_str().into()).collect(),
+            name: Lent::from(&own.name),
+            numbers: Lent::from(&own.numbers),
+            words: own.words.iter().map(Lent::from).collect(),
         };
         assert_eq!(Encoded::new(&lent).unwrap().as_bytes(), Encoded::new(&own).unwrap().as_bytes());
         assert_eq!(lent::Own::LAYOUT, Own::LAYOUT);
@@ -196,8 +203,8 @@ mod tests {
     fn what_was_archived_of_lent_values_is_kept_without_them() {
         let kept: Encoded<lent::Own<'static>> = {
             let own = own();
-            let words = own.words.iter().map(|word| word.as_str().into()).collect();
-            let lent = lent::Own { name: own.name.as_str().into(), numbers: Vec::new().into(), words };
+            let words = own.words.iter().map(Lent::from).collect();
+            let lent = lent::Own { name: Lent::from(&own.name), numbers: Vec::new().into(), words };
             Encoded::new(&lent).unwrap()
         };
         assert!(kept.len() > 0);

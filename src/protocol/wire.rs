@@ -161,7 +161,7 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
 ///
 /// Inside stand ordinary items: structs with named fields, and enums whose variants are units, hold
 /// one value, or have named fields. A lifetime, for what is [`Lent`](crate::Lent), is the only
-/// generic that they may have. Each also gets `Debug`, `Clone` and `PartialEq`, and its archived
+/// generic that they may have. All that they hold is [`Wire`], and rkyv can deserialize it. Each also gets `Debug`, `Clone` and `PartialEq`, and its archived
 /// form `Debug`.
 ///
 /// ```
@@ -189,8 +189,8 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
 #[macro_export]
 macro_rules! wire {
     () => {};
-    // The bounds are named once for the type: with one for each field, as rkyv would write them, the compiler does
-    // not look at what a field that borrows is archived as.
+    // The bounds are named once for the type. With one for each field, as rkyv would write them, the compiler knows of
+    // a field that borrows only that it can be archived, and not as what.
     (@derive $($item:tt)*) => {
         #[derive(Clone, Debug, PartialEq, $crate::rkyv::Archive, $crate::rkyv::Serialize, $crate::rkyv::Deserialize)]
         #[rkyv(

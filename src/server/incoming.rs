@@ -130,8 +130,16 @@ impl<P: Protocol> Request<P> {
     ///
     /// # Errors
     /// As [`Responder::reply`].
-    pub fn reply<R: Wire>(self, response: &R) -> Result<(), Error> {
+    pub fn reply(self, response: &P::Response) -> Result<(), Error> {
         self.responder.reply(response)
+    }
+
+    /// Answers with a response that borrows; see [`Responder::reply_lent`].
+    ///
+    /// # Errors
+    /// As [`Responder::reply`].
+    pub fn reply_lent<R: Wire>(self, response: &R) -> Result<(), Error> {
+        self.responder.reply_lent(response)
     }
 
     /// Answers with bytes that were archived before; see [`Responder::reply_encoded`].

@@ -66,8 +66,6 @@ impl<P: Protocol> Responder<P> {
 
     /// Answers with `response`, archived straight into the client's ring where it fits there.
     ///
-    /// It is a `P::Response`, or one that borrows: see [`Lent`](crate::Lent).
-    ///
     /// A client that has more requests under way, and whose last few took 4 µs each on average, may be told of up to
     /// sixteen short answers at once. So a handler of [`Server::serve_with`] that has more to do after it has
     /// answered does that on another thread, and one that takes long now and then is better told of to
@@ -80,7 +78,18 @@ impl<P: Protocol> Responder<P> {
     ///   client learns the same.
     /// - [`ErrorKind::PeerDied`]: the client is gone, or was cut off; nobody waits for the answer.
     /// - [`ErrorKind::Cancelled`]: the client has given the request up.
-    pub fn reply<R: Wire>(mut self, response: &R) -> Result<(), Error> {
+    pub fn reply(self, response: &P::Response) -> Result<(), Error> {
+        self.reply_lent(response)
+    }
+
+    /// Answers with a response that borrows: see [`Lent`](crate::Lent).
+    ///
+    /// It has the [`LAYOUT`](Wire::LAYOUT) of `P::Response`, or the program does not compile (`cargo check` does not
+    /// see it).
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    pub fn reply_lent<R: Wire>(mut self, response: &R) -> Result<(), Error> {
         assert_response::<P, R>();
         self.answered = true;
         self.connection.answer(Kind::Reply, self.id, |sink, arena| encode(response, sink, arena))
@@ -104,7 +113,15 @@ impl<P: Protocol> Responder<P> {
     /// # Errors
     /// As [`reply`](Self::reply), and [`ErrorKind::Timeout`] when the request's deadline passes first.
     /// After any of them the work can stop.
-    pub fn send_part<R: Wire>(&mut self, part: &R) -> Result<(), Error> {
+    pub fn send_part(&mut self, part: &P::Response) -> Result<(), Error> {
+        self.send_part_lent(part)
+    }
+
+    /// Sends a part that borrows, as [`reply_lent`](Self::reply_lent) answers with it.
+    ///
+    /// # Errors
+    /// As [`send_part`](Self::send_part).
+    pub fn send_part_lent<R: Wire>(&mut self, part: &R) -> Result<(), Error> {
         assert_response::<P, R>();
         self.connection.slow_down();
         loop {
@@ -138,12 +155,17 @@ impl<P: Protocol> Responder<P> {
 
 /// Does not compile unless `R` travels as the answers of `P` do:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0080
 /// use libgrite_ipc::{Grite, testing, Client};
-/// testing::pair_serving::<Grite>(&Client::builder(), |_, responder| drop(responder.reply(&5)));
+/// testing::pair_serving::<Grite>(&Client::builder(), |_, responder| drop(responder.reply_lent(&5)));
 /// ```
 fn assert_response<P: Protocol, R: Wire>() {
-    const { assert!(R::LAYOUT == P::Response::LAYOUT, "what is answered is no Protocol::Response") }
+    const {
+        assert!(
+            R::LAYOUT == P::Response::LAYOUT,
+            "an answer that borrows has the layout of Protocol::Response"
+        )
+    }
 }
 
 impl<P: Protocol> Drop for Responder<P> {

@@ -70,7 +70,7 @@ pub fn claims(results: &Results) -> Vec<Claim> {
         });
     };
     // Both ways in which iceoryx2 can be asked: its own pattern for it, and the quickest.
-    let polling = ["iceoryx2-requests", "iceoryx2-polling"];
+    let iceoryx2 = ["iceoryx2-requests", "iceoryx2-polling"];
     let park = "grite-ring-park";
     let small = "echo-64";
     if results.busy {
@@ -81,19 +81,19 @@ pub fn claims(results: &Results) -> Vec<Claim> {
         claim(P50, (OURS, small, None), ("futex", small, None), 1.2, false);
         return claims;
     }
-    for peer in polling {
+    for peer in iceoryx2 {
         claim(P50, (OURS, small, None), (peer, small, None), 0.33, false);
     }
     claim(P50, (OURS, small, None), ("cache-line", small, None), 3.0, false);
     claim(P50, (OURS, small, None), ("published", small, None), 1.0 / 40.0, false);
     claim(RATE, (OURS, small, None), ("published", small, None), 50.0, true);
     for (work, limit) in [("echo-4096", 0.6), ("echo-65536", 0.9), ("echo-1048576", 1.0)] {
-        for peer in polling {
+        for peer in iceoryx2 {
             claim(P50, (OURS, work, None), (peer, work, None), limit, false);
         }
     }
     for work in [small, "echo-4096", "echo-65536", "echo-1048576"] {
-        for peer in polling {
+        for peer in iceoryx2 {
             claim(P999, (OURS, work, None), (peer, work, None), 1.0, false);
         }
     }

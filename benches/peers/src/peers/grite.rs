@@ -88,7 +88,7 @@ impl Peer for Grite {
         server.serve_with(|ask, responder| {
             // Whoever gave up is not told.
             let _ = match ask {
-                ArchivedAsk::Echo(bytes) => responder.reply(&Answer::Echo(bytes.as_slice().into())),
+                ArchivedAsk::Echo(bytes) => responder.reply_lent(&Answer::Echo(bytes.as_slice().into())),
                 ArchivedAsk::Show => show.as_ref().map_or(Ok(()), |answer| responder.reply_encoded(answer)),
                 ArchivedAsk::List => list.as_ref().map_or(Ok(()), |answer| responder.reply_encoded(answer)),
             };

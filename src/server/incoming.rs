@@ -134,7 +134,8 @@ impl<P: Protocol> Request<P> {
         self.responder.reply(response)
     }
 
-    /// Answers with a response that borrows; see [`Responder::reply_lent`].
+    /// Answers with a response that borrows; see [`Responder::reply_lent`]. For one that borrows the request itself,
+    /// that is taken apart first: [`into_parts`](Self::into_parts).
     ///
     /// # Errors
     /// As [`Responder::reply`].

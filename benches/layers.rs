@@ -68,8 +68,8 @@ fn codec(criterion: &mut Criterion) {
 /// How many bytes the texts of a page have, each of which is cut out for that.
 fn bytes_of_texts(answer: &Archived<IpcResponse>) -> usize {
     let ArchivedIpcResponse::IssueList(list) = answer else { panic!("it is a page of issues") };
-    let summaries = list.items.iter();
-    summaries
+    list.items
+        .iter()
         .map(|summary| {
             let summary = summary.expect("the page is whole");
             let fixed = [summary.id, summary.title, summary.created_at, summary.updated_at];

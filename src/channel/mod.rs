@@ -152,6 +152,8 @@ pub(crate) trait Waits {
     fn shares_cpu(&self, cpu: u64) -> bool;
     /// Whether the peer sleeps for frames, or was woken and has not begun to run.
     fn peer_sleeps(&self) -> bool;
+    /// On which CPU the peer has last waited; zero where nobody knows.
+    fn peer_cpu(&self) -> u64;
 }
 
 /// Waits until a look finds something: spins, then sleeps, and asks after each sleep whether the peer is gone.
@@ -176,6 +178,9 @@ fn wait<W: Waits>(
         if let Some(found) = spin.until(half, look, in_vain, sleeps) {
             return Ok(found?);
         }
+    }
+    if half.peer_sleeps() && spin.should_join(start, cpu::current(), half.peer_cpu()) {
+        cpu::join(half.peer_cpu());
     }
     loop {
         if half.look()? {

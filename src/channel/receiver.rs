@@ -217,4 +217,8 @@ impl<M: Sleep> Waits for Receiver<M> {
     fn peer_sleeps(&self) -> bool {
         super::peer_sleeps(self.consumer.memory())
     }
+
+    fn peer_cpu(&self) -> u64 {
+        self.consumer.memory().peer_cpu()
+    }
 }

@@ -287,6 +287,10 @@ impl<M: Sleep> Waits for Sender<M> {
     fn peer_sleeps(&self) -> bool {
         super::peer_sleeps(self.producer.memory())
     }
+
+    fn peer_cpu(&self) -> u64 {
+        self.producer.memory().peer_cpu()
+    }
 }
 
 /// Writes into the ring, frame by frame, for as long as there is space, then into private memory.

@@ -7,6 +7,7 @@
 mod change;
 mod deadline;
 mod futex;
+mod meeting;
 mod spin;
 
 pub(crate) use deadline::{Deadline, coarse_now};

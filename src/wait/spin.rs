@@ -9,7 +9,8 @@
 //! kernel puts one that it wakes beside its waker, a spin keeps the peer from running: each sleep looks
 //! short then, and each spin is in vain. So a spin that does not succeed at once asks whether that is so,
 //! and gives way to the peer if it is. Two who meet so again and again would be quicker on two CPUs, and the
-//! kernel leaves them together for tens of milliseconds: one of them moves, where it can.
+//! kernel leaves them together for tens of milliseconds: one of them moves, where it can. Two who sleep at once
+//! are quicker on one CPU: see [`meeting`](super::meeting).
 //!
 //! A socket does not tell where the peer runs. It is looked at for about as long as a sleep takes, and not at
 //! all after a long one.
@@ -17,6 +18,8 @@
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use super::meeting::Meeting;
 
 /// How a side waits for the other one.
 ///
@@ -37,7 +40,8 @@ pub enum WaitStrategy {
     /// Never sleep. The quickest answers, for a whole core. Over the socket, where each look is a system call,
     /// the same as `Adaptive`.
     Spin,
-    /// Sleep at once. The least CPU time.
+    /// Sleep at once. The least CPU time. A client that does nothing but ask goes to the CPU where its daemon sleeps,
+    /// if that one sleeps at once, too: two who run by turns wake each other there in a fraction of the time.
     Park,
 }
 
@@ -74,12 +78,23 @@ pub(crate) struct Spin {
     moved: Option<Instant>,
     /// Until when this side gives way to nobody, since it had to wait too long for its next turn.
     crowded: Option<Instant>,
+    /// Where this side met its peer, if it sleeps at once.
+    meeting: Meeting,
 }
 
 impl Spin {
     pub(crate) fn new(strategy: WaitStrategy) -> Self {
         let budget = if strategy == WaitStrategy::Adaptive { FIRST } else { Duration::ZERO };
-        Spin { strategy, budget, one_cpu: None, shared: None, patience: PATIENCE, moved: None, crowded: None }
+        Spin {
+            strategy,
+            budget,
+            one_cpu: None,
+            shared: None,
+            patience: PATIENCE,
+            moved: None,
+            crowded: None,
+            meeting: Meeting::new(),
+        }
     }
 
     /// The same for a side that waits for a socket, which does not tell where the peer runs.
@@ -219,6 +234,11 @@ impl Spin {
         due
     }
 
+    /// Whether this side, which sleeps at once on its `own` CPU, should go to the `peer`'s, which sleeps, too.
+    pub(crate) fn should_join(&mut self, now: Instant, own: u64, peer: u64) -> bool {
+        self.strategy == WaitStrategy::Park && own != 0 && peer != 0 && self.meeting.is_due(now, own == peer)
+    }
+
     fn is_to_move(&self, now: Instant) -> bool {
         let past = |since: Instant, time: Duration| now.saturating_duration_since(since) >= time;
         self.shared.is_some_and(|(since, _)| past(since, self.patience))
@@ -227,8 +247,10 @@ impl Spin {
 
     /// Learns from a sleep that took so long.
     pub(crate) fn slept(&mut self, time: Duration) {
-        if self.strategy == WaitStrategy::Adaptive {
-            self.learn(time);
+        match self.strategy {
+            WaitStrategy::Adaptive => self.learn(time),
+            WaitStrategy::Park => self.meeting.woke(Instant::now()),
+            WaitStrategy::Spin => {}
         }
     }
 

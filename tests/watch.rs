@@ -203,6 +203,22 @@ fn a_lost_daemon_is_followed_by_the_next_one_and_the_gap_is_told() {
     }
 }
 
+/// Nobody asks the daemon anything meanwhile.
+#[test]
+fn a_watcher_goes_on_with_the_store_that_was_put_in_the_place_of_its_own() {
+    let home = Home::new();
+    let (mut watcher, next) = Watcher::watching(&home, &[]);
+    fs::rename(home.path("state"), home.path("old")).unwrap();
+    fs::create_dir(home.path("state")).unwrap();
+    home.data(&["issue", "list", "--direct"]);
+    let stopping = watcher.line();
+    assert_eq!((&stopping["type"], &stopping["seq"]), (&json!("stopping"), &json!(next)));
+    let gap = watcher.line();
+    assert_eq!((&gap["type"], &gap["lost"]), (&json!("gap"), &Value::Null), "{gap}");
+    let id = home.data(&["issue", "create", "in the new store", "--direct"])["id"].clone();
+    watcher.change(gap["next"].as_u64().unwrap(), id.as_str().unwrap(), "created");
+}
+
 #[test]
 fn without_leave_to_start_a_daemon_its_end_ends_the_watch() {
     let home = Home::new();

@@ -10,7 +10,8 @@ wire! {
         Pong,
         /// To `Status`.
         Status(StatusResult),
-        /// To `Stop`: the daemon is on its way out.
+        /// To `Stop`: the daemon is on its way out. To any other command: it is so, too, since its store is gone,
+        /// and has done nothing of the command, which the next daemon carries out.
         Stopping,
         /// To `IssueList`.
         IssueList(IssueListResult),

@@ -202,7 +202,7 @@ impl From<OpenError> for CliError {
             OpenCause::Store(StoreError::Damaged(_)) => {
                 (Code::Integrity, "keep a copy of the folder, then mend the store", false)
             }
-            OpenCause::Store(StoreError::System(_)) | OpenCause::Counter(_) => {
+            OpenCause::Store(StoreError::System(_)) | OpenCause::File(_) | OpenCause::Counter(_) => {
                 (Code::Environment, "look for free space and the folder's permissions", false)
             }
         };

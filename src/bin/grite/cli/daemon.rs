@@ -93,7 +93,7 @@ impl Program {
 }
 
 #[derive(Serialize)]
-struct Stopped {
+pub struct Stopped {
     /// Whether one ran.
     stopped: bool,
     pid: Option<u32>,
@@ -221,9 +221,21 @@ fn describe(status: &Status) -> String {
 }
 
 fn stop(place: &Place, global: &Global, output: &Output) -> Result<(), CliError> {
+    let stopped = end(place, global)?;
+    output.report(&stopped, |_| {
+        if !stopped.stopped {
+            return "no daemon runs\n".to_owned();
+        }
+        let process = stopped.pid.map_or_else(String::new, |pid| format!(", process {pid}"));
+        let how = if stopped.by_signal { "; it speaks another version, so a signal asked it" } else { "" };
+        format!("stopped{process}{how}\n")
+    })
+}
+
+/// Ends the daemon of `place`, if one runs, and waits for its end.
+pub fn end(place: &Place, global: &Global) -> Result<Stopped, CliError> {
     let Some(record) = DaemonLock::read(&place.runtime)? else {
-        let stopped = Stopped { stopped: false, pid: None, by_signal: false };
-        return output.report(&stopped, |_| "no daemon runs\n".to_owned());
+        return Ok(Stopped { stopped: false, pid: None, by_signal: false });
     };
     let by_signal = match ask(place, global, &IpcCommand::Stop) {
         Ok(_) => false,
@@ -249,11 +261,7 @@ fn stop(place: &Place, global: &Global, output: &Output) -> Result<(), CliError>
         }
         thread::sleep(Duration::from_millis(2));
     }
-    output.report(&Stopped { stopped: true, pid: record.pid(), by_signal }, |_| {
-        let process = record.pid().map_or_else(String::new, |pid| format!(", process {pid}"));
-        let how = if by_signal { "; it speaks another version, so a signal asked it" } else { "" };
-        format!("stopped{process}{how}\n")
-    })
+    Ok(Stopped { stopped: true, pid: record.pid(), by_signal })
 }
 
 /// Asks the daemon that runs, whatever release it is, which comes with the answer. The answer is nothing

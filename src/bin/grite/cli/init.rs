@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 
+use super::{Global, daemon};
 use crate::engine::Engine;
 use crate::error::CliError;
 use crate::folder;
 use crate::output::{Output, line};
+use crate::runtime::Place;
+use crate::store::Store;
 
 #[derive(Serialize)]
 struct Made {
@@ -13,8 +16,13 @@ struct Made {
     created: bool,
 }
 
-pub fn run(output: &Output) -> Result<(), CliError> {
+pub fn run(global: &Global, output: &Output) -> Result<(), CliError> {
     let (dir, created) = folder::make()?;
+    if !Store::path(&dir).exists() {
+        // A daemon can only have a store that was there before: nobody is to be answered from that. One that is
+        // out of reach notices by itself, if somewhat later.
+        let _ = Place::of(&dir).and_then(|place| daemon::end(&place, global));
+    }
     // A folder that cannot hold a store is found out here, and not at the first command.
     Engine::open(&dir)?;
     let made = Made { dir: dir.display().to_string(), created };

@@ -158,7 +158,7 @@ pub fn run() -> ExitCode {
 fn carry_out(grite: Grite, output: &Output) -> Result<(), CliError> {
     let Grite { global, command } = grite;
     match command {
-        Command::Init => init::run(output),
+        Command::Init => init::run(&global, output),
         Command::Import(import) => import::run(&import, &global, output),
         Command::Export(export) => export::run(&export, &global),
         Command::Sync(sync) => sync::run(&sync, &global, output),

@@ -33,6 +33,10 @@ impl Background {
         let (end, ended) = channel::<()>();
         let work = move || {
             while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                if !engine.is_in_place() {
+                    // What is there now has a daemon of its own, once somebody asks.
+                    break;
+                }
                 let exchange = Exchange { remote: None, timeout_ms: TIMEOUT, progress: false };
                 // A remote that is out of reach now may be within reach the next time.
                 let _ = engine.execute(&IpcCommand::Sync { exchange });

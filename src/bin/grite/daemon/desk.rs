@@ -4,6 +4,7 @@
 //! command or allocating anything. All else is the engine's.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -13,6 +14,7 @@ use libgrite_ipc::grite::{
 };
 use libgrite_ipc::{Encoded, Error, Grite, IpcCommand, IpcResponse, Responder, ServerHandle};
 use rkyv::rancor;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::cache::Cache;
 use crate::engine::Engine;
@@ -25,6 +27,8 @@ pub struct Desk<'a> {
     pong: Option<Encoded<IpcResponse>>,
     /// Locked for a look-up, never while an answer is made or sent.
     cache: Mutex<Cache>,
+    /// The second in which a read has last found the store in its place.
+    looked: AtomicI64,
 }
 
 thread_local! {
@@ -32,27 +36,59 @@ thread_local! {
     static KEY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// Tells seconds apart, and costs a read as little as can be.
+#[cfg(target_os = "linux")]
+const CLOCK: ClockId = ClockId::MonotonicCoarse;
+#[cfg(not(target_os = "linux"))]
+const CLOCK: ClockId = ClockId::Monotonic;
+
 /// A longer key is not kept in [`KEY`], in bytes.
 const MAX_KEPT: usize = 64 << 10;
 
 impl<'a> Desk<'a> {
     /// A desk that can end `server`.
     pub fn new(engine: &'a Engine, server: ServerHandle) -> Self {
-        Desk { engine, server, pong: Encoded::new(&IpcResponse::Pong).ok(), cache: Mutex::default() }
+        let pong = Encoded::new(&IpcResponse::Pong).ok();
+        Desk { engine, server, pong, cache: Mutex::default(), looked: AtomicI64::new(0) }
     }
 
     /// Answers one request. Whether the client is still there for the answer makes no difference here.
     pub fn answer(&self, request: &ArchivedIpcCommand, responder: Responder<Grite>) {
         let _ = match (request, &self.pong) {
             (ArchivedIpcCommand::Ping, Some(pong)) => responder.reply_encoded(pong),
-            (ArchivedIpcCommand::Stop, _) => {
-                // In this order, so that whoever asked hears of it.
-                let replied = responder.reply(&IpcResponse::Stopping);
-                self.server.stop();
-                replied
-            }
+            (ArchivedIpcCommand::Stop, _) => self.stop(responder),
+            _ if self.is_lost(request) => self.stop(responder),
             _ => self.read_or_execute(request, responder),
         };
+    }
+
+    fn stop(&self, responder: Responder<Grite>) -> Result<(), Error> {
+        // In this order, so that whoever asked hears of it.
+        let replied = responder.reply(&IpcResponse::Stopping);
+        self.server.stop();
+        replied
+    }
+
+    /// Whether the store is known to be gone from its place: nobody would find what is written to it, and a
+    /// daemon for the store that is there now cannot start beside this one.
+    ///
+    /// A read asks the system once a second at most. What the daemon is, it says wherever its store may be.
+    fn is_lost(&self, request: &ArchivedIpcCommand) -> bool {
+        match request {
+            ArchivedIpcCommand::Status => false,
+            ArchivedIpcCommand::IssueShow { .. } | ArchivedIpcCommand::IssueList { .. } => {
+                let now = clock_gettime(CLOCK).tv_sec;
+                if self.looked.load(Ordering::Relaxed) == now {
+                    return false;
+                }
+                let is_lost = !self.engine.is_in_place();
+                if !is_lost {
+                    self.looked.store(now, Ordering::Relaxed);
+                }
+                is_lost
+            }
+            _ => !self.engine.is_in_place(),
+        }
     }
 
     fn read_or_execute(

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
-use libgrite_ipc::{Grite, Publisher};
+use libgrite_ipc::{Grite, Publisher, ServerHandle};
 
 use crate::engine::Engine;
 use crate::error::CliError;
@@ -25,7 +25,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl<'a> Follower<'a> {
-    /// Starts the thread, which looks at `ending`.
+    /// Starts the thread, which looks at `ending`, and ends `server` once the store is gone from its place.
     ///
     /// # Errors
     /// A [`CliError`] when the system gives none.
@@ -33,6 +33,7 @@ impl<'a> Follower<'a> {
         scope: &'scope Scope<'scope, 'a>,
         engine: &'a Engine,
         publisher: Publisher<Grite>,
+        server: ServerHandle,
         ending: &'a AtomicBool,
     ) -> Result<Self, CliError> {
         let follower = Follower { engine, publisher: publisher.clone(), ending };
@@ -41,6 +42,11 @@ impl<'a> Follower<'a> {
                 if engine.follow(LONGEST_SLEEP).is_err() {
                     // Whoever asks is told.
                     thread::sleep(PAUSE);
+                }
+                if !engine.is_in_place() {
+                    // Whoever listens is told, and finds the daemon of the store that is there now.
+                    server.stop();
+                    return;
                 }
             }
         };

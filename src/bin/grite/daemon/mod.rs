@@ -2,8 +2,8 @@
 //!
 //! [`run`] takes the lock of the state folder's place, opens the engine, listens, says that it is ready,
 //! and serves until it is told to stop, or to make way for a newer release, or nobody has been connected for
-//! the idle time, which whoever subscribes prevents as any connection does. [`desk`] answers, every change
-//! is published, whoever makes it, and [`background`] syncs where that is wished. [`mod@terminate`] ends one by a
+//! the idle time, which whoever subscribes prevents as any connection does, or its store is gone from the
+//! folder. [`desk`] answers, every change is published, whoever makes it, and [`background`] syncs where that is wished. [`mod@terminate`] ends one by a
 //! signal; starting, finding and asking daemons from outside is `tracker`'s and the command line's business.
 
 mod background;
@@ -107,7 +107,7 @@ impl Open {
         let desk = Desk::new(&self.engine, self.server.handle());
         let ending = AtomicBool::new(false);
         let served = thread::scope(|scope| {
-            let _follower = Follower::start(scope, &self.engine, publisher, &ending)?;
+            let _follower = Follower::start(scope, &self.engine, publisher, self.server.handle(), &ending)?;
             Ok(self.server.serve_with(|request, responder| desk.answer(request, responder))?)
         });
         self.signals.close();

@@ -29,6 +29,7 @@ mod refusal;
 mod resolve;
 mod write;
 
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -47,6 +48,8 @@ pub use limits::{Flaw, MAX_TEXT, check_foreign};
 /// Answers commands about the issues of one folder.
 pub struct Engine {
     dir: PathBuf,
+    /// Which file the store is.
+    file: (u64, u64),
     counter: ChangeCounter,
     /// The counter's value at which `memory` held all that was committed. Written with `store` locked.
     synced: AtomicU64,
@@ -85,8 +88,10 @@ impl Engine {
             .map_err(|error| failed(OpenCause::Counter(error.to_string())))?;
         let mut store = Store::open(dir).map_err(|error| failed(OpenCause::Store(error)))?;
         let snapshot = store.snapshot().map_err(|error| failed(OpenCause::Store(error)))?;
+        let file = Store::file(dir).map_err(|error| failed(OpenCause::File(error)))?;
         let engine = Engine {
             dir: dir.to_owned(),
+            file,
             // A value that the counter does not have, so that what was committed since the snapshot is read.
             synced: AtomicU64::new(counter.load().wrapping_sub(1)),
             counter,
@@ -106,6 +111,15 @@ impl Engine {
     /// Tells `observer` of all changes from now on, whoever makes them. Only the first one is told.
     pub fn observe(&self, observer: Observer) {
         let _ = self.observer.set(observer);
+    }
+
+    /// Whether the folder still holds the store that was opened, as far as can be told. Where it was removed, or
+    /// another one was put in its place, nobody would find what is written here.
+    pub fn is_in_place(&self) -> bool {
+        match Store::file(&self.dir) {
+            Ok(found) => found == self.file,
+            Err(error) => !matches!(error.kind(), NotFound | NotADirectory),
+        }
     }
 
     /// Carries out `command`. What cannot be carried out is an answer, too.
@@ -185,6 +199,9 @@ pub enum OpenCause {
     /// The store could not be opened or read.
     #[error("{0}")]
     Store(StoreError),
+    /// The store's file could not be looked at.
+    #[error("{0}")]
+    File(std::io::Error),
     /// The change counter could not be mapped.
     #[error("{0}")]
     Counter(String),

@@ -16,6 +16,9 @@ mod renew;
 mod schema;
 mod search;
 
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,6 +71,15 @@ impl Store {
     /// The store's file in the folder `dir`.
     pub fn path(dir: &Path) -> PathBuf {
         dir.join("issues.db")
+    }
+
+    /// Which file is the store of the folder `dir`: its device and its inode. While one is open, no other file
+    /// has the same.
+    ///
+    /// # Errors
+    /// As the system says; among others when there is none.
+    pub fn file(dir: &Path) -> io::Result<(u64, u64)> {
+        fs::metadata(Store::path(dir)).map(|found| (found.dev(), found.ino()))
     }
 
     /// Opens the store of the folder `dir`, and makes it if there is none yet.

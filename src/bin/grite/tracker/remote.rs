@@ -59,7 +59,7 @@ impl Remote {
         self.place.prepare().map_err(Failure::Forbidden)?;
         let mut asked = self.attempt(command, part);
         for _ in 0..MOST_REPEATS {
-            if !asked.as_ref().is_err_and(|error| self.may_repeat(error)) {
+            if !self.may_repeat(&asked) {
                 break;
             }
             self.client = None;
@@ -71,7 +71,12 @@ impl Remote {
         }
     }
 
-    fn may_repeat(&self, error: &Error) -> bool {
+    fn may_repeat(&self, asked: &Result<Option<IpcResponse>, Error>) -> bool {
+        let error = match asked {
+            // Its store is gone, and it has done nothing.
+            Ok(answer) => return *answer == Some(IpcResponse::Stopping),
+            Err(error) => error,
+        };
         match error.kind() {
             ErrorKind::PeerDied => true,
             // It was on its way out.
@@ -126,10 +131,11 @@ impl Remote {
         let mut done = 0;
         for pending in pending {
             let Ok(message) = pending.wait() else { break };
-            answered(
-                rkyv::deserialize::<IpcResponse, rancor::Error>(&*message)
-                    .map_err(|_| CliError::mismatched()),
-            );
+            let answer = rkyv::deserialize::<IpcResponse, rancor::Error>(&*message);
+            if matches!(answer, Ok(IpcResponse::Stopping)) {
+                break;
+            }
+            answered(answer.map_err(|_| CliError::mismatched()));
             done += 1;
         }
         done

@@ -19,7 +19,8 @@ pub enum Outcome {
     Busy,
 }
 
-/// Takes the lock that `wanted` says, if it is free or its time and margin are over at `now`.
+/// Takes the lock that `wanted` says, if it is free or its time and margin are over at `now`. The same command
+/// again finds that it has it, and takes it anew once its time is over.
 ///
 /// # Errors
 /// [`BoardError`] when the board could not be used; the lock may be ours then, and a repeat finds that.
@@ -34,7 +35,11 @@ pub fn acquire(board: &mut dyn Board, wanted: &Record, now: &dyn Fn() -> i64) ->
             Some(held)
                 if held.record.key == wanted.key && held.record.is_of(&wanted.holder, &wanted.clone) =>
             {
-                return Ok(Outcome::Ours(held.record));
+                if held.record.remaining(now()) > 0 {
+                    return Ok(Outcome::Ours(held.record));
+                }
+                // Its holder may renew it now, and so may a repeat take it.
+                before = Some(held.version);
             }
             Some(held) if held.record.free_in(now()) == 0 => before = Some(held.version),
             Some(held) => return Ok(Outcome::Theirs(held.record)),
@@ -109,6 +114,20 @@ mod tests {
             assert_eq!(acquire(board, &ann, &|| 50).unwrap(), Outcome::Ours(ann.clone()));
             assert_eq!(acquire(board, &record("ann", "3", 100), &|| 50).unwrap(), Outcome::Theirs(ann));
             assert_eq!(acquire(board, &bob, &|| 110).unwrap(), Outcome::Ours(bob));
+        });
+    }
+
+    #[test]
+    fn a_repeat_takes_a_lock_anew_whose_time_is_over() {
+        with_board(|board| {
+            let first = record("ann", "1", 100);
+            let again = Record { from: 100, until: 200, ..first.clone() };
+            acquire(board, &first, &|| 0).unwrap();
+            assert_eq!(acquire(board, &again, &|| 99).unwrap(), Outcome::Ours(first));
+            // Also within its margin, in which nobody else can take it.
+            assert_eq!(acquire(board, &again, &|| 100).unwrap(), Outcome::Ours(again.clone()));
+            let later = Record { from: 5000, until: 5100, ..again };
+            assert_eq!(acquire(board, &later, &|| 5000).unwrap(), Outcome::Ours(later));
         });
     }
 

@@ -110,8 +110,10 @@ impl Sealed {
     /// Writes `event` down.
     ///
     /// # Errors
-    /// [`BadEvent`] when it names no issue and creates none.
+    /// [`BadEvent`] when it names no issue and creates none, or [`read`](Sealed::read) would not take its time.
     pub fn seal(event: Event) -> Result<Self, BadEvent> {
+        // Others may have written to the issue at the last of all times.
+        check_time(&event)?;
         let bytes = serde_json::to_vec(&event).map_err(|error| BadEvent::Unreadable(error.to_string()))?;
         let id = EventId::of(&bytes);
         let issue = issue_of(&event, &id)?;
@@ -127,10 +129,7 @@ impl Sealed {
         if event.v != Event::VERSION {
             return Err(BadEvent::Newer(event.v));
         }
-        // What follows it must find a later time.
-        if !event.time.is_plausible() {
-            return Err(BadEvent::Unreadable("its time is out of range".to_owned()));
-        }
+        check_time(&event)?;
         let id = EventId::of(&bytes);
         let issue = issue_of(&event, &id)?;
         Ok(Sealed { id, issue, bytes, event })
@@ -153,6 +152,11 @@ impl Sealed {
     pub fn event(&self) -> &Event {
         &self.event
     }
+}
+
+/// What follows `event` must find a later time.
+fn check_time(event: &Event) -> Result<(), BadEvent> {
+    if event.time.is_plausible() { Ok(()) } else { Err(BadEvent::Untimely) }
 }
 
 /// Which issue `event` is about, if it is consistent in that.
@@ -190,6 +194,9 @@ pub enum BadEvent {
     /// It is no event.
     #[error("an event cannot be read: {0}")]
     Unreadable(String),
+    /// No clock can have shown its time.
+    #[error("an event's time is out of range")]
+    Untimely,
     /// It names another issue than the one that it creates, or none.
     #[error("an event does not name its own issue")]
     Misnamed,
@@ -229,6 +236,16 @@ mod tests {
         assert_eq!(Sealed::read(newer), Err(BadEvent::Newer(2)));
         assert!(matches!(Sealed::read(b"{".to_vec()), Err(BadEvent::Unreadable(_))));
         assert!(matches!(Sealed::read(br#"{"v":1}"#.to_vec()), Err(BadEvent::Unreadable(_))));
+    }
+
+    #[test]
+    fn an_event_whose_time_cannot_be_read_is_not_written() {
+        let at = |milliseconds| Event { time: LogicalTime::from((milliseconds, 0)), ..create() };
+        for latest in [253_402_300_800_000, -253_402_300_800_000] {
+            let sealed = Sealed::seal(at(latest)).unwrap();
+            assert_eq!(Sealed::read(sealed.bytes().to_vec()).unwrap(), sealed);
+            assert_eq!(Sealed::seal(at(latest + latest.signum())), Err(BadEvent::Untimely));
+        }
     }
 
     #[test]

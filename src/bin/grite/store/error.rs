@@ -39,7 +39,9 @@ impl From<BadEvent> for StoreError {
             BadEvent::Newer(found) => {
                 StoreError::Newer { found: found.into(), known: crate::model::Event::VERSION.into() }
             }
-            BadEvent::Unreadable(_) | BadEvent::Misnamed => StoreError::Damaged(error.to_string()),
+            BadEvent::Unreadable(_) | BadEvent::Untimely | BadEvent::Misnamed => {
+                StoreError::Damaged(error.to_string())
+            }
         }
     }
 }

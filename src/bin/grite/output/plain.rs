@@ -35,7 +35,8 @@ fn escape(raw: &str, keep: impl Fn(char) -> bool) -> String {
 /// Whether a terminal does something at `character` other than to show it in its place.
 fn obeyed(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+        || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ mod tests {
             ("plain é 日本 😀", "plain é 日本 😀", "plain é 日本 😀"),
             ("a\nb\tc\r", "a\\nb\\tc\\r", "a\nb\tc\\r"),
             ("\u{1b}[2J\u{7}", "\\u{1b}[2J\\u{7}", "\\u{1b}[2J\\u{7}"),
+            ("a\u{61c}b\u{200f}", "a\\u{61c}b\\u{200f}", "a\\u{61c}b\\u{200f}"),
             ("\u{9b}x\u{202e}y", "\\u{9b}x\\u{202e}y", "\\u{9b}x\\u{202e}y"),
         ] {
             assert_eq!((line(raw).as_str(), text(raw).as_str()), (one_line, lines));

@@ -180,7 +180,8 @@ fn last_words(said: &[u8]) -> String {
 
 /// A daemon's word to whoever started it: ready, or why not.
 ///
-/// The starter gives the daemon a socket as its standard output, and says so in its environment.
+/// The starter gives the daemon a socket as its standard output, and says so in its environment:
+/// `LIBGRITE_IPC_READINESS` is `stdout`.
 /// Other lines on standard output disturb nobody. A daemon calls
 /// [`ready`](Readiness::ready) once it can be reached, or [`failed`](Readiness::failed) with the
 /// reason, which its starter then reports. Started by hand, with another standard output, both do

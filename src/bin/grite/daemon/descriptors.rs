@@ -1,9 +1,36 @@
-//! How many descriptors a daemon may have: each client takes two, and shells mostly allow a process 1,024.
+//! Descriptors: none but its own are a daemon's to keep, and it may need many. Each client takes two, and shells
+//! mostly allow a process 1,024.
+
+use std::fs;
+use std::os::fd::RawFd;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Two for each of the 1,024 clients that a server takes by default, and some for everything else.
 const WANTED: u64 = 4096;
+
+/// Where the system lists the descriptors of a process to itself.
+const OWN: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+
+/// By this variable a starter says that it listens on our standard output, until we are ready.
+const STARTER: &str = "LIBGRITE_IPC_READINESS";
+
+/// Closes all but the standard streams, if a command started us in the background: whoever reads what that
+/// command's shell writes waits for the last of its writers, and a lock that the shell holds is held by us, too.
+///
+/// Only before anything is opened here. In the foreground, what we were given is ours to keep.
+pub fn close_inherited() {
+    if std::env::var_os(STARTER).is_none() {
+        return;
+    }
+    let Ok(listed) = fs::read_dir(OWN) else { return };
+    // The list is closed before anything that is in it.
+    let numbers: Vec<RawFd> =
+        listed.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|&number| number > 2) {
+        let _ = nix::unistd::close(number);
+    }
+}
 
 /// Raises this process's own limit as far as the system lets it, where it is lower.
 ///

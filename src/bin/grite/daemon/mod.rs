@@ -48,6 +48,7 @@ pub struct Manner {
 /// # Errors
 /// A [`CliError`] that whoever started this process has been told, too.
 pub fn run(place: &Place, manner: Manner) -> Result<(), CliError> {
+    descriptors::close_inherited();
     let readiness = Readiness::of_this_process();
     match Open::new(place, manner) {
         Ok(open) => {

@@ -367,8 +367,8 @@ fn ssh_is_told_not_to_ask_and_its_words_reach_the_user() {
     let script =
         format!("#!/bin/sh\necho \"$@\" >> {}\necho 'nobody may come in' >&2\nexit 255\n", mark.display());
     let path = instead(&world, "ssh", &script);
-    let fail = |variables: &[(&str, &str)]| {
-        let mut command = world.command("a", &["sync", "pull", "--remote", "far", "--direct"]);
+    let fail = |way: &str, variables: &[(&str, &str)]| {
+        let mut command = world.command("a", &["sync", "pull", "--remote", "far", "--transport", way]);
         let ended = end(command.env("PATH", &path).envs(variables.iter().copied()).spawn().unwrap(), "");
         assert_eq!(ended.status.code(), Some(7), "{}", ended.stderr);
         assert!(ended.stderr.contains("nobody may come in"), "{}", ended.stderr);
@@ -376,11 +376,11 @@ fn ssh_is_told_not_to_ask_and_its_words_reach_the_user() {
         fs::remove_file(&mark).unwrap();
         ran
     };
-    assert!(fail(&[]).contains("-oBatchMode=yes"));
-    assert!(!fail(&[("GIT_SSH_COMMAND", "ssh -v")]).contains("BatchMode"));
+    assert!(WAYS.iter().all(|way| fail(way, &[]).contains("-oBatchMode=yes")));
+    assert!(!fail("direct", &[("GIT_SSH_COMMAND", "ssh -v")]).contains("BatchMode"));
     world.git("a", &["config", "core.sshCommand", "ssh -q"]);
-    let ran = fail(&[]);
-    assert!(ran.contains("-q") && !ran.contains("BatchMode"), "{ran}");
+    let ran: Vec<String> = WAYS.iter().map(|way| fail(way, &[])).collect();
+    assert!(ran.iter().all(|ran| ran.contains("-q") && !ran.contains("BatchMode")), "{ran:?}");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct Git {
     top: PathBuf,
     /// Where it keeps objects, if that is elsewhere.
     objects: Option<PathBuf>,
+    /// Whether the user's configuration says how ssh is run, once that was asked.
+    ssh: OnceLock<bool>,
     timeout: Duration,
     end: Instant,
 }
@@ -52,7 +54,7 @@ impl Git {
     pub fn around(state: &Path, timeout: Duration) -> Result<Self, GitError> {
         let dir = folder::repository(state).ok_or_else(|| GitError::NoRepository(state.to_owned()))?;
         let top = dir.parent().filter(|_| dir.ends_with(".git")).unwrap_or(&dir).to_owned();
-        Ok(Git { dir, top, objects: None, timeout, end: Instant::now() + timeout })
+        Ok(Git { dir, top, objects: None, ssh: OnceLock::new(), timeout, end: Instant::now() + timeout })
     }
 
     /// The repository's git folder.
@@ -162,15 +164,15 @@ impl Git {
 
     /// Lets ssh fail where it would ask, unless the user has said how ssh is run.
     fn quiet_ssh(&self, command: &mut Command) {
-        static CONFIGURED: OnceLock<bool> = OnceLock::new();
         let by_environment =
             ["GIT_SSH_COMMAND", "GIT_SSH"].iter().any(|name| std::env::var_os(name).is_some());
-        // Asked once a process: it costs a run of git.
+        // Asked once, since it costs a run of git, and not for longer: the next exchange of a daemon heeds what
+        // was configured since.
         let configured = || {
             let found = self.run(&["config", "--get", "core.sshCommand"]);
             found.is_ok_and(|command| !command.trim().is_empty())
         };
-        if !by_environment && !*CONFIGURED.get_or_init(configured) {
+        if !by_environment && !*self.ssh.get_or_init(configured) {
             command.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes");
         }
     }

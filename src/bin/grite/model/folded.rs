@@ -9,7 +9,7 @@ use super::Issue;
 
 /// The version of the form. It moves with every change to [`Issue`] or to what events mean; stores
 /// with another one fold their events anew.
-pub const FOLDED_VERSION: i64 = 1;
+pub const FOLDED_VERSION: i64 = 2;
 
 impl Issue {
     /// The stored form.

@@ -74,6 +74,13 @@ pub struct Remark {
     pub body: String,
 }
 
+impl Remark {
+    /// Whether both are the same words of the same author at the same instant.
+    fn says_as_much_as(&self, other: &Remark) -> bool {
+        self.at == other.at && self.author == other.author && self.body == other.body
+    }
+}
+
 /// When the values of an issue were written; a later write must be later than these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
@@ -201,8 +208,24 @@ impl Issue {
             + self.remarks.iter().map(|remark| remark.body.len()).sum::<usize>()
     }
 
+    /// Takes in a comment. An imported one that repeats one made with this program came from an export of it,
+    /// and is not a second one.
     fn say(&mut self, remark: Remark) {
         let key = (remark.time, remark.id);
+        let instant = LogicalTime::from((remark.at.milliseconds(), 0));
+        // Neither is older than its instant, which both have: what is older need not be looked at.
+        if remark.time >= instant {
+            let start = self.remarks.partition_point(|held| held.time < instant);
+            let same = |held: &Remark| held.origin != remark.origin && held.says_as_much_as(&remark);
+            match remark.origin {
+                Origin::Import if self.remarks[start..].iter().any(same) => return,
+                Origin::Import => {}
+                Origin::Command => {
+                    let later = self.remarks.split_off(start);
+                    self.remarks.extend(later.into_iter().filter(|held| !same(held)));
+                }
+            }
+        }
         if let Err(place) = self.remarks.binary_search_by_key(&key, |held| (held.time, held.id)) {
             self.remarks.insert(place, remark);
         }
@@ -244,14 +267,17 @@ mod tests {
         }
     }
 
+    /// The first of the instants at which things happen, in milliseconds.
+    const MIDNIGHT: i64 = 1_767_225_600_000;
+
     /// A history of one issue by several actors, most of whom have not seen all that came before.
     fn history(dice: &mut Dice) -> Vec<Sealed> {
         let source = "s-1";
         let issue = IssueId::of_source(source);
         let mut events: Vec<Sealed> = Vec::new();
         for _ in 0..2 + dice.roll(40) {
-            // Coarse clocks, so that equal times are common.
-            let milliseconds = dice.roll(6) as i64;
+            // Coarse clocks, so that equal times are common, some of which are before the instants below.
+            let milliseconds = MIDNIGHT - 3 + dice.roll(6) as i64;
             let word = ["x", "y", "z"][dice.roll(3)].to_owned();
             let tags = |dice: &mut Dice| {
                 let count = if events.is_empty() { 0 } else { dice.roll(3) };
@@ -280,7 +306,7 @@ mod tests {
                 actor: ["ann", "bob", "cyd"][dice.roll(3)].to_owned(),
                 time: LogicalTime::from((milliseconds, dice.roll(2) as u32)),
                 at: Moment::parse(
-                    ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-01-01T00:00:01Z"]
+                    ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-01-01T00:00:00.001Z"]
                         [dice.roll(3)],
                 )
                 .unwrap(),

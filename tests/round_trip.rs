@@ -1,0 +1,75 @@
+//! An export that is imported again, where it came from and in another clone: what was known stays as it was.
+#![cfg(feature = "cli")]
+
+mod clones;
+mod ended;
+
+use std::fs;
+
+use clones::World;
+use serde_json::{Value, json};
+
+/// What `gh issue list` prints of one issue.
+const GITHUB: &str = r#"[{"number": 1, "title": "theirs", "body": "", "state": "OPEN", "labels": [],
+    "assignees": [], "author": {"login": "cyd"}, "url": "https://github.com/o/r/issues/1", "comments": [],
+    "createdAt": "2025-11-02T21:58:07Z", "updatedAt": "2025-11-02T21:58:07Z"}]"#;
+
+/// The issue in it.
+const THEIRS: &str = "o/r#1";
+
+/// Two clones, of which the first has imported that.
+fn world() -> World {
+    let world = World::new(&["a", "b"]);
+    fs::write(world.path("gh.json"), GITHUB).unwrap();
+    import(&world, "a", "gh.json");
+    world
+}
+
+fn import(world: &World, clone: &str, file: &str) -> Value {
+    world.data(clone, &["--direct", "import", &format!("../{file}")])
+}
+
+fn show(world: &World, clone: &str) -> Value {
+    world.data(clone, &["--direct", "issue", "show", THEIRS])
+}
+
+/// Exports the issues of a clone to a file beside it.
+fn export(world: &World, clone: &str, file: &str) -> String {
+    let exported = world.done(clone, &["--direct", "export"]);
+    fs::write(world.path(file), &exported).unwrap();
+    exported
+}
+
+/// Imports a clone's own export, twice.
+fn go_round(world: &World, clone: &str) {
+    let exported = export(world, clone, "round.jsonl");
+    let issues = exported.lines().count();
+    for _ in 0..2 {
+        assert_eq!(
+            import(world, clone, "round.jsonl"),
+            json!({"created": 0, "updated": 0, "unchanged": issues})
+        );
+        assert_eq!(export(world, clone, "round.jsonl"), exported);
+    }
+}
+
+/// What the first clone wrote reaches the second one by a file first, and then by a sync.
+fn meet(world: &World) {
+    export(world, "a", "out.jsonl");
+    import(world, "b", "out.jsonl");
+    for clone in ["a", "b", "a"] {
+        world.done(clone, &["--direct", "sync"]);
+    }
+}
+
+#[test]
+fn a_comment_made_here_is_there_once_after_its_export_was_imported() {
+    let world = world();
+    world.done("a", &["--direct", "issue", "comment", THEIRS, "--body", "hi"]);
+    go_round(&world, "a");
+    meet(&world);
+    for clone in ["a", "b"] {
+        assert_eq!(show(&world, clone)["comments"].as_array().unwrap().len(), 1, "{clone}");
+    }
+    assert_eq!(export(&world, "b", "b.jsonl"), export(&world, "a", "a.jsonl"));
+}

@@ -53,9 +53,11 @@ fn go_round(world: &World, clone: &str) {
     }
 }
 
-/// What the first clone wrote reaches the second one by a file first, and then by a sync.
+/// What the first clone did to that issue reaches the second one by a file first, and then by a sync.
 fn meet(world: &World) {
-    export(world, "a", "out.jsonl");
+    let exported = export(world, "a", "out.jsonl");
+    let line = exported.lines().find(|line| line.contains(&format!(r#""id":"{THEIRS}""#))).unwrap();
+    fs::write(world.path("out.jsonl"), line).unwrap();
     import(world, "b", "out.jsonl");
     for clone in ["a", "b", "a"] {
         world.done(clone, &["--direct", "sync"]);
@@ -72,4 +74,21 @@ fn a_comment_made_here_is_there_once_after_its_export_was_imported() {
         assert_eq!(show(&world, clone)["comments"].as_array().unwrap().len(), 1, "{clone}");
     }
     assert_eq!(export(&world, "b", "b.jsonl"), export(&world, "a", "a.jsonl"));
+}
+
+#[test]
+fn a_dependency_on_an_issue_made_here_is_there_once_after_its_export_was_imported() {
+    let world = world();
+    let own = world.create("a", "ours");
+    world.done("a", &["--direct", "issue", "dep", "add", THEIRS, &own]);
+    go_round(&world, "a");
+    meet(&world);
+    for clone in ["a", "b"] {
+        assert_eq!(show(&world, clone)["depends_on"], json!([own]), "{clone}");
+        assert_eq!(world.data(clone, &["--direct", "issue", "ready"])["items"][0]["id"], own, "{clone}");
+        assert!(world.broken(clone, &["--direct"]).is_empty());
+    }
+    assert_eq!(world.failure("b", &["--direct", "issue", "dep", "add", &own, THEIRS]).0["code"], "conflict");
+    world.done("b", &["--direct", "issue", "dep", "remove", THEIRS, &own]);
+    assert_eq!(show(&world, "b")["depends_on"], json!([]));
 }

@@ -168,16 +168,15 @@ fn projection(checkup: &mut Checkup<'_>, sound: &Sound) {
 
 /// Issues that wait for each other, which two clones can bring about together.
 fn cycles(checkup: &mut Checkup<'_>, sound: &Sound) {
-    let open = |id: &IssueId| {
-        sound.issues.get(id).is_some_and(|issue| issue.creation().is_some() && issue.state() == State::Open)
-    };
+    let find = |id| sound.issues.get(&id).filter(|issue| issue.creation().is_some());
+    let open = |id: &IssueId| find(*id).is_some_and(|issue| issue.state() == State::Open);
     let mut left: BTreeSet<IssueId> = sound.issues.keys().copied().filter(open).collect();
     // Whatever waits for nothing that is left cannot be in a cycle, nor what waits for such alone.
     loop {
         let free: BTreeSet<IssueId> = left
             .iter()
             .copied()
-            .filter(|id| !sound.issues[id].depends_on().any(|held| left.contains(&held.issue)))
+            .filter(|id| !sound.issues[id].depends_on().any(|held| left.contains(&held.on(find))))
             .collect();
         if free.is_empty() {
             break;

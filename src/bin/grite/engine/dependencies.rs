@@ -20,8 +20,9 @@ impl Engine {
         let memory = self.memory();
         let id = resolve(&memory, id)?;
         let ready = memory.issue(id).is_some_and(|issue| is_ready(&memory, issue));
-        let before: BTreeSet<IssueId> = memory.issue(id).map(waits_for).unwrap_or_default();
-        let after = memory.all().filter(|(_, issue)| issue.depends_on().any(|held| held.issue == id));
+        let find = |id| memory.issue(id);
+        let before = find(id).map(|issue| waits_for(issue, find)).unwrap_or_default();
+        let after = memory.all().filter(|(_, issue)| issue.depends_on().any(|held| held.on(find) == id));
         let after: Vec<DependencyState> = after.map(|(id, _)| state(&memory, id)).collect();
         let before = before.into_iter().map(|id| state(&memory, id)).collect();
         Ok(IpcResponse::Dependencies(DependenciesResult { id: id.to_string(), ready, before, after }))
@@ -33,7 +34,7 @@ impl Engine {
 /// An issue that is not there is not known to be open: it keeps nobody waiting.
 pub fn is_ready(memory: &Memory, issue: &Issue) -> bool {
     let open = |id: IssueId| memory.issue(id).is_some_and(|issue| issue.state() == State::Open);
-    issue.state() == State::Open && !issue.depends_on().any(|held| open(held.issue))
+    issue.state() == State::Open && !issue.depends_on().any(|held| open(held.on(|id| memory.issue(id))))
 }
 
 /// What it takes for the issue `id` to wait for `add`, and no longer for `remove`.
@@ -45,7 +46,8 @@ pub fn change(
     ops: &mut Vec<Operation>,
 ) -> Result<(), Refusal> {
     let Some(issue) = draft.issue(id) else { return Ok(()) };
-    let held = waits_for(issue);
+    let find = |id| draft.issue(id);
+    let held = waits_for(issue, find);
     let mut added = BTreeSet::new();
     for name in add {
         let on = resolve(draft.memory(), name)?;
@@ -65,7 +67,7 @@ pub fn change(
             None => gone.insert(resolve(draft.memory(), name)?),
         };
     }
-    let tags = issue.depends_on().tags(|held| gone.contains(&held.issue));
+    let tags = issue.depends_on().tags(|held| gone.contains(&held.on(find)));
     if !tags.is_empty() {
         ops.push(Operation::RemoveDependency(tags));
     }
@@ -74,10 +76,11 @@ pub fn change(
 
 /// Whether `from` waits for `to`, directly or by others.
 fn reaches(draft: &Draft<'_>, from: IssueId, to: IssueId) -> bool {
+    let find = |id| draft.issue(id);
     let mut seen = BTreeSet::from([from]);
     let mut open = vec![from];
     while let Some(id) = open.pop() {
-        for next in draft.issue(id).map(waits_for).unwrap_or_default() {
+        for next in find(id).map(|issue| waits_for(issue, find)).unwrap_or_default() {
             if next == to {
                 return true;
             }
@@ -89,8 +92,8 @@ fn reaches(draft: &Draft<'_>, from: IssueId, to: IssueId) -> bool {
     false
 }
 
-fn waits_for(issue: &Issue) -> BTreeSet<IssueId> {
-    issue.depends_on().values().into_iter().map(|held| held.issue).collect()
+fn waits_for<'a>(issue: &Issue, find: impl Fn(IssueId) -> Option<&'a Issue> + Copy) -> BTreeSet<IssueId> {
+    issue.depends_on().values().into_iter().map(|held| held.on(find)).collect()
 }
 
 fn state(memory: &Memory, id: IssueId) -> DependencyState {

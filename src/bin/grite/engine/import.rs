@@ -14,7 +14,7 @@ use libgrite_ipc::grite::{ForeignIssue, IssueImportResult, IssueShowResult, Refu
 use super::draft::Draft;
 use super::follow::lock;
 use super::memory::Memory;
-use super::read::full;
+use super::read::{full, links};
 use super::{Engine, limits, refusal};
 use crate::model::{
     AddWins, Creation, Dependency, Event, EventId, Issue, IssueId, LogicalTime, Moment, Operation, Origin,
@@ -57,7 +57,9 @@ impl Engine {
                 events.into_iter().for_each(|event| draft.add(event));
                 match (before, draft.issue(id)) {
                     (None, _) => result.created += 1,
-                    (Some(before), Some(after)) if shows_the_same(&before, after) => result.unchanged += 1,
+                    (Some(before), Some(after)) if shows_the_same(&memory, &before, after) => {
+                        result.unchanged += 1
+                    }
                     (Some(_), _) => result.updated += 1,
                 }
             }
@@ -90,7 +92,7 @@ fn says_the_same(own: &IssueShowResult, foreign: &ForeignIssue) -> bool {
 }
 
 /// Whether nobody can see a difference.
-fn shows_the_same(before: &Issue, after: &Issue) -> bool {
+fn shows_the_same(memory: &Memory, before: &Issue, after: &Issue) -> bool {
     let said = |issue: &Issue| issue.remarks().iter().map(|remark| remark.id).collect::<Vec<_>>();
     before.creation() == after.creation()
         && before.title() == after.title()
@@ -99,7 +101,7 @@ fn shows_the_same(before: &Issue, after: &Issue) -> bool {
         && before.updated_at() == after.updated_at()
         && before.labels().values() == after.labels().values()
         && before.assignees().values() == after.assignees().values()
-        && before.depends_on().values() == after.depends_on().values()
+        && links(memory, before) == links(memory, after)
         && said(before) == said(after)
 }
 

@@ -1,6 +1,6 @@
 //! Reads: answered from memory, but for the words of a search.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
 use libgrite_ipc::IpcResponse;
@@ -14,7 +14,7 @@ use super::limits::{MAX_PAGE, MAX_SEARCH};
 use super::memory::Memory;
 use super::resolve::resolve;
 use super::{Engine, cursor, dependencies, refusal};
-use crate::model::{AddWins, Creation, Dependency, Issue, IssueId, State};
+use crate::model::{AddWins, Creation, Issue, IssueId, State};
 use crate::store::{Store, Words};
 
 impl Engine {
@@ -254,16 +254,16 @@ pub(super) fn full(memory: &Memory, id: IssueId) -> Option<IssueShowResult> {
 }
 
 /// The issues that `issue` waits for, each once, in order of their ids.
-fn links(memory: &Memory, issue: &Issue) -> Vec<IssueLink> {
-    let mut links: Vec<IssueLink> = Vec::new();
+pub(super) fn links(memory: &Memory, issue: &Issue) -> Vec<IssueLink> {
+    let mut links = BTreeMap::new();
     // A dependency with its foreign id is greater than the same one without: the later one is kept.
-    for Dependency { issue, source } in issue.depends_on().values() {
-        let known = || memory.issue(*issue)?.creation()?.source.clone();
-        let link = IssueLink { id: issue.to_string(), source_id: source.clone().or_else(known) };
-        links.retain(|held| held.id != link.id);
-        links.push(link);
+    for held in issue.depends_on().values() {
+        let id = held.on(|id| memory.issue(id));
+        let given = held.source.clone().filter(|_| id == held.issue);
+        let known = || memory.issue(id)?.creation()?.source.clone();
+        links.insert(id, given.or_else(known));
     }
-    links
+    links.into_iter().map(|(id, source_id)| IssueLink { id: id.to_string(), source_id }).collect()
 }
 
 pub(super) fn comment_count(issue: &Issue) -> u32 {

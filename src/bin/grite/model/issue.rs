@@ -57,6 +57,18 @@ pub struct Dependency {
     pub source: Option<String>,
 }
 
+impl Dependency {
+    /// The issue that is waited for. An export names an issue that was made with this program by its own id:
+    /// where `find` knows that one, it is meant, and not an issue of another tracker.
+    pub fn on<'a>(&self, find: impl Fn(IssueId) -> Option<&'a Issue>) -> IssueId {
+        let named = self.source.as_ref().and_then(|source| source.parse().ok());
+        let made = |id: &IssueId| {
+            find(*id).and_then(Issue::creation).is_some_and(|creation| creation.source.is_none())
+        };
+        named.filter(made).unwrap_or(self.issue)
+    }
+}
+
 /// A comment.
 #[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct Remark {

@@ -15,7 +15,7 @@ use super::draft::Draft;
 use super::follow::lock;
 use super::memory::Memory;
 use super::read::{full, links};
-use super::{Engine, limits, refusal};
+use super::{Engine, Flaw, limits, refusal};
 use crate::model::{
     AddWins, Creation, Dependency, Event, EventId, Issue, IssueId, LogicalTime, Moment, Operation, Origin,
     Sealed, State,
@@ -24,9 +24,7 @@ use crate::model::{
 impl Engine {
     pub(super) fn import(&self, issues: &[ForeignIssue]) -> Result<IpcResponse, Refusal> {
         for issue in issues {
-            limits::check_foreign(issue).map_err(|flaw| {
-                refusal::invalid(&flaw.field, format!("in {:?}: {}", issue.id, flaw.problem))
-            })?;
+            limits::check_foreign(issue).map_err(|flaw| flawed(issue, flaw))?;
         }
         let mut store = lock(&self.store);
         let session = store.begin()?;
@@ -55,6 +53,9 @@ impl Engine {
                 let events = line_events(foreign, imported)?;
                 let before = draft.issue(id).cloned();
                 events.into_iter().for_each(|event| draft.add(event));
+                if let Some(after) = draft.issue(id) {
+                    limits::check_growth(before.as_ref(), after).map_err(|flaw| flawed(foreign, flaw))?;
+                }
                 match (before, draft.issue(id)) {
                     (None, _) => result.created += 1,
                     (Some(before), Some(after)) if shows_the_same(&memory, &before, after) => {
@@ -68,6 +69,11 @@ impl Engine {
         self.commit(session, change)?;
         Ok(IpcResponse::IssueImport(result))
     }
+}
+
+/// Says in which issue of a file the flaw is.
+fn flawed(foreign: &ForeignIssue, flaw: Flaw) -> Refusal {
+    refusal::invalid(&flaw.field, format!("in {:?}: {}", foreign.id, flaw.problem))
 }
 
 /// The issue of that whole id, if it was made in this store: an export names it so.

@@ -1,11 +1,11 @@
 //! What may be written: every bound, and the checks of what comes in.
 //!
-//! Together the bounds keep each issue within one answer. The command line checks a whole file with
+//! Together the bounds keep each issue of one clone within one answer. The command line checks a whole file with
 //! [`check_foreign`] before it sends the first part of it; the engine checks again.
 
 use libgrite_ipc::grite::{Comment, ForeignIssue};
 
-use crate::model::Moment;
+use crate::model::{Issue, Moment};
 
 /// The longest title, in bytes: it stands on one line.
 pub const MAX_TITLE: usize = 1024;
@@ -91,6 +91,20 @@ pub fn check_issue_text(bytes: usize) -> Result<(), Flaw> {
         return Err(Flaw::new("issue", format!("its text would have {bytes} bytes, more than {MAX_ISSUE}")));
     }
     Ok(())
+}
+
+/// Checks what `after` has more of than `before`, the issue as it was. It may have been too large: clones that
+/// were apart make it so together. Nothing that lets it grow is right then, and all else still is.
+pub fn check_growth(before: Option<&Issue>, after: &Issue) -> Result<(), Flaw> {
+    let grown = |size: fn(&Issue) -> usize| {
+        let now = size(after);
+        if before.is_some_and(|before| now <= size(before)) { 0 } else { now }
+    };
+    check_issue_text(grown(Issue::text_len))?;
+    check_count("label", grown(|issue| issue.labels().values().len()), MAX_NAMES)?;
+    check_count("assignee", grown(|issue| issue.assignees().values().len()), MAX_NAMES)?;
+    check_count("dependency", grown(|issue| issue.depends_on().values().len()), MAX_NAMES)?;
+    check_count("comments", grown(|issue| issue.remarks().len()), MAX_COMMENTS)
 }
 
 /// Checks an issue of another tracker.

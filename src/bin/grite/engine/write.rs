@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::draft::Draft;
 use super::follow::lock;
-use super::limits::{self, MAX_KEY, MAX_NAME, MAX_NAMES, MAX_SOURCE};
+use super::limits::{self, MAX_KEY, MAX_NAME, MAX_SOURCE};
 use super::outcome::Outcome;
 use super::read::comment_count;
 use super::resolve::resolve;
@@ -125,11 +125,7 @@ impl Engine {
             for op in ops {
                 draft.write(&write.actor, Some(id), op)?;
             }
-            let issue = known(draft, id)?;
-            limits::check_issue_text(issue.text_len())?;
-            limits::check_count("label", issue.labels().values().len(), MAX_NAMES)?;
-            limits::check_count("assignee", issue.assignees().values().len(), MAX_NAMES)?;
-            limits::check_count("dependency", issue.depends_on().values().len(), MAX_NAMES)?;
+            limits::check_growth(draft.memory().issue(id), known(draft, id)?)?;
             Ok(Outcome::Updated { id, changed })
         })
     }
@@ -149,8 +145,7 @@ impl Engine {
             let id = resolve(draft.memory(), id)?;
             draft.write(&write.actor, Some(id), Operation::Comment(body.to_owned()))?;
             let issue = known(draft, id)?;
-            limits::check_issue_text(issue.text_len())?;
-            limits::check_count("comments", issue.remarks().len(), limits::MAX_COMMENTS)?;
+            limits::check_growth(draft.memory().issue(id), issue)?;
             Ok(Outcome::Commented { id, count: comment_count(issue) })
         })
     }

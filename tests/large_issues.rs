@@ -1,13 +1,15 @@
-//! Issues that hold as much as one may: nothing makes them larger here, and clones that were apart make them so
-//! together.
+//! Issues that hold as much as one may: nothing makes them larger here, clones that were apart make them so
+//! together, and then they are shown whole by every way.
 #![cfg(feature = "cli")]
 
 mod clones;
 mod ended;
+mod home;
 
 use std::fs;
 
 use clones::World;
+use home::WAYS;
 use serde_json::{Value, json};
 
 /// The most text of a comment, and of an issue.
@@ -80,4 +82,19 @@ fn an_issue_that_is_too_large_can_be_changed_but_not_grow() {
     for change in [&["update", "x-1", "--body", "more"][..], &["comment", "x-1", "--body", "more"]] {
         assert_eq!(issue(change).status.code(), Some(2), "{change:?}");
     }
+}
+
+#[test]
+fn an_issue_that_is_larger_than_a_message_is_shown_whole_by_every_way() {
+    let world = filled_together();
+    for command in [&["issue", "show", "x-1", "--json"][..], &["export"]] {
+        let printed = |way: &str| world.done("ann", &[command, &["--transport", way]].concat());
+        let directly = printed("direct");
+        assert!(directly.len() > 2 * ISSUE - COMMENT, "{command:?}");
+        for way in &WAYS[1..] {
+            assert!(printed(way) == directly, "{command:?}, {way}");
+        }
+    }
+    let exported = world.done("ann", &["--transport", "socket", "export"]);
+    assert!(exported.lines().last().unwrap().contains("later"), "what comes behind it is exported, too");
 }

@@ -9,7 +9,7 @@ use libgrite_ipc::grite::Progress;
 use libgrite_ipc::{ClientBuilder, DaemonLock, Error, ErrorKind, Grite, IpcClient, IpcCommand, IpcResponse};
 use rkyv::rancor;
 
-use super::{Answered, Questions, Tracker, Wishes};
+use super::{Answered, Direct, Questions, Tracker, Wishes};
 use crate::error::{CliError, Code};
 use crate::release;
 use crate::runtime::Place;
@@ -30,6 +30,8 @@ pub struct Remote {
     spawn: bool,
     questions: Questions,
     client: Option<IpcClient>,
+    /// Opened by the first answer that no message holds.
+    direct: Option<Direct>,
 }
 
 impl Remote {
@@ -41,7 +43,7 @@ impl Remote {
         questions: Questions,
     ) -> Self {
         let builder = builder_for(wishes).transport(transport);
-        Remote { place, builder, spawn: wishes.spawn, questions, client: None }
+        Remote { place, builder, spawn: wishes.spawn, questions, client: None, direct: None }
     }
 
     /// The folder of the store.
@@ -67,7 +69,25 @@ impl Remote {
         }
         match asked {
             Ok(answer) => answer.ok_or_else(|| Failure::Other(CliError::mismatched())),
+            Err(error) if error.kind() == ErrorKind::TooLarge => self.ask_directly(command, part, error),
             Err(error) => Err(self.judge(error)),
+        }
+    }
+
+    /// Asks the engine in this process, whose answer no message has to hold: clones that were apart can make an
+    /// issue together that is larger than one. Where the store is out of reach, that is the daemon's failure.
+    fn ask_directly(
+        &mut self,
+        command: &IpcCommand,
+        part: &mut dyn FnMut(&Progress),
+        too_large: Error,
+    ) -> Result<IpcResponse, Failure> {
+        if self.direct.is_none() {
+            self.direct = Direct::open(self.state()).ok();
+        }
+        match &mut self.direct {
+            Some(direct) => direct.ask_in_parts(command, part).map_err(Failure::Other),
+            None => Err(self.judge(too_large)),
         }
     }
 

@@ -1,10 +1,11 @@
 //! How memory follows the store, whoever writes: [`Engine::generation`] and [`Engine::commit`].
 //!
 //! A writer bumps the counter inside its transaction, just before it commits. So whoever finds the
-//! counter where it was has missed nothing. Whoever finds it moved waits for that transaction by
-//! starting one of its own, in which nobody else can bump: what it reads there is complete, also
-//! when the other writer died between bump and commit. A writer wakes those who [`follow`](Engine::follow)
-//! after its commit.
+//! counter where it was has missed nothing. Whoever finds it moved starts a transaction of its own, in
+//! which nobody else can bump: what it reads there is complete, also when the other writer died between
+//! bump and commit. Where it cannot, because another process writes at that moment, it reads what is
+//! committed, which is all that anybody was told of, and the next one looks again. A writer wakes those
+//! who [`follow`](Engine::follow) after its commit.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard};
@@ -16,7 +17,11 @@ use super::Engine;
 use super::draft::Change;
 use super::memory::Memory;
 use super::news::news;
-use crate::store::{Session, StoreError};
+use crate::model::Sealed;
+use crate::store::{Sequence, Session, StoreError};
+
+/// How long to sleep while another process is writing.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Engine {
     /// A number that is another one whenever the answer to any read may be another one.
@@ -40,8 +45,12 @@ impl Engine {
         if self.is_current() {
             return Ok(());
         }
-        let session = store.begin()?;
-        self.absorb(&session)
+        if let Some(session) = store.try_begin()? {
+            return self.absorb(&session);
+        }
+        let events = store.events_after(self.memory().end())?;
+        self.learn(&events);
+        Ok(())
     }
 
     /// Within a transaction that keeps others from writing: takes what they have committed into memory.
@@ -49,17 +58,22 @@ impl Engine {
         let value = self.counter.load();
         if value != self.synced.load(Relaxed) {
             let events = session.events_after(self.memory().end())?;
-            if !events.is_empty() {
-                let mut memory = self.memory_mut();
-                events.iter().for_each(|(place, event)| memory.apply(*place, event));
-                // Moves before the lock is released: no answer from the new memory is older than it.
-                self.generation.fetch_add(1, Release);
-                drop(memory);
-                self.tell(news(events.iter().map(|(_, event)| event)));
-            }
+            self.learn(&events);
             self.synced.store(value, Release);
         }
         Ok(())
+    }
+
+    /// Takes into memory what others have committed. Only with `store` locked.
+    fn learn(&self, events: &[(Sequence, Sealed)]) {
+        if !events.is_empty() {
+            let mut memory = self.memory_mut();
+            events.iter().for_each(|(place, event)| memory.apply(*place, event));
+            // Moves before the lock is released: no answer from the new memory is older than it.
+            self.generation.fetch_add(1, Release);
+            drop(memory);
+            self.tell(news(events.iter().map(|(_, event)| event)));
+        }
     }
 
     /// Commits `session`, in which the events of `change` were written, and takes them into memory.
@@ -105,6 +119,8 @@ impl Engine {
     pub fn follow(&self, timeout: Duration) -> Result<(), StoreError> {
         let seen = self.counter.load();
         self.catch_up()?;
+        // A commit that the counter stands for already may be told of before the sleep.
+        let timeout = if self.is_current() { timeout } else { timeout.min(PAUSE) };
         self.counter.park(seen, timeout);
         self.catch_up()
     }
@@ -163,6 +179,7 @@ mod tests {
     use libgrite_ipc::IpcResponse;
 
     use super::super::tests::{create, open, show};
+    use crate::store::Store;
 
     #[test]
     fn what_another_engine_wrote_is_in_the_next_answer() {
@@ -186,6 +203,24 @@ mod tests {
         let generation = engine.generation();
         assert_eq!(engine.generation(), generation);
         assert!(matches!(show(&engine, &id), IpcResponse::IssueShow(_)));
+    }
+
+    #[test]
+    fn reads_do_not_wait_for_another_process_that_writes_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (open(dir.path()), open(dir.path()));
+        let id = create(&there, "committed");
+        let mut store = Store::open(dir.path()).unwrap();
+        let long = store.begin().unwrap();
+        // It may be about to commit.
+        there.counter.bump();
+        for engine in [&here, &open(dir.path())] {
+            assert!(matches!(show(engine, &id), IpcResponse::IssueShow(_)));
+            assert!(!engine.is_current(), "what it commits is looked for");
+        }
+        drop(long);
+        here.generation();
+        assert!(here.is_current());
     }
 
     #[test]

@@ -126,6 +126,26 @@ impl Store {
         Ok(Session(transaction))
     }
 
+    /// As [`begin`](Store::begin), but waits for nobody: `None` while another process has a transaction.
+    pub fn try_begin(&mut self) -> Result<Option<Session<'_>>, StoreError> {
+        self.connection.busy_timeout(Duration::ZERO)?;
+        let begun = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate);
+        self.connection.busy_timeout(BUSY_TIMEOUT)?;
+        match begun.map_err(StoreError::from) {
+            Ok(transaction) => {
+                fault::point("store.begun");
+                Ok(Some(Session(transaction)))
+            }
+            Err(StoreError::Busy) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The committed events behind `place`, in order, whoever writes meanwhile.
+    pub fn events_after(&self, place: Sequence) -> Result<Vec<(Sequence, Sealed)>, StoreError> {
+        events_after(&self.connection, place)
+    }
+
     /// All folded issues, with how many events they are made of and where the log ends.
     pub fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
         let transaction = self.connection.transaction()?;
@@ -177,14 +197,7 @@ pub struct Session<'a>(Transaction<'a>);
 impl Session<'_> {
     /// The events behind `place`, in order.
     pub fn events_after(&self, place: Sequence) -> Result<Vec<(Sequence, Sealed)>, StoreError> {
-        let mut statement =
-            self.0.prepare_cached("SELECT seq, hash, body FROM events WHERE seq > ?1 ORDER BY seq")?;
-        let mut rows = statement.query([place])?;
-        let mut events = Vec::new();
-        while let Some(row) = rows.next()? {
-            events.push((row.get(0)?, read_event(row.get(1)?, row.get(2)?)?));
-        }
-        Ok(events)
+        events_after(&self.0, place)
     }
 
     /// The events of one issue, in order.
@@ -262,6 +275,17 @@ pub struct Answer {
     pub command: Vec<u8>,
     /// What was answered.
     pub answer: String,
+}
+
+fn events_after(connection: &Connection, place: Sequence) -> Result<Vec<(Sequence, Sealed)>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT seq, hash, body FROM events WHERE seq > ?1 ORDER BY seq")?;
+    let mut rows = statement.query([place])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        events.push((row.get(0)?, read_event(row.get(1)?, row.get(2)?)?));
+    }
+    Ok(events)
 }
 
 fn issue_id(text: &str) -> Result<IssueId, StoreError> {

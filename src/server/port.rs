@@ -28,6 +28,9 @@ pub(crate) struct Port {
     active: bool,
     /// Whether the client was told that nobody looks, and has not been told otherwise.
     asleep: bool,
+    /// The word that the client changes with its next move, and the position that it was told of with that: the
+    /// one on which the poller sleeps. Nothing while that move does not matter.
+    awaited: Option<(Word, u64)>,
     /// Whether a request of this turn was one that others follow, so that the turn has to be ended.
     amid_turn: bool,
     /// Whether its last turn of several requests was soon over: then the next one will be, and its answers may be
@@ -50,6 +53,7 @@ impl Port {
             last: None,
             active: true,
             asleep: false,
+            awaited: None,
             amid_turn: false,
             is_quick: false,
             asked: 0,
@@ -202,34 +206,34 @@ impl Port {
     /// Tells the client that nobody is about to look; says whether there is something to do after all.
     ///
     /// A port that was told so before, and has not been looked at since, needs no second time: a client
-    /// that moves changes the word on which the sleep begins.
+    /// that moves changes the word on which the sleep begins. While replies wait for space it does: others move
+    /// them on as well, and a client that was called at the position which it was told of calls nobody at the next.
     pub(super) fn fall_asleep(&mut self) -> bool {
-        if std::mem::replace(&mut self.asleep, true) {
+        if std::mem::replace(&mut self.asleep, true) && !self.connection.is_backlogged() {
             return false;
         }
-        let news = self.is_awaited()
-            && self.with_waiting(|half| {
+        let marked = self.is_awaited().then(|| {
+            self.with_waiting(|half| {
                 half.mark_asleep();
+                let awaited = half.awaited();
                 fault::point("daemon.asleep");
-                half.look() != Ok(false)
-            });
-        news || self.connection.has_notices()
+                (awaited, half.look() != Ok(false))
+            })
+        });
+        self.awaited = marked.map(|(awaited, _)| awaited);
+        marked.is_some_and(|(_, news)| news) || self.connection.has_notices()
     }
 
     /// The word whose change ends a sleep, if the client's next move matters: it writes, or reads on.
-    pub(super) fn awaited(&mut self) -> Option<Expected<'_>> {
-        let (word, seen) = self.awaited_move()?;
+    pub(super) fn awaited(&self) -> Option<Expected<'_>> {
+        let (word, seen) = self.awaited?;
         Some(Expected { word: Regions::futex(&self.regions.theirs, word), value: seen as u32 })
     }
 
-    /// The same for another thread: the memory, the word in it, and the position that it has now.
-    pub(super) fn awaited_elsewhere(&mut self) -> Option<(Region, Word, u64)> {
-        let (word, seen) = self.awaited_move()?;
+    /// The same for another thread: the memory, the word in it, and the position that it changes from.
+    pub(super) fn awaited_elsewhere(&self) -> Option<(Region, Word, u64)> {
+        let (word, seen) = self.awaited?;
         Some((self.regions.theirs.clone(), word, seen))
-    }
-
-    fn awaited_move(&mut self) -> Option<(Word, u64)> {
-        self.is_awaited().then(|| self.with_waiting(|half| half.awaited()))
     }
 
     /// Tells the client that it is looked at again.

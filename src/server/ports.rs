@@ -273,7 +273,7 @@ impl Ports {
         let Ports { hot, near, .. } = self;
         let news = hot.iter_mut().chain(near.iter_mut()).any(Port::fall_asleep);
         if !news {
-            let clients = hot.iter_mut().chain(near.iter_mut()).filter_map(Port::awaited).take(MAX_NEAR);
+            let clients = hot.iter().chain(&*near).filter_map(Port::awaited).take(MAX_NEAR);
             let words: ArrayVec<_, MAX_WORDS> = once(control.awaited(seen)).chain(clients).collect();
             wait::sleep_any(&words, (!all_watched).then(|| Instant::now() + NAP));
         }
@@ -319,19 +319,19 @@ mod tests {
     use super::super::history::History;
     use super::super::responder::Context;
     use super::*;
-    use crate::channel::Sender;
-    use crate::frame::{Expiry, Kind};
-    use crate::ring::Regions;
+    use crate::channel::{Receiver, Sender};
+    use crate::frame::{Expiry, FailureCode, Kind};
+    use crate::ring::{Await, Memory, Regions, Word};
     use crate::shm::{MIN_CAPACITY, Region};
     use crate::stream::{Peer, own_uid};
     use crate::transport::{LocalLine, Outgoing};
 
     const LIMIT: usize = 1024;
 
-    /// The client of a new port of `ports`.
-    fn join(ports: &mut Ports, session: u64) -> Sender<Regions> {
+    /// A port, and what its client has.
+    fn connect(session: u64) -> (Port, Regions) {
         let (near, far) = (Region::on_heap(MIN_CAPACITY), Region::on_heap(MIN_CAPACITY));
-        let client = Sender::new(Regions { ours: near.clone(), theirs: far.clone() }, 0, LIMIT);
+        let client = Regions { ours: near.clone(), theirs: far.clone() };
         let regions = Regions { ours: far, theirs: near };
         let connection = Connection::new(
             Context { session, peer: Peer { uid: own_uid(), pid: None }, ring: true },
@@ -341,8 +341,14 @@ mod tests {
             Arc::<History>::default(),
             Attendant::Poller(Arc::<Control>::default()),
         );
-        ports.add(Port::new(connection, regions, LIMIT));
-        client
+        (Port::new(connection, regions, LIMIT), client)
+    }
+
+    /// The client of a new port of `ports`.
+    fn join(ports: &mut Ports, session: u64) -> Sender<Regions> {
+        let (port, client) = connect(session);
+        ports.add(port);
+        Sender::new(client, 0, LIMIT)
     }
 
     fn ask(client: &mut Sender<Regions>) {
@@ -401,5 +407,24 @@ mod tests {
             assert!(Instant::now() < end, "none of these turns is a quick one");
         }
         assert!(!turn(&mut ports, &mut client, 1), "a millisecond is a long time");
+    }
+
+    /// Others than the poller answer, too, and see how far the client has read meanwhile.
+    #[test]
+    fn a_client_that_is_slow_to_read_knows_on_which_position_the_poller_sleeps() {
+        let (mut port, regions) = connect(0);
+        let connection = Arc::clone(port.connection());
+        let mut client = Receiver::new(regions.clone(), 0, LIMIT);
+        let answer = || connection.fail(1, FailureCode::Dropped, &"why not".repeat(50));
+        // More than one look at the ring can move on.
+        (0..20).for_each(|_| answer());
+        for sleep in 0..3 {
+            assert!(!port.fall_asleep(), "nobody has moved");
+            let (_, word, position) = port.awaited_elsewhere().expect("the client's next move matters");
+            assert_eq!((word, regions.peer_await(Await::Space)), (Word::Consumed, position | 1), "{sleep}");
+            client.poll().expect("an honest peer").expect("an answer");
+            answer();
+            assert!(connection.is_backlogged() && !port.has_news(), "others have moved on what was waiting");
+        }
     }
 }

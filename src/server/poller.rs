@@ -1,7 +1,7 @@
 //! The poller: answers the clients over rings, one request at a time, and sleeps on all of them at once.
 //!
-//! Notes from other threads come first, then the rings in turn ([`Ports`]). When nothing has come it looks
-//! for as long as that pays, and sleeps.
+//! Notes from other threads come first, up to the next request among them, then the rings in turn ([`Ports`]).
+//! When nothing has come it looks for as long as that pays, and sleeps.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +52,8 @@ pub(crate) struct Poller {
     /// The control's word when its notes were last taken.
     seen: u32,
     waiting: Vec<Note>,
+    /// Whether the latest request was among the notes: the rings have their turn then.
+    heeded: bool,
     ports: Ports,
     history: Arc<History>,
     /// Up to where subscribers were looked at for what was published.
@@ -75,6 +77,7 @@ impl Poller {
             seen: control.word().wrapping_sub(1),
             control,
             waiting: Vec::new(),
+            heeded: false,
             ports: Ports::new(at_once),
             published: history.next(),
             history,
@@ -117,6 +120,8 @@ impl Poller {
     #[inline(never)]
     fn pause(&mut self) -> bool {
         match self.stopping {
+            // The rings have had their turn.
+            _ if self.has_notes() => {}
             None => self.rest(),
             Some(until) if self.ports.are_drained() || Instant::now() >= until => return false,
             Some(_) => std::thread::sleep(DRAIN_TICK),
@@ -125,9 +130,14 @@ impl Poller {
     }
 
     /// One look at everything: notes, then the rings. The id of a request, if one was found, and the time.
+    ///
+    /// Those who ask over sockets may leave notes faster than they are answered: between two of their requests the
+    /// rings have a turn, those of quiet clients too.
     #[inline]
     fn look(&mut self) -> Option<(u64, u64)> {
-        if (!self.waiting.is_empty() || self.control.word() != self.seen)
+        if std::mem::take(&mut self.heeded) {
+            self.ports.look_at_quiet();
+        } else if self.has_notes()
             && let Some(found) = self.heed()
         {
             return Some(found);
@@ -139,6 +149,11 @@ impl Poller {
         let (place, id, now) = self.ports.sweep()?;
         self.found = Found::Port(place);
         Some((id, now))
+    }
+
+    #[inline]
+    fn has_notes(&self) -> bool {
+        !self.waiting.is_empty() || self.control.word() != self.seen
     }
 
     /// Does what the notes say, up to the next request among them.
@@ -161,6 +176,7 @@ impl Poller {
                 Note::Left(session) => self.ports.remove(session),
                 Note::Request { connection, id, bytes } => {
                     self.found = Found::Here(connection, bytes);
+                    self.heeded = true;
                     return Some((id, coarse_now()));
                 }
                 Note::Stop => {

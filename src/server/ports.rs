@@ -146,6 +146,11 @@ impl Ports {
         }
     }
 
+    /// Looks at some of the quiet clients, for a turn of somebody who is none of the hot ones.
+    pub(super) fn look_at_quiet(&mut self) {
+        self.look_near(NEAR_LOOKS);
+    }
+
     /// Looks at so many quiet clients.
     #[inline]
     fn look_near(&mut self, looks: usize) {

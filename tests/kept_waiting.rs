@@ -5,16 +5,26 @@ mod common;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use common::{Done, Order, Way, Work, builder_for, served_ways, stop_after};
-use libgrite_ipc::{Server, ServerBuilder};
+use common::{Done, Order, Way, Work, builder_for, pattern, served_ways, stop_after};
+use libgrite_ipc::{Error, ErrorKind, Protocol, Server, ServerBuilder};
 
 /// No client waits longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn done(bytes: Vec<u8>) -> Done {
     Done { bytes, session: 0 }
+}
+
+/// Waits until something is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + 2 * PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Runs `serve` on a thread of its own, `ask` on this one, and stops the server.
@@ -26,6 +36,14 @@ fn served(builder: ServerBuilder<Work>, serve: impl FnOnce(&Server<Work>) + Send
         scope.spawn(|| serve(&server));
         stop_after(&stop, || ask(server.path()));
     });
+}
+
+/// A server on a thread that nobody waits for, should it never end.
+fn apart<P: Protocol>(
+    server: Server<P>,
+    serve: impl FnOnce(&Server<P>) -> Result<(), Error> + Send + 'static,
+) -> JoinHandle<Result<(), Error>> {
+    std::thread::spawn(move || serve(&server))
 }
 
 /// Clients over sockets leave a loop over `incoming` no moment without a request of theirs.
@@ -63,6 +81,64 @@ fn clients_over_rings_are_heard_among_those_over_sockets() {
                 over.store(true, Ordering::Relaxed);
                 asked.into_iter().for_each(|asked| asked.unwrap());
             });
+        }
+    });
+}
+
+/// The client lives, and reads nothing.
+#[test]
+fn a_stream_that_nobody_reads_does_not_keep_a_server_that_stops() {
+    let stop_amid_stream = |way| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("work.sock");
+        let server = Server::<Work>::builder().may_block(|_| true).bind(&path).unwrap();
+        let stop = server.handle();
+        let (tell, told) = std::sync::mpsc::channel();
+        let serving = apart(server, move |server| {
+            server.serve_with(|_, mut responder| {
+                let part = done(pattern(5000));
+                let ended = (0..1_000_000).find_map(|_| responder.send_part(&part).err());
+                assert!(!responder.is_wanted());
+                tell.send(ended.unwrap().kind()).unwrap();
+            })
+        });
+        let mut client = builder_for(way).timeout(Duration::from_secs(60)).connect(&path).unwrap();
+        let mut parts = client.stream(&Order::Session).unwrap();
+        parts.next().unwrap().unwrap();
+        stop.stop();
+        until("the server ends", || serving.is_finished());
+        serving.join().unwrap().unwrap();
+        assert_eq!(told.recv().unwrap(), ErrorKind::PeerDied, "{way:?}");
+        // What was on its way comes, and then the end.
+        while let Ok(part) = parts.next() {
+            assert_eq!(part.expect("no last part").bytes, pattern(5000)[..], "{way:?}");
+        }
+    };
+    std::thread::scope(|scope| {
+        for way in served_ways() {
+            scope.spawn(move || stop_amid_stream(way));
+        }
+    });
+}
+
+#[test]
+fn nobody_waits_for_an_answer_that_was_kept_until_after_the_end() {
+    let keep = |way: Way| {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
+        let client = builder_for(way).timeout(Duration::from_secs(60));
+        std::thread::scope(|scope| {
+            scope.spawn(|| client.connect(server.path()).unwrap().send(&Order::Session).map(drop));
+            let mut incoming = server.incoming();
+            let (_, responder) = incoming.next().unwrap().into_parts();
+            assert!(responder.is_wanted());
+            incoming.end().unwrap();
+            until("nobody waits for the answer", || !responder.is_wanted());
+        });
+    };
+    std::thread::scope(|scope| {
+        for way in served_ways() {
+            scope.spawn(move || keep(way));
         }
     });
 }

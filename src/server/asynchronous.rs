@@ -29,8 +29,8 @@ impl<P: Protocol> Server<P> {
     /// Each request is a task of the current runtime, and answers are sent in the order in which they are
     /// ready. As many run at once as [`max_waiting`](super::ServerBuilder::max_waiting) says, and
     /// [`max_in_flight`](super::ServerBuilder::max_in_flight) of one client; one more is refused, and can be asked
-    /// again. The task of a request that its client has given up is dropped within some milliseconds; one that
-    /// panics answers its request with an error.
+    /// again. The task of a request that its client has given up is dropped within some milliseconds, and so is
+    /// one that is left five seconds after the stop; one that panics answers its request with an error.
     ///
     /// ```no_run
     /// # use libgrite_ipc::{Protocol, Server, wire};

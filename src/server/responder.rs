@@ -60,6 +60,8 @@ impl<P: Protocol> Responder<P> {
 
     /// Whether somebody still waits for the answer: the client is there, has not given the request up, and
     /// its deadline has not passed. Long work asks now and then, and stops.
+    ///
+    /// Five seconds after the server was [stopped](super::ServerHandle::stop), or has ended otherwise, nobody does.
     pub fn is_wanted(&self) -> bool {
         self.unwanted().is_none()
     }
@@ -111,7 +113,8 @@ impl<P: Protocol> Responder<P> {
     /// [may block](super::ServerBuilder::may_block).
     ///
     /// # Errors
-    /// As [`reply`](Self::reply), and [`ErrorKind::Timeout`] when the request's deadline passes first.
+    /// As [`reply`](Self::reply), and [`ErrorKind::Timeout`] when the request's deadline passes first. A server
+    /// that has ended, as [`is_wanted`](Self::is_wanted) says, cuts all its clients off.
     /// After any of them the work can stop.
     pub fn send_part(&mut self, part: &P::Response) -> Result<(), Error> {
         self.send_part_lent(part)
@@ -143,12 +146,13 @@ impl<P: Protocol> Responder<P> {
 
     /// Why nobody waits any more, if nobody does.
     fn unwanted(&self) -> Option<ErrorKind> {
-        if self.connection.is_closed() {
+        let now = coarse_now();
+        if self.connection.is_closed() || self.connection.is_unattended(now) {
             Some(ErrorKind::PeerDied)
         } else if self.connection.is_cancelled(self.id) {
             Some(ErrorKind::Cancelled)
         } else {
-            self.expiry.is_over(coarse_now()).then_some(ErrorKind::Timeout)
+            self.expiry.is_over(now).then_some(ErrorKind::Timeout)
         }
     }
 }

@@ -125,7 +125,8 @@ impl ServerHandle {
     }
 
     /// Makes [`Server::serve`](super::Server::serve) answer what has come, turn away what comes from
-    /// then on, and return: after five seconds at most, unless a handler takes longer.
+    /// then on, and return: after five seconds at most, unless a handler takes longer, whose answer is not
+    /// [wanted](super::Responder::is_wanted) then.
     pub fn stop(&self) {
         self.0.stop();
         self.0.waker.wake();

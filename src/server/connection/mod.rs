@@ -35,6 +35,9 @@ pub(crate) struct Connection {
     /// Told when no reply waits for space any more, and when the connection was given back.
     space: (Mutex<()>, Condvar),
     closed: AtomicBool,
+    /// Until when somebody reads what the client says and notices its end, as [`coarse_now`] tells it: a server that
+    /// has stopped does that for some time.
+    attended_until: AtomicU64,
     /// How many requests were handed to the handler, how many of these were answered on the attendant's own
     /// thread, and how many on others: modulo 2^32. The first two are the attendant's to write, which spares
     /// it what waits until all that it has written is on its way.
@@ -123,6 +126,7 @@ impl Connection {
             backlogged: AtomicBool::new(false),
             space: (Mutex::new(()), Condvar::new()),
             closed: AtomicBool::new(false),
+            attended_until: AtomicU64::new(u64::MAX),
             begun: AtomicU32::new(0),
             answered_here: AtomicU32::new(0),
             answered_elsewhere: AtomicU32::new(0),
@@ -187,6 +191,16 @@ impl Connection {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Says that nobody attends to the connection from `end` on, or from before.
+    pub(super) fn attend_until(&self, end: u64) {
+        self.attended_until.fetch_min(end, Ordering::Relaxed);
+    }
+
+    /// Whether nobody attends to it any more at `now`: the client could not say that it has given up.
+    pub(super) fn is_unattended(&self, now: u64) -> bool {
+        now >= self.attended_until.load(Ordering::Relaxed)
     }
 
     /// Whether replies wait for space.

@@ -26,6 +26,7 @@ use crate::handshake::{Refuse, RefuseCode};
 use crate::payload::Bytes;
 use crate::stream::{Peer, Process, Stream, new_socket};
 use crate::transport::{BadFrame, Broken, Inbox};
+use crate::wait::coarse_now;
 
 /// Answers a request: which connection, which id, which bytes.
 pub(crate) type AnswerRequest<'a> = dyn Fn(&Arc<Connection>, u64, &Bytes) + Sync + 'a;
@@ -150,6 +151,7 @@ impl<'a> Reactor<'a> {
             let until = self.next_deadline();
             self.turn(until, &mut tokens, answer)?;
         }
+        self.limit_attention();
         self.shared.bid_farewell();
         self.turn_to_others();
         // The pollers come to their end at the same time.
@@ -177,6 +179,17 @@ impl<'a> Reactor<'a> {
             self.attend(token, answer);
         }
         self.expire()
+    }
+
+    /// Has whoever still works for a client stop once nobody is here to say that it has given up, or has gone: what
+    /// waits for a client that reads nothing would keep the server from its end.
+    fn limit_attention(&self) {
+        let end = coarse_now() + DRAIN.as_nanos() as u64;
+        for entry in self.entries.values() {
+            if let Entry::Ring { connection, .. } | Entry::Socket { connection, .. } = entry {
+                connection.attend_until(end);
+            }
+        }
     }
 
     /// Tells all who are not served any more that they may go elsewhere: nothing of theirs was done.
@@ -414,5 +427,12 @@ impl<'a> Reactor<'a> {
             // Requests that were read before the backlog wait in the inbox.
             self.unfinished.push(token);
         }
+    }
+}
+
+/// Also when the system fails it, or a panic passes.
+impl Drop for Reactor<'_> {
+    fn drop(&mut self) {
+        self.limit_attention();
     }
 }

@@ -100,6 +100,13 @@ impl Stream {
             .is_ok_and(|ready| ready > 0)
     }
 
+    /// Whether the peer has closed both sides, whatever is left to read.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        // As in `is_readable`. This is told without being asked for.
+        poll(&mut [PollFd::new(&self.socket, PollFlags::empty())], Some(&Timespec::default()))
+            .is_ok_and(|ready| ready > 0)
+    }
+
     /// Waits until there is something to read, or the peer is gone. Says whether the time sufficed.
     ///
     /// A peer whose process has ended and whose socket says nothing of that has reset the connection.

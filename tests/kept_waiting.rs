@@ -4,12 +4,13 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use common::{Done, Order, Way, Work, builder_for, pattern, served_ways, stop_after};
-use libgrite_ipc::{Error, ErrorKind, Protocol, Server, ServerBuilder};
+use common::{ArchivedOrder, Done, Order, Way, Work, builder_for, pattern, served_ways, stop_after};
+use libgrite_ipc::{Error, ErrorKind, Protocol, Responder, Server, ServerBuilder};
 
 /// No client waits longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -141,4 +142,29 @@ fn nobody_waits_for_an_answer_that_was_kept_until_after_the_end() {
             scope.spawn(move || keep(way));
         }
     });
+}
+
+/// While all that it may ask is unanswered, nobody reads what it sends.
+#[test]
+fn the_end_of_a_client_that_may_ask_no_more_is_noticed() {
+    for way in served_ways() {
+        let kept: Mutex<Option<Responder<Work>>> = Mutex::new(None);
+        let keep = |_: &ArchivedOrder, responder| *kept.lock().unwrap() = Some(responder);
+        let builder = Server::builder().max_in_flight(1);
+        served(
+            builder,
+            |server| server.serve_with(keep).unwrap(),
+            |path| {
+                let client = builder_for(way).connect(path).unwrap();
+                std::mem::forget(client.start(&Order::Session).unwrap());
+                until("the request is there", || kept.lock().unwrap().is_some());
+                let responder = kept.lock().unwrap().take().unwrap();
+                // Whatever the server had to look at, it has looked at by now.
+                std::thread::sleep(Duration::from_millis(50));
+                assert!(responder.is_wanted());
+                drop(client);
+                until("nobody waits for the answer", || !responder.is_wanted());
+            },
+        );
+    }
 }

@@ -147,17 +147,17 @@ mod system {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let left =
                 left.map(|left| Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ });
-            let active = || self.watched.iter().filter(|(_, (_, interest))| *interest != Interest::Nothing);
             let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(self.watched.len());
-            fds.extend(active().map(|(_, (fd, interest))| match interest {
+            fds.extend(self.watched.values().map(|(fd, interest)| match interest {
+                Interest::Read => PollFd::new(fd, PollFlags::IN),
                 Interest::Write => PollFd::new(fd, PollFlags::OUT),
-                Interest::Read | Interest::Nothing => PollFd::new(fd, PollFlags::IN),
+                Interest::Nothing => PollFd::new(fd, PollFlags::empty()),
             }));
             match poll(&mut fds, left.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            let ready = active().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+            let ready = self.watched.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
             into.extend(ready.map(|((&token, _), _)| token));
             Ok(())
         }

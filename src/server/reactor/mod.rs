@@ -415,6 +415,10 @@ impl<'a> Reactor<'a> {
             (true, true) => Interest::Read,
             (true, false) => Interest::Nothing,
         };
+        // Its end alone is waited for then, of which the system tells again and again.
+        if wanted == Interest::Nothing && *interest == wanted && stream.has_hung_up() {
+            return self.remove(token);
+        }
         // What has held it up may be gone in this moment, and nothing else tells of that.
         if held_up && wanted == Interest::Read {
             self.unfinished.push(token);

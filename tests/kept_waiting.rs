@@ -10,7 +10,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use common::{ArchivedOrder, Done, Order, Way, Work, builder_for, pattern, served_ways, stop_after};
-use libgrite_ipc::{Error, ErrorKind, Protocol, Responder, Server, ServerBuilder};
+use libgrite_ipc::{
+    Client, Error, ErrorKind, Layout, Protocol, Responder, Server, ServerBuilder, Transport, Wire,
+};
+use rkyv::primitive::ArchivedU32;
+use rkyv::rancor::Fallible;
+use rkyv::{Archive, Place, Serialize};
 
 /// No client waits longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -167,4 +172,66 @@ fn the_end_of_a_client_that_may_ask_no_more_is_noticed() {
             },
         );
     }
+}
+
+/// A number of which 13 can be neither encoded nor checked.
+#[derive(Clone, Copy)]
+struct Touchy(u32);
+
+impl Archive for Touchy {
+    type Archived = ArchivedU32;
+    type Resolver = ();
+
+    fn resolve(&self, (): (), out: Place<ArchivedU32>) {
+        out.write(self.0.into());
+    }
+}
+
+impl<S: Fallible + ?Sized> Serialize<S> for Touchy {
+    fn serialize(&self, _: &mut S) -> Result<(), S::Error> {
+        assert_ne!(self.0, 13, "as ordered");
+        Ok(())
+    }
+}
+
+impl Wire for Touchy {
+    const LAYOUT: u64 = Layout::named("Touchy").shape::<Self>().hash();
+}
+
+/// Asks for so many bytes, and then a number.
+enum Touching {}
+
+impl Protocol for Touching {
+    type Request = (u32, u32);
+    type Response = (Vec<u8>, Touchy);
+    const NAME: &'static str = "touching";
+    const VERSION: u16 = 1;
+}
+
+#[test]
+fn a_client_whose_answer_panics_while_it_is_encoded_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::<Touching>::bind(folder.path().join("touching.sock")).unwrap();
+    let (stop, path) = (server.handle(), server.path());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let answer = |length: u32, number| (pattern(length as usize), Touchy(number));
+            server.serve(|order, _| answer(order.0.to_native(), order.1.to_native())).unwrap();
+        });
+        stop_after(&stop, || {
+            for way in served_ways() {
+                let transport = if way == Way::Ring { Transport::Ring } else { Transport::Socket };
+                let builder = Client::<Touching>::builder().transport(transport).timeout(3 * PATIENCE);
+                let mut other = builder.connect(path).unwrap();
+                for length in [0, 100, 1 << 20] {
+                    let start = Instant::now();
+                    let mut client = builder.connect(path).unwrap();
+                    let error = client.send(&(length, 13)).map(drop).unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::PeerDied, "{length} bytes, {way:?}: {error}");
+                    assert!(start.elapsed() < 2 * PATIENCE, "{length} bytes, {way:?}");
+                    assert_eq!(other.send(&(length, 12)).unwrap().1, 12, "others go on, {way:?}");
+                }
+            }
+        });
+    });
 }

@@ -124,7 +124,8 @@ impl<P: Protocol> Server<P> {
     /// The handler runs on two threads or [more](ServerBuilder::pollers), at once if requests come over rings
     /// and over sockets. While it runs, other clients of the same thread wait: requests for which that takes
     /// too long are told apart by [`may_block`](ServerBuilder::may_block), and run on threads of their own. A
-    /// handler that panics answers its request with an error, and the daemon lives.
+    /// handler that panics answers its request with an error, and the daemon lives. A response of a type of your own
+    /// that panics while it is encoded ends its client's connection.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the system fails the reactor.

@@ -13,7 +13,7 @@ use super::control::{Control, Note, Owner};
 use super::history::History;
 use super::poller::STOPPING;
 use super::responder::Context;
-use super::shared::Waker;
+use super::shared::{AtEnd, Waker};
 use crate::channel::{Bell, Waits};
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Failure, FailureCode, Kind};
@@ -344,26 +344,20 @@ impl Connection {
         if self.is_closed() {
             return Err(Broken::Severed);
         }
+        // A panic while an answer is encoded, too, may leave half of it behind: nobody is to wait for the rest. The
+        // lock is released by then.
+        let unless_done = AtEnd(|| self.close());
         let mut outbound = self.outbound.lock();
         let WayOut { outgoing: Some(outgoing), arena, half_written } = &mut *outbound else {
             return Err(Broken::Severed);
         };
         if *half_written {
-            drop(outbound);
-            self.close();
             return Err(Broken::Severed);
         }
         *half_written = true;
-        let done = work(outgoing, arena);
+        let done = work(outgoing, arena)?;
         *half_written = false;
-        let done = match done {
-            Ok(done) => done,
-            Err(broken) => {
-                drop(outbound);
-                self.close();
-                return Err(broken);
-            }
-        };
+        std::mem::forget(unless_done);
         match self.turn.load(Ordering::Relaxed) {
             turn if turn == Turn::Over as u8 => outgoing.announce(),
             turn if turn == Turn::Quick as u8 && self.attendant.owner().is_here() => outgoing.hint_together(),

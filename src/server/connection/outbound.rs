@@ -27,8 +27,8 @@ pub(super) struct WayOut {
     /// Nothing once the client is gone and all of it was given back.
     pub(super) outgoing: Option<Outgoing>,
     pub(super) arena: Arena,
-    /// Somebody works on it, or has panicked at that: a type whose encoding panics may leave half a message
-    /// behind, and whoever comes next closes the connection.
+    /// Somebody works on it, or has failed or panicked at that: a type whose encoding panics may leave half a message
+    /// behind. Whoever comes before the connection is closed sends nothing.
     pub(super) half_written: bool,
 }
 

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::{ArchivedOrder, Done, Order, Way, Work, builder_for, pattern, served_ways, stop_after};
 use libgrite_ipc::{
-    Client, Error, ErrorKind, Layout, Protocol, Responder, Server, ServerBuilder, Transport, Wire,
+    Client, Error, ErrorKind, Layout, Protocol, Responder, Server, ServerBuilder, Transport, WaitStrategy,
+    Wire,
 };
 use rkyv::primitive::ArchivedU32;
 use rkyv::rancor::Fallible;
@@ -234,4 +235,36 @@ fn a_client_whose_answer_panics_while_it_is_encoded_is_told_at_once() {
             }
         });
     });
+}
+
+/// A loop answers a client over a ring while it has a request of another one over a socket, and looks at the ring
+/// again for what did not fit into it.
+#[test]
+fn an_answer_that_was_kept_comes_whole_whoever_asks_next() {
+    let answer = |server: &Server<Work>| {
+        let mut kept = None;
+        for request in server.incoming() {
+            if matches!(*request, ArchivedOrder::Make(_)) {
+                kept = Some(request);
+                continue;
+            }
+            if let Some(kept) = kept.take() {
+                kept.reply(&done(pattern(1 << 20))).unwrap();
+            }
+            request.reply(&done(Vec::new())).unwrap();
+        }
+    };
+    for wait in [WaitStrategy::Spin, WaitStrategy::Adaptive] {
+        served(Server::builder().wait(wait), answer, |path| {
+            for way in served_ways() {
+                let client = builder_for(way).reply_ring(4096).timeout(PATIENCE).connect(path).unwrap();
+                let mut other = builder_for(Way::Socket).timeout(PATIENCE).connect(path).unwrap();
+                let answer = client.start(&Order::Make(0)).unwrap();
+                // Time enough for the loop to take it.
+                std::thread::sleep(Duration::from_millis(50));
+                other.send(&Order::Session).unwrap();
+                assert!(answer.wait().unwrap().bytes == pattern(1 << 20)[..], "{wait:?}, {way:?}");
+            }
+        });
+    }
 }

@@ -64,11 +64,19 @@ impl Owner {
         self.session.store(session, Ordering::Relaxed);
     }
 
+    /// From now on the thread attends to no session: it is to be told of all that changes.
+    pub(super) fn attend_to_none(&self) {
+        self.attend(NONE);
+    }
+
     /// Whether the calling thread attends to this session.
     pub(super) fn attends(&self, session: u64) -> bool {
         self.is_here() && self.session.load(Ordering::Relaxed) == session
     }
 }
+
+/// Which no session is.
+const NONE: u64 = 0;
 
 /// A number that no two threads have at once.
 fn here() -> usize {

@@ -177,6 +177,7 @@ impl Poller {
                 Note::Request { connection, id, bytes } => {
                     self.found = Found::Here(connection, bytes);
                     self.heeded = true;
+                    self.control.owner.attend_to_none();
                     return Some((id, coarse_now()));
                 }
                 Note::Stop => {

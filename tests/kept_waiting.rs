@@ -1,5 +1,6 @@
 //! Nobody is kept waiting: what crowds, ends or fails at one place of a server is noticed at the others.
 #![cfg(not(loom))]
+#![allow(unsafe_code, reason = "a check of archives that panics")]
 
 mod common;
 
@@ -14,6 +15,7 @@ use libgrite_ipc::{
     Client, Error, ErrorKind, Layout, Protocol, Responder, Server, ServerBuilder, Transport, WaitStrategy,
     Wire,
 };
+use rkyv::bytecheck::Verify;
 use rkyv::primitive::ArchivedU32;
 use rkyv::rancor::Fallible;
 use rkyv::{Archive, Place, Serialize};
@@ -266,5 +268,51 @@ fn an_answer_that_was_kept_comes_whole_whoever_asks_next() {
                 assert!(answer.wait().unwrap().bytes == pattern(1 << 20)[..], "{wait:?}, {way:?}");
             }
         });
+    }
+}
+
+/// A number that panics while it is checked if it is 13.
+#[derive(Archive, Serialize)]
+#[rkyv(bytecheck(verify))]
+struct Checked {
+    number: u32,
+}
+
+// SAFETY: whatever number it is, it is a number.
+unsafe impl<C: Fallible + ?Sized> Verify<C> for ArchivedChecked {
+    fn verify(&self, _: &mut C) -> Result<(), C::Error> {
+        assert_ne!(self.number, 13, "as ordered");
+        Ok(())
+    }
+}
+
+impl Wire for Checked {
+    const LAYOUT: u64 = Layout::named("Checked").shape::<Self>().hash();
+}
+
+enum Checking {}
+
+impl Protocol for Checking {
+    type Request = Checked;
+    type Response = u32;
+    const NAME: &'static str = "checking";
+    const VERSION: u16 = 1;
+}
+
+/// A server that has lost one of its threads would go on without those whom it has served.
+#[test]
+fn a_panic_while_a_request_is_checked_ends_the_server() {
+    for way in served_ways() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checking.sock");
+        let server = Server::<Checking>::bind(&path).unwrap();
+        let serving = apart(server, |server| server.serve(|checked, _| checked.number.to_native()));
+        let transport = if way == Way::Ring { Transport::Ring } else { Transport::Socket };
+        let builder = Client::<Checking>::builder().transport(transport).timeout(3 * PATIENCE);
+        let mut client = builder.connect(&path).unwrap();
+        assert_eq!(*client.send(&Checked { number: 12 }).unwrap(), 12);
+        client.send(&Checked { number: 13 }).map(drop).unwrap_err();
+        until("the server ends", || serving.is_finished());
+        assert!(serving.join().is_err(), "{way:?}: it says why");
     }
 }

@@ -131,7 +131,8 @@ impl<P: Protocol> Server<P> {
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the system fails the reactor.
     ///
     /// # Panics
-    /// When this server serves already, or has served, in whichever way.
+    /// When this server serves already, or has served, in whichever way; when a request's type is one of your own
+    /// that panics while it is checked, once the server has stopped for that.
     pub fn serve<H>(&self, handler: H) -> Result<(), Error>
     where
         H: Fn(&Archived<P::Request>, &Context) -> P::Response + Sync,
@@ -174,7 +175,10 @@ impl<P: Protocol> Server<P> {
             let poll = |control: &Arc<Control>| {
                 let history = Arc::clone(&shared.history);
                 let mut poller = Poller::new(Arc::clone(control), history, shared.wait, true);
+                let stop = self.handle();
                 move || {
+                    // A panic leaves its clients without anybody who answers them.
+                    let _stop = AtEnd(|| stop.stop());
                     while let Some(arrival) = poller.next() {
                         service.answer(scope, arrival);
                     }
@@ -192,8 +196,12 @@ impl<P: Protocol> Server<P> {
                 .try_for_each(start)
                 .and_then(|()| Reactor::new(shared, &shared.controls, &self.listener)?.run(&answer));
             drop(end_pollers);
-            pollers.into_iter().for_each(|poller| drop(poller.join()));
+            // All of them end before a panic of one goes on.
+            let ended: Vec<_> = pollers.into_iter().map(|poller| poller.join()).collect();
             drop(end_pool);
+            if let Some(panic) = ended.into_iter().find_map(Result::err) {
+                std::panic::resume_unwind(panic);
+            }
             served.map_err(|error| Error::io("serve clients", error).at(self.path()))
         })
     }

@@ -195,9 +195,16 @@ impl Inbox {
 
     /// The next whole message, if it has come. Reads until there is one or nothing more to read.
     pub(crate) fn poll(&mut self) -> Result<Option<(Kind, u64)>, Broken> {
+        self.poll_within(u32::MAX)
+    }
+
+    /// The same for one who has others to hear: a peer that writes as fast as this side reads has its say in `reads`
+    /// of 64 KiB at most. What is left then is left on the socket: of what was read no message is whole.
+    pub(crate) fn poll_within(&mut self, reads: u32) -> Result<Option<(Kind, u64)>, Broken> {
         if self.current.is_none() {
             trim_longest(&mut self.message);
         }
+        let mut left = reads;
         loop {
             if let Some(done) = self.take_staged()? {
                 return Ok(Some(done));
@@ -205,9 +212,10 @@ impl Inbox {
             if self.ended {
                 return Err(Broken::Severed);
             }
-            if !self.read()? {
+            if left == 0 || !self.read()? {
                 return Ok(None);
             }
+            left -= 1;
         }
     }
 
@@ -378,5 +386,23 @@ mod tests {
     fn the_memory_of_the_longest_messages_is_given_back_at_once() {
         let (mut outbox, mut inbox) = ends();
         assert_eq!(pass(&mut outbox, &mut inbox, 5 << 20), [0; 2]);
+    }
+
+    #[test]
+    fn a_long_message_comes_in_as_many_looks_as_it_takes_and_no_bytes_are_lost() {
+        let (mut outbox, mut inbox) = ends();
+        let sent: Vec<u8> = (0..150_000).map(|index| (index / 7) as u8).collect();
+        for length in [150_000, 10, 100_000, 0] {
+            let sent = &sent[..length];
+            outbox.send(Kind::Request, 1, |sink| sink.append(sent)).expect("a peer").expect("it fits");
+            let mut looks = 1;
+            while inbox.poll_within(1).expect("a peer").is_none() {
+                outbox.flush().expect("a peer");
+                looks += 1;
+            }
+            assert_eq!(inbox.message()[..], *sent);
+            // The first of them finds the header, and what comes with it.
+            assert!(looks > length.saturating_sub(STAGE).div_ceil(PART), "{length} bytes, {looks} looks");
+        }
     }
 }

@@ -39,6 +39,10 @@ const FIRST_CONNECTION: u64 = 2;
 /// How many requests of one connection are answered before the next has its turn.
 const BATCH: u32 = 16;
 
+/// How often it is read from one connection for a message before the next has its turn: for more bytes than a socket
+/// mostly holds, since what a client has asked before its end is read at once.
+const READS: u32 = 8;
+
 /// After how long the process of a client over the socket is watched, too: a question or two are over before,
 /// and cost nothing for it.
 const WATCH_AFTER: Duration = Duration::from_millis(500);
@@ -391,7 +395,7 @@ impl<'a> Reactor<'a> {
                 answered += 1;
                 continue;
             }
-            match inbox.poll() {
+            match inbox.poll_within(READS) {
                 Ok(Some((Kind::Request, id))) => {
                     connection.begin(Turn::Over);
                     answer(connection, id, inbox.message());

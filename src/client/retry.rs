@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use super::line::SEND;
 use super::{Client, Reply};
 use crate::error::{Error, ErrorKind, NothingDone};
 use crate::protocol::Protocol;
@@ -35,30 +36,37 @@ impl<P: Protocol> Client<P> {
     /// # Errors
     /// As [`send`](Self::send): the last error where no attempt has succeeded.
     pub fn send_with_retry(&mut self, request: &P::Request) -> Result<Reply<'_, P>, Error> {
-        let mut deadline = Deadline::starting_now(self.line.get_mut().timeout());
+        let line = self.line.get_mut();
+        let mut deadline = Deadline::starting_now(line.timeout());
         let mut pause = FIRST_PAUSE;
+        // No daemon has seen this request yet where the connection was lost before. In a forked child it
+        // is the parent's.
+        if line.check_usable(SEND).is_err_and(|error| error.kind() != ErrorKind::Forked) {
+            self.reach_the_next(&mut deadline, &mut pause)?;
+        }
         while let Err(error) = self.exchange(request) {
             let lost = matches!(error.kind(), ErrorKind::PeerDied | ErrorKind::Io);
             let safe = error.is_retryable() || lost && P::may_repeat(request);
             if !safe || deadline.is_over() {
                 return Err(error);
             }
+            rest(&mut pause, &mut deadline);
             // A daemon that was only too busy for this request has not lost the connection.
-            let stays = matches!(error.nothing_done(), Some(NothingDone::Busy | NothingDone::Late));
-            loop {
-                std::thread::sleep(pause.min(deadline.left()));
-                pause = (pause * 2).min(LONGEST_PAUSE);
-                if stays {
-                    break;
-                }
-                match self.reconnect() {
-                    Ok(()) => break,
-                    Err(failed) if is_transient(&failed) && !deadline.is_over() => {}
-                    Err(failed) => return Err(failed),
-                }
+            if !matches!(error.nothing_done(), Some(NothingDone::Busy | NothingDone::Late)) {
+                self.reach_the_next(&mut deadline, &mut pause)?;
             }
         }
         self.reply()
+    }
+
+    /// Connects anew, and goes on trying while a daemon may be there in a moment.
+    fn reach_the_next(&mut self, deadline: &mut Deadline, pause: &mut Duration) -> Result<(), Error> {
+        loop {
+            match self.reconnect() {
+                Err(failed) if self.is_transient(&failed) && !deadline.is_over() => rest(pause, deadline),
+                reached => return reached,
+            }
+        }
     }
 
     /// A connection in place of the one that is lost or not wanted any more.
@@ -75,9 +83,16 @@ impl<P: Protocol> Client<P> {
         self.line = fresh.line;
         Ok(())
     }
+
+    /// Whether a daemon may be there in a moment.
+    fn is_transient(&self, error: &Error) -> bool {
+        let lost = matches!(error.kind(), ErrorKind::NotRunning | ErrorKind::PeerDied);
+        !matches!(self.origin, Origin::Pair) && (error.is_retryable() || lost)
+    }
 }
 
-/// Whether a daemon may be there in a moment.
-fn is_transient(error: &Error) -> bool {
-    error.is_retryable() || matches!(error.kind(), ErrorKind::NotRunning | ErrorKind::PeerDied)
+/// Waits for as long as `pause` says, twice as long the next time.
+fn rest(pause: &mut Duration, deadline: &mut Deadline) {
+    std::thread::sleep((*pause).min(deadline.left()));
+    *pause = (*pause * 2).min(LONGEST_PAUSE);
 }

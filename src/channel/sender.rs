@@ -233,9 +233,15 @@ impl<M: Sleep> Sender<M> {
         slice: Duration,
         severed: &mut dyn FnMut() -> bool,
     ) -> Result<(), Stop> {
+        let mut waited = false;
         while !self.flush()? {
             // A peer that knows of nothing frees no space.
             self.announce();
+            // A wait that ends with a little space does not tell whether its time is up.
+            if waited && until.is_over() {
+                return Err(Stop::Deadline);
+            }
+            waited = true;
             super::wait(self, spin, until, slice, &mut || severed())?;
         }
         Ok(())

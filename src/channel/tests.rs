@@ -331,6 +331,27 @@ fn a_short_message_above_the_limit_is_not_sent() {
     assert!(!sender.has_backlog(), "it is in the ring");
 }
 
+/// A peer that frees a little space again and again puts the end of a wait off no more than one that frees none.
+#[test]
+fn a_peer_that_creeps_holds_nobody_beyond_the_deadline() {
+    let [near, far] = views(0);
+    let mut sender = Sender::new(near, 0, MAX_MESSAGE);
+    write(&mut sender, 1, &[1; MAX_MESSAGE]).unwrap();
+    let mut consumed = 0;
+    // It creeps whenever a wait is about to end without news.
+    let creeping = &mut || {
+        std::thread::sleep(Duration::from_millis(10));
+        consumed += 16;
+        far.consume(consumed);
+        true
+    };
+    let mut soon = Deadline::after(Duration::from_millis(50));
+    let mut spin = Spin::new(WaitStrategy::Park);
+    assert_eq!(sender.drain(&mut spin, &mut soon, LIFELINE_SLICE, creeping), Err(Stop::Deadline));
+    assert!(sender.has_backlog(), "the rest of it is to be sent or given up");
+    assert!(consumed < CAPACITY);
+}
+
 /// What is given up before it has begun leaves no trace; what is under way is aborted, and others go on.
 #[test]
 fn a_message_that_is_given_up_is_dropped_by_both_sides() {

@@ -208,6 +208,9 @@ impl<P: Protocol> Server<P> {
 
     /// The requests one by one, for a loop that owns its state.
     ///
+    /// An answer fails where its client has given up, is gone, or takes none so long: each is a matter of that
+    /// client, which knows of it, and the loop goes on for the others.
+    ///
     /// ```no_run
     /// # use libgrite_ipc::{Protocol, Server, wire};
     /// # wire! { pub struct Add { pub number: u64 } pub struct Sum { pub sum: u64 } }
@@ -219,7 +222,7 @@ impl<P: Protocol> Server<P> {
     /// let mut sum = 0;
     /// for request in server.incoming() {
     ///     sum += request.number.to_native();
-    ///     request.reply(&Sum { sum })?;
+    ///     let _ = request.reply(&Sum { sum });
     /// }
     /// # Ok(()) }
     /// ```

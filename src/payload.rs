@@ -10,7 +10,8 @@ pub(crate) type Bytes = AlignedVec<ALIGN>;
 /// The longest payload that any connection carries, in bytes.
 pub(crate) const LONGEST: u32 = 1 << 30;
 
-/// What a buffer keeps while its connection is quiet, in bytes.
+/// What a server's buffer keeps while its connection is quiet, and a client's that lies ready for any answer,
+/// in bytes.
 const KEPT: usize = 16 << 10;
 
 /// What a buffer keeps from one long message to the next, in bytes.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::listening_at;
 use super::{AWAKE, Bell, Fault, LIFELINE_SLICE, Lifeline, Sleep, Stop, Waits, Woken, asleep_at, call};
 use crate::frame::{Header, Kind};
-use crate::payload::{Bytes, trim};
+use crate::payload::{Bytes, trim, trim_longest};
 use crate::ring::{Await, Consumer, Word};
 use crate::sync::fence_before_look;
 use crate::wait::{Deadline, Spin};
@@ -20,12 +20,23 @@ pub(crate) struct Receiver<M> {
     max_message: usize,
     /// The message received last, or as much of one as has come.
     message: Bytes,
-    /// The message that goes on in the next frame.
-    unfinished: Option<(Kind, u64)>,
+    held: Held,
     /// Where this side had read to when it last looked for a sleeping sender.
     looked_at: u64,
     woken: Woken,
     bell: Option<Arc<dyn Bell>>,
+}
+
+/// What lies in the receiver's buffer.
+#[derive(Debug)]
+enum Held {
+    /// The last message.
+    Whole,
+    /// The same, in more memory perhaps than is kept for the next one. It is told apart so that short messages
+    /// are received without a look at that.
+    WholeOfParts,
+    /// A message that goes on in the next frame.
+    Unfinished(Kind, u64),
 }
 
 impl<M: Sleep> Receiver<M> {
@@ -34,7 +45,7 @@ impl<M: Sleep> Receiver<M> {
             consumer: Consumer::new(memory, position),
             max_message,
             message: Bytes::new(),
-            unfinished: None,
+            held: Held::Whole,
             looked_at: position,
             woken: Woken::default(),
             bell: None,
@@ -85,7 +96,7 @@ impl<M: Sleep> Receiver<M> {
 
     /// Gives memory back that only a longer message needed.
     pub(crate) fn trim(&mut self) {
-        if self.unfinished.is_none() {
+        if !matches!(self.held, Held::Unfinished(..)) {
             trim(&mut self.message);
         }
     }
@@ -113,7 +124,7 @@ impl<M: Sleep> Receiver<M> {
     /// Takes a frame; says whether that completes a message.
     #[inline]
     fn take(&mut self, header: Header) -> Result<bool, Fault> {
-        if self.unfinished.is_some() || header.more() || header.kind() == Kind::Abort {
+        if !matches!(self.held, Held::Whole) || header.more() || header.kind() == Kind::Abort {
             return self.take_part(header);
         }
         self.message.clear();
@@ -121,27 +132,35 @@ impl<M: Sleep> Receiver<M> {
         Ok(true)
     }
 
-    /// Takes a frame of a message that has several.
+    /// Takes a frame of a message that has several, or comes after one.
     #[cold]
     fn take_part(&mut self, header: Header) -> Result<bool, Fault> {
-        match self.unfinished {
-            Some((_, id)) if header.kind() == Kind::Abort && header.id() == id => {
-                self.unfinished = None;
+        match self.held {
+            Held::Unfinished(_, id) if header.kind() == Kind::Abort && header.id() == id => {
+                self.held = Held::WholeOfParts;
                 return Ok(false);
             }
             _ if header.kind() == Kind::Abort => return Err(Fault::StrayAbort(header.id())),
-            Some(begun) if begun != (header.kind(), header.id()) => {
-                return Err(Fault::Interleaved { found: header.id(), within: begun.1 });
+            Held::Unfinished(kind, id) if (kind, id) != (header.kind(), header.id()) => {
+                return Err(Fault::Interleaved { found: header.id(), within: id });
             }
-            Some(_) => {}
-            None => self.message.clear(),
+            Held::Unfinished(..) => {}
+            Held::Whole | Held::WholeOfParts => {
+                self.message.clear();
+                trim_longest(&mut self.message);
+                self.held = Held::Whole;
+            }
         }
         let full = self.consumer.max_payload();
         if header.more() && header.length() != full {
             return Err(Fault::ShortFragment { length: header.length(), full });
         }
         self.append(header)?;
-        self.unfinished = header.more().then_some((header.kind(), header.id()));
+        self.held = match self.held {
+            _ if header.more() => Held::Unfinished(header.kind(), header.id()),
+            Held::Unfinished(..) => Held::WholeOfParts,
+            _ => Held::Whole,
+        };
         Ok(!header.more())
     }
 

@@ -10,7 +10,7 @@ use super::{AWAKE, Bell, Fault, Sleep, Stop, Waits, Woken, asleep_at, call};
 use crate::cpu;
 use crate::fault;
 use crate::frame::{Header, Kind};
-use crate::payload::{Bytes, Sink, TooLong, trim};
+use crate::payload::{Bytes, Sink, TooLong, trim, trim_longest};
 use crate::ring::{Await, Producer, Slot, Violation, Word};
 use crate::sync::fence_before_look;
 use crate::wait::{Deadline, Spin};
@@ -30,7 +30,7 @@ pub(crate) struct Sender<M> {
     /// How far the peer had read when the backlog last found no space.
     stuck_at: u64,
     /// Memory of an earlier message, for the next one that does not fit in place.
-    spare: Bytes,
+    pub(super) spare: Bytes,
     peer: Peer,
 }
 
@@ -133,11 +133,14 @@ impl<M: Sleep> Sender<M> {
                 self.backlog.push_back(Waiting { kind, id, payload, sent: 0, begun });
                 self.flush()?;
             }
-        } else if begun {
-            let payload = Bytes::new();
-            self.backlog.push_back(Waiting { kind: Kind::Abort, id, payload, sent: 0, begun });
-            self.flush()?;
-            self.announce();
+        } else {
+            trim_longest(&mut self.spare);
+            if begun {
+                let payload = Bytes::new();
+                self.backlog.push_back(Waiting { kind: Kind::Abort, id, payload, sent: 0, begun });
+                self.flush()?;
+                self.announce();
+            }
         }
         Ok(written)
     }
@@ -251,6 +254,7 @@ impl<M: Sleep> Sender<M> {
     fn recycle(&mut self) {
         if let Some(done) = self.backlog.pop_front() {
             self.spare = done.payload;
+            trim_longest(&mut self.spare);
         }
     }
 }

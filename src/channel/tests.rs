@@ -331,6 +331,34 @@ fn a_short_message_above_the_limit_is_not_sent() {
     assert!(!sender.has_backlog(), "it is in the ring");
 }
 
+/// A connection that once took a very long message does not keep its memory for all the short ones after it.
+#[test]
+fn the_memory_of_the_longest_messages_is_given_back() {
+    const LONG: usize = 5 << 20;
+    const KEPT: usize = 4 << 20;
+    for next in [100, 2 * FULL] {
+        let [near, far] = views(0);
+        let mut sender = Sender::new(near, 0, LONG).with_stall(Duration::ZERO);
+        let mut receiver = Receiver::new(far, 0, LONG);
+        for length in [LONG, next] {
+            write(&mut sender, 1, &vec![7; length]).unwrap();
+            sender.announce();
+            while receiver.poll().unwrap().is_none() {
+                sender.flush().unwrap();
+                sender.announce();
+            }
+            assert_eq!(receiver.message().len(), length);
+            assert!(sender.spare.capacity() <= KEPT, "after {length} bytes");
+        }
+        assert!(receiver.message().capacity() <= KEPT, "after {next} bytes");
+    }
+    // Nor that of one that turned out to be too long for the peer.
+    let mut sender = Sender::new(views(0)[0].clone(), 0, LONG).with_stall(Duration::ZERO);
+    let failing = |sink: &mut dyn Sink| (0..2).try_for_each(|_| sink.append(&[7; LONG][..LONG - 100]));
+    sender.send(Kind::Request, 1, failing).unwrap().unwrap_err();
+    assert!(sender.spare.capacity() <= KEPT);
+}
+
 /// A peer that frees a little space again and again puts the end of a wait off no more than one that frees none.
 #[test]
 fn a_peer_that_creeps_holds_nobody_beyond_the_deadline() {

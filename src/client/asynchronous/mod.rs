@@ -1,14 +1,15 @@
 //! Asking from async code: [`AsyncClient`].
 //!
-//! [`shared`] is the connection as all its requests share it, and [`lookout`] the task that watches it while
-//! all of them wait; what comes bit by bit has a connection that is [`alone`]. [`ear`] is what a runtime
-//! waits for. Ids, frames and checks are those of the blocking client: both stand on
-//! [`Line`](super::line::Line).
+//! [`shared`] is the connection as all its requests share it, [`queue`] those that wait to be sent, and
+//! [`lookout`] the task that watches it while all of them wait; what comes bit by bit has a connection that is
+//! [`alone`]. [`ear`] is what a runtime waits for. Ids, frames and checks are those of the blocking client: both
+//! stand on [`Line`](super::line::Line).
 
 mod alone;
 mod connect;
 mod ear;
 mod lookout;
+mod queue;
 mod shared;
 mod stream;
 mod subscription;
@@ -20,12 +21,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::ClientBuilder;
-use super::line::{RECEIVE, SEND};
+use super::line::RECEIVE;
 use super::open::RequestId;
 use crate::error::{Error, ErrorKind};
 use crate::payload::Bytes;
 use crate::protocol::{Message, Protocol};
 use crate::transport::Interrupted;
+use queue::Queued;
 use shared::Shared;
 
 pub use stream::AsyncStream;
@@ -39,7 +41,9 @@ pub use subscription::AsyncSubscription;
 /// drivers enabled. While nobody waits it has no task to run, and it never has a thread of its own.
 ///
 /// A request whose future is dropped is cancelled: the daemon is told, and its answer, should it still come,
-/// goes to nobody. More requests than [`max_open`](Self::max_open) wait for their turn, in order.
+/// goes to nobody. More requests than [`max_open`](Self::max_open) wait for their turn, in order; a future that is
+/// not polled on while it waits holds up no other. Once sent, a request keeps its place until its answer is taken or
+/// its future dropped.
 ///
 /// ```no_run
 /// use libgrite_ipc::{IpcAsyncClient, IpcCommand};
@@ -95,34 +99,13 @@ impl<P: Protocol> AsyncClient<P> {
 
     async fn exchange(&self, request: &P::Request) -> Result<Message<P::Response>, Error> {
         let shared = &self.owner.0;
-        let _place = shared.places.acquire().await.expect("the places are never closed");
-        let mut asked = Asked { id: self.open(request).await?, shared, since: None, claimed: false };
+        let mut queued = Queued::new(shared);
+        let id = std::future::poll_fn(|cx| queued.poll(request, cx)).await?;
+        let mut asked = Asked { id, shared, since: None, claimed: false };
         let payload = std::future::poll_fn(|cx| asked.poll(cx)).await?;
         Message::check(payload).map_err(|invalid| {
             shared.with(|state| state.line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid))
         })
-    }
-
-    /// Sends a request, once those that wait for space before it are on their way.
-    async fn open(&self, request: &P::Request) -> Result<RequestId, Error> {
-        let shared = &self.owner.0;
-        if shared.turn.available_permits() > 0
-            && let Some(id) = shared.with(|state| state.try_open(request))?
-        {
-            return Ok(id);
-        }
-        let _turn = shared.turn.acquire().await.expect("the turn is never closed");
-        std::future::poll_fn(|cx| {
-            shared.with(|state| match state.try_open(request).transpose() {
-                Some(opened) => Poll::Ready(opened),
-                None if state.is_lost() => Poll::Ready(Err(state.reason(SEND))),
-                None => state
-                    .wait_for_space(cx.waker())
-                    .and_then(|()| state.attend(shared, false))
-                    .map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending),
-            })
-        })
-        .await
     }
 
     /// How many requests may be under way at once: as many as the daemon takes from one client before it

@@ -12,10 +12,10 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Id};
-use tokio::sync::Semaphore;
 
 use super::lookout::Lookout;
-use crate::client::line::{Line, RECEIVE, SEND};
+use super::queue::Queue;
+use crate::client::line::{Line, SEND};
 use crate::client::open::RequestId;
 use crate::error::{Error, ErrorKind};
 use crate::payload::Bytes;
@@ -31,17 +31,12 @@ pub(super) struct Shared {
     pub(super) ring: bool,
     pub(super) timeout: Duration,
     pub(super) max_open: usize,
-    /// One for each request that may be open.
-    pub(super) places: Semaphore,
-    /// Held by the request that waits for space; the others wait for it.
-    pub(super) turn: Semaphore,
 }
 
 pub(super) struct State {
     pub(super) line: Line,
     posts: Vec<Post>,
-    /// The request that waits for space.
-    sender: Option<Waker>,
+    pub(super) queue: Queue,
     /// Who is to be woken once the lock is free, and who is to be sent to a new post.
     due: Vec<Waker>,
     sent_out: Option<(Handle, Lookout)>,
@@ -94,7 +89,7 @@ impl Shared {
         let state = State {
             line,
             posts: Vec::new(),
-            sender: None,
+            queue: Queue::default(),
             due: Vec::new(),
             sent_out: None,
             marked: false,
@@ -104,15 +99,7 @@ impl Shared {
             reason: None,
             lost: false,
         };
-        Arc::new(Shared {
-            state: Mutex::new(state),
-            socket,
-            ring,
-            timeout,
-            max_open,
-            places: Semaphore::new(max_open),
-            turn: Semaphore::new(1),
-        })
+        Arc::new(Shared { state: Mutex::new(state), socket, ring, timeout, max_open })
     }
 
     /// Works on the connection, then wakes those for whom that was what they have waited for.
@@ -123,6 +110,7 @@ impl Shared {
             // Whoever broke it was told; the others wait for an answer that does not come.
             state.lose(None);
         }
+        state.call_the_next();
         let (due, sent_out) = (std::mem::take(&mut state.due), state.sent_out.take());
         drop(state);
         due.into_iter().for_each(Waker::wake);
@@ -183,9 +171,6 @@ impl State {
         });
         let before = self.due.len();
         self.line.open.take_due(&mut self.due);
-        if !self.line.has_backlog() {
-            self.due.extend(self.sender.take());
-        }
         if self.due.len() > before
             && let Some(since) = self.listening_since.take()
         {
@@ -198,19 +183,23 @@ impl State {
 
     /// Whether one request is all that anybody waits for.
     pub(super) fn is_alone(&self) -> bool {
-        self.line.open.count() == 1 && self.sender.is_none()
+        self.line.open.count() == 1 && self.queue.is_empty()
     }
 
     /// Whether anybody waits for anything.
     pub(super) fn is_awaited(&self) -> bool {
-        self.line.open.count() > 0 || self.sender.is_some() || self.line.has_backlog()
+        self.line.open.count() > 0 || !self.queue.is_empty() || self.line.has_backlog()
     }
 
-    /// Notes who waits for space.
-    pub(super) fn wait_for_space(&mut self, waker: &Waker) -> Result<(), Error> {
-        self.line.check_usable(RECEIVE)?;
-        self.sender = Some(waker.clone());
-        Ok(())
+    /// Calls the next request that waits to be sent, if one can be. Should it not be polled, the lookouts call those
+    /// behind it.
+    fn call_the_next(&mut self) {
+        if !self.queue.is_empty() && self.line.open.place().is_some() && !self.line.has_backlog() {
+            self.due.extend(self.queue.call());
+            if !self.queue.is_empty() {
+                (0..self.posts.len()).for_each(|place| self.rouse(place));
+            }
+        }
     }
 
     /// Has the lookout of this runtime, if there is one, go on for the requests that are left.
@@ -325,7 +314,7 @@ impl State {
         self.have_quiet();
         self.line.open.tell_all();
         self.line.open.take_due(&mut self.due);
-        self.due.extend(self.sender.take());
+        self.queue.call_all(&mut self.due);
     }
 
     /// The socket has ended or failed: what came through rings before still counts.
@@ -347,7 +336,7 @@ impl State {
         self.reason = reason;
         self.line.open.tell_all();
         self.line.open.take_due(&mut self.due);
-        self.due.extend(self.sender.take());
+        self.queue.call_all(&mut self.due);
         self.due.extend(self.posts.iter().filter_map(|post| post.waker.clone()));
     }
 

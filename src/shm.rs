@@ -323,7 +323,7 @@ impl ChangeCounter {
         // SAFETY: the mapping has eight bytes, so four more lie behind either offset.
         let half = unsafe { self.map.as_mut_ptr().add(offset) };
         // SAFETY: four bytes are mapped there for as long as `self` lives, aligned since a page's
-        // start is; only the kernel reads them through this reference.
+        // start is; this crate hands the reference to the kernel only, which reads them.
         unsafe { AtomicU32::from_ptr(half.cast()) }
     }
 

@@ -128,15 +128,22 @@ pub(crate) struct Regions {
 impl Regions {
     /// The word of `region` that a side sleeps on: the low 32 bits of a position.
     ///
-    /// The reference is to an atomic that a peer may write; it is handed to the kernel only.
+    /// The reference is for the kernel only: our own code loads and stores the position as a whole, and atomic
+    /// accesses of two sizes do not go together.
     pub(crate) fn futex(region: &Region, word: Word) -> &AtomicU32 {
         let low_half = if cfg!(target_endian = "big") { 4 } else { 0 };
         // SAFETY: `Region` maps `shm::DATA` bytes and more behind its base while it lives, and each
         // 8-byte `Word` lies below that.
         let half = unsafe { region.base().add(word as usize + low_half) };
         // SAFETY: in bounds, aligned to 4 (bases are page-aligned), valid while `region` is
-        // borrowed, and accessed by atomics only; of a read-only mapping the kernel only reads.
+        // borrowed, and not accessed through this reference but by the kernel, which only reads.
         unsafe { AtomicU32::from_ptr(half.cast()) }
+    }
+
+    /// How far the peer is with a `word` of its region, for who waits for it to move. Relaxed: nothing that the peer
+    /// has written before is looked at.
+    pub(crate) fn glimpse(theirs: &Region, word: Word) -> u64 {
+        Self::word64(theirs, word).load(Ordering::Relaxed)
     }
 
     #[inline]

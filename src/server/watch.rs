@@ -8,7 +8,6 @@
 use std::io;
 use std::iter::once;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use arrayvec::ArrayVec;
@@ -34,23 +33,24 @@ pub(super) struct Watched {
 struct Awaited {
     region: Region,
     word: Word,
-    seen: u32,
+    seen: u64,
 }
 
 impl Watched {
     /// A client whose next move changes `word` of its region from the position `seen`.
     pub(super) fn new(session: u64, awaited: Option<(Region, Word, u64)>) -> Self {
-        let awaited = awaited.map(|(region, word, seen)| Awaited { region, word, seen: seen as u32 });
+        let awaited = awaited.map(|(region, word, seen)| Awaited { region, word, seen });
         Watched { session, awaited }
     }
 
     fn expected(&self) -> Option<Expected<'_>> {
         let Awaited { region, word, seen } = self.awaited.as_ref()?;
-        Some(Expected { word: Regions::futex(region, *word), value: *seen })
+        Some(Expected { word: Regions::futex(region, *word), value: *seen as u32 })
     }
 
     fn has_moved(&self) -> bool {
-        self.expected().is_some_and(|expected| expected.word.load(Ordering::Relaxed) != expected.value)
+        let moved = |Awaited { region, word, seen }: &Awaited| Regions::glimpse(region, *word) != *seen;
+        self.awaited.as_ref().is_some_and(moved)
     }
 }
 

@@ -143,9 +143,14 @@ impl<P: Protocol> ClientBuilder<P> {
     }
 }
 
-/// Rings where this system has them.
+/// Rings where this system has them. Not with 32 bits: no atomic load of the rings' words of 64 is promised to work
+/// there on memory that is mapped read-only.
 const MODE_OF_CHOICE: Mode =
-    if cfg!(all(target_os = "linux", not(grite_portable))) { Mode::Ring } else { Mode::Socket };
+    if cfg!(all(target_os = "linux", target_pointer_width = "64", not(grite_portable))) {
+        Mode::Ring
+    } else {
+        Mode::Socket
+    };
 
 impl Line {
     /// Receives the answer to a hello that travelled with a request.

@@ -204,6 +204,7 @@ fn a_wait_for_news_ends_at_its_timeout_and_can_be_repeated() {
         news.next(SOON).await.unwrap();
         let error = news.next(Duration::from_millis(5)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(error.to_string().ends_with("within 5ms"), "it says how long it waited: {error}");
         publisher.publish(&Event { number: 0, bytes: Vec::new() }).unwrap();
         assert!(matches!(news.next(SOON).await.unwrap(), Notice::Event { .. }));
     });

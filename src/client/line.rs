@@ -252,7 +252,7 @@ impl Line {
         match (drained, broken) {
             (Ok(()), _) => Ok(()),
             (Err(_), Some(broken)) => Err(self.break_with(broken, SEND)),
-            (Err(interrupted), None) => Err(self.interrupt(interrupted, SEND)),
+            (Err(interrupted), None) => Err(self.interrupt(interrupted, deadline, SEND)),
         }
     }
 
@@ -271,7 +271,7 @@ impl Line {
         let (mut waited, mut fruitless) = (false, false);
         loop {
             if fruitless && deadline.is_over() {
-                return Err(self.interrupt(Interrupted::Deadline, RECEIVE));
+                return Err(self.interrupt(Interrupted::Deadline, deadline, RECEIVE));
             }
             match self.incoming.poll() {
                 Ok(Some((kind, id))) => {
@@ -285,7 +285,7 @@ impl Line {
                     (waited, fruitless) = (true, fruitless || waited);
                     let Line { incoming, lifeline, spin, .. } = self;
                     if let Err(interrupted) = incoming.wait(spin, deadline, lifeline) {
-                        return Err(self.interrupt(interrupted, RECEIVE));
+                        return Err(self.interrupt(interrupted, deadline, RECEIVE));
                     }
                 }
                 Err(broken) => return Err(self.break_with(broken, RECEIVE)),
@@ -416,10 +416,17 @@ impl Line {
         self.broken.get().is_some()
     }
 
-    pub(super) fn interrupt(&self, interrupted: Interrupted, tried: &'static str) -> Error {
+    /// What it means that a wait until `deadline` was interrupted.
+    pub(super) fn interrupt(
+        &self,
+        interrupted: Interrupted,
+        deadline: &Deadline,
+        tried: &'static str,
+    ) -> Error {
         match interrupted {
             Interrupted::Deadline => {
-                self.error(ErrorKind::Timeout, tried).saying(format!("no progress within {:?}", self.timeout))
+                let limit = deadline.limit().unwrap_or(self.timeout);
+                self.error(ErrorKind::Timeout, tried).saying(format!("not done within {limit:?}"))
             }
             Interrupted::Broken(broken) => self.break_with(broken, tried),
         }

@@ -39,6 +39,14 @@ impl Deadline {
         deadline
     }
 
+    /// How long it is from its beginning, where that was said.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        match self.limit {
+            Limit::After(limit) => Some(limit),
+            Limit::At(_) => None,
+        }
+    }
+
     /// When the time is up.
     pub(crate) fn end(&mut self) -> Instant {
         /// Stands for a limit that the clock cannot express.

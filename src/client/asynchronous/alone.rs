@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::frame::Kind;
 use crate::stream::Stream;
 use crate::transport::{Broken, Interrupted};
+use crate::wait::Deadline;
 
 pub(super) struct Alone {
     pub(super) line: Line,
@@ -40,7 +41,9 @@ impl Alone {
         timeout: Duration,
     ) -> Result<(Kind, u64), Error> {
         let received = tokio::time::timeout(timeout, std::future::poll_fn(|cx| self.poll(awaited, cx))).await;
-        received.unwrap_or_else(|_| Err(self.line.interrupt(Interrupted::Deadline, RECEIVE)))
+        received.unwrap_or_else(|_| {
+            Err(self.line.interrupt(Interrupted::Deadline, &Deadline::after(timeout), RECEIVE))
+        })
     }
 
     fn poll(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Result<(Kind, u64), Error>> {

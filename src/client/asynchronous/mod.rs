@@ -27,6 +27,7 @@ use crate::error::{Error, ErrorKind};
 use crate::payload::Bytes;
 use crate::protocol::{Message, Protocol};
 use crate::transport::Interrupted;
+use crate::wait::Deadline;
 use queue::Queued;
 use shared::Shared;
 
@@ -93,7 +94,10 @@ impl<P: Protocol> AsyncClient<P> {
         let shared = &self.owner.0;
         match tokio::time::timeout(shared.timeout, self.exchange(request)).await {
             Ok(answer) => answer,
-            Err(_) => Err(shared.with(|state| state.line.interrupt(Interrupted::Deadline, RECEIVE))),
+            Err(_) => {
+                let deadline = Deadline::after(shared.timeout);
+                Err(shared.with(|state| state.line.interrupt(Interrupted::Deadline, &deadline, RECEIVE)))
+            }
         }
     }
 

@@ -36,6 +36,13 @@ pub(crate) fn trim_longest(bytes: &mut Bytes) {
     }
 }
 
+/// Gives back what a shorter message leaves free of the memory of a longer one, if that is more than is kept.
+pub(crate) fn fit(bytes: &mut Bytes) {
+    if bytes.capacity() > MOST_KEPT && bytes.len() <= MOST_KEPT {
+        bytes.shrink_to_fit();
+    }
+}
+
 /// Takes the bytes of one message, front to back.
 pub(crate) trait Sink {
     /// Appends `bytes`, or says that the message is larger than it may be.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::{
     ArchivedOrder, Done, Order, WAYS, Work, builder_for, pattern, reach, served_ways, stop_after, work,
 };
-use libgrite_ipc::{Client, Error, ErrorKind, Responder, Server, ServerBuilder, WaitStrategy};
+use libgrite_ipc::{Error, ErrorKind, Responder, Server, ServerBuilder, WaitStrategy};
 
 fn done(bytes: Vec<u8>) -> Done {
     Done { bytes, session: 0 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::listening_at;
 use super::{AWAKE, Bell, Fault, LIFELINE_SLICE, Lifeline, Sleep, Stop, Waits, Woken, asleep_at, call};
 use crate::frame::{Header, Kind};
-use crate::payload::{Bytes, trim, trim_longest};
+use crate::payload::{Bytes, fit, trim, trim_longest};
 use crate::ring::{Await, Consumer, Word};
 use crate::sync::fence_before_look;
 use crate::wait::{Deadline, Spin};
@@ -147,7 +147,10 @@ impl<M: Sleep> Receiver<M> {
             Held::Unfinished(..) => {}
             Held::Whole | Held::WholeOfParts => {
                 self.message.clear();
-                trim_longest(&mut self.message);
+                // The next long one is welcome to the memory of the last.
+                if !header.more() {
+                    trim_longest(&mut self.message);
+                }
                 self.held = Held::Whole;
             }
         }
@@ -158,7 +161,10 @@ impl<M: Sleep> Receiver<M> {
         self.append(header)?;
         self.held = match self.held {
             _ if header.more() => Held::Unfinished(header.kind(), header.id()),
-            Held::Unfinished(..) => Held::WholeOfParts,
+            Held::Unfinished(..) => {
+                fit(&mut self.message);
+                Held::WholeOfParts
+            }
             _ => Held::Whole,
         };
         Ok(!header.more())

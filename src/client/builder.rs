@@ -197,7 +197,9 @@ impl<P: Protocol> ClientBuilder<P> {
     /// Connects, asks one question and disconnects, in one round trip over the socket.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect) and [`Client::send`].
+    /// As [`connect`](Self::connect) and [`Client::send`]. The daemon's half of the handshake may come together with
+    /// the reply, so a handler that takes longer than the builder's timeout is
+    /// [`Unresponsive`](crate::ErrorKind::Unresponsive) here; it may carry out the request all the same.
     pub fn ask(&self, path: impl AsRef<Path>, request: &P::Request) -> Result<Message<P::Response>, Error> {
         self.ask_as(path.as_ref(), Stance::Take, request)
     }

@@ -125,7 +125,10 @@ impl<P: Protocol> ServerBuilder<P> {
     /// A client for whose rings there is no room gets the socket, or is refused if it wants nothing but
     /// rings; a request for which there is none is refused, and can be asked again. What [`Server::incoming`]
     /// and `Server::serve_async` have taken and not answered is not counted here: it is bounded by
-    /// [`max_in_flight`](Self::max_in_flight) times [`max_message`](Self::max_message) for each client.
+    /// [`max_in_flight`](Self::max_in_flight) times [`max_message`](Self::max_message) for each client. Neither is
+    /// a message that is under way in parts, one of each client in either direction, nor what is answered out of
+    /// order (see [`may_block`](Self::may_block)) to a client that does not read: as many answers as it may have in
+    /// flight.
     pub fn max_memory(mut self, bytes: u64) -> Self {
         self.limits.memory = bytes;
         self

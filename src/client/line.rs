@@ -187,7 +187,10 @@ impl Line {
             encode(request, sink, arena)?;
             sink.append(&expiry.to_bytes())
         };
-        match self.outgoing.send(Kind::Request, id.to_frame(), write) {
+        let half_written = HalfWritten(&self.broken);
+        let sent = self.outgoing.send(Kind::Request, id.to_frame(), write);
+        std::mem::forget(half_written);
+        match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(too_long)) => Err(self.error(ErrorKind::TooLarge, SEND).because(too_long)),
             Err(broken) => Err(self.break_with(broken, SEND)),
@@ -460,6 +463,15 @@ impl Line {
             Some(path) => error.at(path),
             None => error,
         }
+    }
+}
+
+/// Gives a connection up, unless it is forgotten: a type whose encoding panics may leave half a request behind.
+struct HalfWritten<'a>(&'a Cell<Option<ErrorKind>>);
+
+impl Drop for HalfWritten<'_> {
+    fn drop(&mut self) {
+        self.0.set(Some(ErrorKind::PeerDied));
     }
 }
 

@@ -135,12 +135,12 @@ impl Poller {
     /// rings have a turn, those of quiet clients too.
     #[inline]
     fn look(&mut self) -> Option<(u64, u64)> {
-        if std::mem::take(&mut self.heeded) {
-            self.ports.look_at_quiet();
-        } else if self.has_notes()
-            && let Some(found) = self.heed()
-        {
-            return Some(found);
+        if self.has_notes() {
+            if std::mem::take(&mut self.heeded) {
+                self.ports.look_at_quiet();
+            } else if let Some(found) = self.heed() {
+                return Some(found);
+            }
         }
         if self.history.next() != self.published {
             self.published = self.history.next();

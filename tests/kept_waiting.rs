@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::{ArchivedOrder, Done, Order, Way, Work, builder_for, pattern, served_ways, stop_after};
 use libgrite_ipc::{
     Client, Error, ErrorKind, Layout, Protocol, Responder, Server, ServerBuilder, Transport, WaitStrategy,
-    Wire,
+    Wire, testing,
 };
 use rkyv::bytecheck::Verify;
 use rkyv::primitive::ArchivedU32;
@@ -92,6 +92,26 @@ fn clients_over_rings_are_heard_among_those_over_sockets() {
             });
         }
     });
+}
+
+/// In one process the thread that answers is the one that would hear of the client's end.
+#[test]
+fn a_stream_in_one_process_ends_with_its_client() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let mut client = testing::pair_serving::<Work>(&Client::builder(), move |_, mut responder| {
+        let part = done(pattern(5000));
+        tell.send(loop {
+            if let Err(error) = responder.send_part(&part) {
+                break error.kind();
+            }
+        })
+        .unwrap();
+    });
+    let mut parts = client.stream(&Order::Session).unwrap();
+    parts.next().unwrap().unwrap();
+    drop(parts);
+    drop(client);
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), ErrorKind::PeerDied);
 }
 
 /// The client lives, and reads nothing.

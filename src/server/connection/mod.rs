@@ -198,9 +198,11 @@ impl Connection {
         self.attended_until.fetch_min(end, Ordering::Relaxed);
     }
 
-    /// Whether nobody attends to it any more at `now`: the client could not say that it has given up.
+    /// Whether nobody attends to it any more at `now`: the client could not say that it has given up. The thread that
+    /// attends to a client in its own process may be the one that answers, and hears of its end no sooner.
     pub(super) fn is_unattended(&self, now: u64) -> bool {
         now >= self.attended_until.load(Ordering::Relaxed)
+            || matches!(&*self.lifeline(), Some(Lifeline::Local(line)) if line.is_severed())
     }
 
     /// Whether replies wait for space.

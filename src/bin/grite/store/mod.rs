@@ -122,8 +122,7 @@ impl Store {
     /// Starts a transaction that can write; waits for the one of another process.
     pub fn begin(&mut self) -> Result<Session<'_>, StoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        fault::point("store.begun");
-        Ok(Session(transaction))
+        Ok(Session::of(transaction))
     }
 
     /// As [`begin`](Store::begin), but waits for nobody: `None` while another process has a transaction.
@@ -132,10 +131,7 @@ impl Store {
         let begun = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate);
         self.connection.busy_timeout(BUSY_TIMEOUT)?;
         match begun.map_err(StoreError::from) {
-            Ok(transaction) => {
-                fault::point("store.begun");
-                Ok(Some(Session(transaction)))
-            }
+            Ok(transaction) => Ok(Some(Session::of(transaction))),
             Err(StoreError::Busy) => Ok(None),
             Err(error) => Err(error),
         }
@@ -194,7 +190,12 @@ pub struct Snapshot {
 /// A transaction that no other process can write beside. Dropped without a commit, it never was.
 pub struct Session<'a>(Transaction<'a>);
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    fn of(transaction: Transaction<'a>) -> Self {
+        fault::point("store.begun");
+        Session(transaction)
+    }
+
     /// The events behind `place`, in order.
     pub fn events_after(&self, place: Sequence) -> Result<Vec<(Sequence, Sealed)>, StoreError> {
         events_after(&self.0, place)

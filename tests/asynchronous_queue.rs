@@ -81,3 +81,24 @@ fn a_request_that_waits_for_a_place_and_is_left_alone_holds_up_no_other() {
         });
     }
 }
+
+/// Who asks again and again in one task takes no place from those who have waited for it.
+#[test]
+fn a_request_that_waits_for_a_place_gets_the_next_one() {
+    everywhere(async |way| {
+        let server = Running::start_with(|| Server::<Work>::builder().max_in_flight(1));
+        let client: AsyncClient<Work> = builder_for(way).connect_async(server.socket()).await.unwrap();
+        let greedy = tokio::spawn({
+            let client = client.clone();
+            async move {
+                loop {
+                    client.send(&Order::Session).await.unwrap();
+                }
+            }
+        });
+        for _ in 0..20 {
+            tokio::time::timeout(PATIENCE, client.send(&Order::Session)).await.expect("in time").unwrap();
+        }
+        greedy.abort();
+    });
+}

@@ -263,11 +263,13 @@ fn a_client_whose_answer_panics_while_it_is_encoded_is_told_at_once() {
 /// again for what did not fit into it.
 #[test]
 fn an_answer_that_was_kept_comes_whole_whoever_asks_next() {
+    let is_kept = AtomicBool::new(false);
     let answer = |server: &Server<Work>| {
         let mut kept = None;
         for request in server.incoming() {
             if matches!(*request, ArchivedOrder::Make(_)) {
                 kept = Some(request);
+                is_kept.store(true, Ordering::Relaxed);
                 continue;
             }
             if let Some(kept) = kept.take() {
@@ -282,8 +284,7 @@ fn an_answer_that_was_kept_comes_whole_whoever_asks_next() {
                 let client = builder_for(way).reply_ring(4096).timeout(PATIENCE).connect(path).unwrap();
                 let mut other = builder_for(Way::Socket).timeout(PATIENCE).connect(path).unwrap();
                 let answer = client.start(&Order::Make(0)).unwrap();
-                // Time enough for the loop to take it.
-                std::thread::sleep(Duration::from_millis(50));
+                until("the loop has taken it", || is_kept.swap(false, Ordering::Relaxed));
                 other.send(&Order::Session).unwrap();
                 assert!(answer.wait().unwrap().bytes == pattern(1 << 20)[..], "{wait:?}, {way:?}");
             }

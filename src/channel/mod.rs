@@ -179,7 +179,8 @@ fn wait<W: Waits>(
             return Ok(found?);
         }
     }
-    if half.peer_sleeps() && spin.should_join(start, cpu::current(), half.peer_cpu()) {
+    if spin.sleeps_at_once() && half.peer_sleeps() && spin.should_join(start, cpu::current(), half.peer_cpu())
+    {
         cpu::join(half.peer_cpu());
     }
     loop {

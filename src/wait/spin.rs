@@ -41,7 +41,8 @@ pub enum WaitStrategy {
     /// the same as `Adaptive`.
     Spin,
     /// Sleep at once. The least CPU time. A client that does nothing but ask goes to the CPU where its daemon sleeps,
-    /// if that one sleeps at once, too: two who run by turns wake each other there in a fraction of the time.
+    /// if that one sleeps then, too: two who run by turns wake each other there in a fraction of the time. What CPUs the
+    /// client's thread may use (`sched_setaffinity`) is changed for that, and at once changed back.
     Park,
 }
 
@@ -115,6 +116,11 @@ impl Spin {
     /// Whether this waiter never sleeps.
     pub(crate) fn is_endless(&self) -> bool {
         self.strategy == WaitStrategy::Spin
+    }
+
+    /// Whether this waiter sleeps at once.
+    pub(crate) fn sleeps_at_once(&self) -> bool {
+        self.strategy == WaitStrategy::Park
     }
 
     /// Looks until `look` answers something or the budget is used up.
@@ -236,7 +242,7 @@ impl Spin {
 
     /// Whether this side, which sleeps at once on its `own` CPU, should go to the `peer`'s, which sleeps, too.
     pub(crate) fn should_join(&mut self, now: Instant, own: u64, peer: u64) -> bool {
-        self.strategy == WaitStrategy::Park && own != 0 && peer != 0 && self.meeting.is_due(now, own == peer)
+        own != 0 && peer != 0 && self.meeting.is_due(now, own == peer)
     }
 
     fn is_to_move(&self, now: Instant) -> bool {

@@ -38,6 +38,7 @@ impl Lookout {
         let Lookout { shared, ear, since } = self;
         let heard = ear.poll_bell(cx)?;
         shared.with(|state| {
+            let called = state.queue.pass_over();
             if let Poll::Ready(broken) = heard {
                 state.sever(broken);
             }
@@ -48,7 +49,7 @@ impl Lookout {
             let phase = if !state.is_awaited() {
                 *since = None;
                 Phase::Idle
-            } else if more || state.line.looking_pays(since) || state.listen() {
+            } else if more || called || state.line.looking_pays(since) || state.listen() {
                 cx.waker().wake_by_ref();
                 Phase::Looking
             } else {
@@ -63,7 +64,7 @@ impl Lookout {
     fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Lookout { shared, ear, .. } = self;
         loop {
-            let backlog = shared.with(|state| state.line.has_backlog());
+            let (called, backlog) = shared.with(|state| (state.queue.pass_over(), state.line.has_backlog()));
             if ear.poll_ready(backlog, cx)?.is_pending() {
                 if ear.poll_end(cx)?.is_ready() {
                     shared.with(|state| state.sever(Broken::Severed));
@@ -76,6 +77,9 @@ impl Lookout {
                 });
                 if missed {
                     continue;
+                }
+                if called {
+                    cx.waker().wake_by_ref();
                 }
                 return Poll::Pending;
             }

@@ -191,8 +191,8 @@ impl State {
         self.line.open.count() > 0 || !self.queue.is_empty() || self.line.has_backlog()
     }
 
-    /// Calls the next request that waits to be sent, if one can be. Should it not be polled, the lookouts call those
-    /// behind it.
+    /// Calls the next request that waits to be sent, if one can be. Should it not come, a lookout passes it over for
+    /// those behind it.
     fn call_the_next(&mut self) {
         if !self.queue.is_empty() && self.line.open.place().is_some() && !self.line.has_backlog() {
             self.due.extend(self.queue.call());

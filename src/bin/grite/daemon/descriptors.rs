@@ -12,15 +12,16 @@ const WANTED: u64 = 4096;
 /// Where the system lists the descriptors of a process to itself.
 const OWN: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
 
-/// By this variable a starter says that it listens on our standard output, until we are ready.
-const STARTER: &str = "LIBGRITE_IPC_READINESS";
+/// So a starter says that it listens on our standard output, until we are ready.
+const STARTER: (&str, &str) = ("LIBGRITE_IPC_READINESS", "stdout");
 
 /// Closes all but the standard streams, if a command started us in the background: whoever reads what that
 /// command's shell writes waits for the last of its writers, and a lock that the shell holds is held by us, too.
 ///
 /// Only before anything is opened here. In the foreground, what we were given is ours to keep.
 pub fn close_inherited() {
-    if std::env::var_os(STARTER).is_none() {
+    let (variable, value) = STARTER;
+    if std::env::var_os(variable).is_none_or(|found| found != value) {
         return;
     }
     let Ok(listed) = fs::read_dir(OWN) else { return };

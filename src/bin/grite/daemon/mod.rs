@@ -3,8 +3,9 @@
 //! [`run`] takes the lock of the state folder's place, opens the engine, listens, says that it is ready,
 //! and serves until it is told to stop, or to make way for a newer release, or nobody has been connected for
 //! the idle time, which whoever subscribes prevents as any connection does, or its store is gone from the
-//! folder. [`desk`] answers, every change is published, whoever makes it, and [`background`] syncs where that is wished. [`mod@terminate`] ends one by a
-//! signal; starting, finding and asking daemons from outside is `tracker`'s and the command line's business.
+//! folder. [`desk`] answers, every change is published, whoever makes it, and [`background`] syncs where that is
+//! wished. [`mod@terminate`] ends one by a signal; starting, finding and asking daemons from outside is `tracker`'s
+//! and the command line's business.
 
 mod background;
 mod cache;

@@ -4,8 +4,9 @@
 //! counter where it was has missed nothing. Whoever finds it moved starts a transaction of its own, in
 //! which nobody else can bump: what it reads there is complete, also when the other writer died between
 //! bump and commit. Where it cannot, because another process writes at that moment, it reads what is
-//! committed, which is all that anybody was told of, and the next one looks again. A writer wakes those
-//! who [`follow`](Engine::follow) after its commit.
+//! committed, which is all that anybody was told of, and the next one looks again; behind a writer of this
+//! process that waits for the other one it has to wait as well. A writer wakes those who [`follow`](Engine::follow)
+//! after its commit.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard};

@@ -3,8 +3,8 @@
 //! What is new in a line is what differs from the imported events of its issue alone; what people did to it
 //! here is left as it is. A line about an issue that was made here is known already. So the same file again
 //! makes no event, a changed line makes events for what changed, and the events of a line depend on nothing but
-//! the lines imported before it: two clones that import the same file have the same events. So an export of a
-//! comment that was made here is imported as an event, too; the [`Issue`] shows one comment.
+//! the lines imported before it: two clones that import the same file have the same events. That is why an export of
+//! a comment that was made here is imported as an event, though the [`Issue`] shows one comment.
 
 use std::collections::BTreeSet;
 

@@ -30,8 +30,6 @@ pub struct Remote {
     spawn: bool,
     questions: Questions,
     client: Option<IpcClient>,
-    /// Opened by the first answer that no message holds.
-    direct: Option<Direct>,
 }
 
 impl Remote {
@@ -43,7 +41,7 @@ impl Remote {
         questions: Questions,
     ) -> Self {
         let builder = builder_for(wishes).transport(transport);
-        Remote { place, builder, spawn: wishes.spawn, questions, client: None, direct: None }
+        Remote { place, builder, spawn: wishes.spawn, questions, client: None }
     }
 
     /// The folder of the store.
@@ -82,12 +80,9 @@ impl Remote {
         part: &mut dyn FnMut(&Progress),
         too_large: Error,
     ) -> Result<IpcResponse, Failure> {
-        if self.direct.is_none() {
-            self.direct = Direct::open(self.state()).ok();
-        }
-        match &mut self.direct {
-            Some(direct) => direct.ask_in_parts(command, part).map_err(Failure::Other),
-            None => Err(self.judge(too_large)),
+        match Direct::open(self.state()) {
+            Ok(mut direct) => direct.ask_in_parts(command, part).map_err(Failure::Other),
+            Err(_) => Err(self.judge(too_large)),
         }
     }
 

@@ -20,6 +20,11 @@ use std::sync::{Arc, OnceLock};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+/// Whether there are rings between processes here. Not with 32 bits: no atomic load of their words of 64 is promised to
+/// work there on memory that is mapped read-only.
+pub(crate) const HAS_RINGS: bool =
+    cfg!(all(target_os = "linux", target_pointer_width = "64", not(grite_portable)));
+
 /// Where a region's ring starts, in bytes; the control words lie before it.
 pub(crate) const DATA: usize = 4096;
 

@@ -3,13 +3,18 @@
 
 mod common;
 
+use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use common::{ArchivedOrder, Done, Order, Work, builder_for, pattern, served_ways, work};
-use libgrite_ipc::{Client, Server};
+use common::{Order, Work, builder_for, pattern, served_ways, work};
+use libgrite_ipc::{Client, Error, Server, ServerHandle};
 
-fn done(bytes: Vec<u8>) -> Done {
-    Done { bytes, session: 0 }
+/// A daemon at `path`: how to stop it, and its thread.
+fn start(path: &Path) -> (ServerHandle, JoinHandle<Result<(), Error>>) {
+    let server = Server::<Work>::bind(path).unwrap();
+    let handle = server.handle();
+    (handle, std::thread::spawn(move || server.serve(work)))
 }
 
 #[test]
@@ -17,13 +22,7 @@ fn a_retry_finds_the_next_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("work.sock");
     for way in served_ways() {
-        let start = || {
-            let server = Server::<Work>::bind(&path).unwrap();
-            let handle = server.handle();
-            let handler = |_: &ArchivedOrder, _: &libgrite_ipc::Context| done(Vec::new());
-            (handle, std::thread::spawn(move || server.serve(handler)))
-        };
-        let (stop, serving) = start();
+        let (stop, serving) = start(&path);
         let mut client: Client<Work> = builder_for(way).connect(&path).unwrap();
         client.send_with_retry(&Order::Session).unwrap();
         stop.stop();
@@ -32,10 +31,7 @@ fn a_retry_finds_the_next_daemon() {
             let path = path.clone();
             move || {
                 std::thread::sleep(Duration::from_millis(30));
-                let server = Server::<Work>::bind(path).unwrap();
-                let handle = server.handle();
-                let serving = std::thread::spawn(move || server.serve(|_, _| done(Vec::new())));
-                (handle, serving)
+                start(&path)
             }
         });
         client.send_with_retry(&Order::Session).unwrap();
@@ -51,18 +47,13 @@ fn a_connection_that_was_lost_before_a_request_fails_none_that_must_not_be_repea
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("work.sock");
     for way in served_ways() {
-        let start = || {
-            let server = Server::<Work>::bind(&path).unwrap();
-            let handle = server.handle();
-            (handle, std::thread::spawn(move || server.serve(work)))
-        };
-        let (stop, serving) = start();
+        let (stop, serving) = start(&path);
         let mut client: Client<Work> = builder_for(way).connect(&path).unwrap();
         client.send_with_retry(&Order::Make(10)).unwrap();
         stop.stop();
         serving.join().unwrap().unwrap();
         client.send(&Order::Make(10)).unwrap_err();
-        let (stop, serving) = start();
+        let (stop, serving) = start(&path);
         let answer = client.send_with_retry(&Order::Make(10)).unwrap();
         assert!(answer.bytes == pattern(10)[..], "{way:?}");
         stop.stop();

@@ -18,6 +18,7 @@ use crate::handshake::{
 };
 use crate::identity::Party;
 use crate::protocol::{Message, Protocol, identity};
+use crate::shm;
 use crate::stream::{Stream, own_uid};
 use crate::transport::{Inbox, Incoming, Outbox, Outgoing, wait_readable};
 use crate::wait::{Deadline, Spin, WaitStrategy};
@@ -143,14 +144,8 @@ impl<P: Protocol> ClientBuilder<P> {
     }
 }
 
-/// Rings where this system has them. Not with 32 bits: no atomic load of the rings' words of 64 is promised to work
-/// there on memory that is mapped read-only.
-const MODE_OF_CHOICE: Mode =
-    if cfg!(all(target_os = "linux", target_pointer_width = "64", not(grite_portable))) {
-        Mode::Ring
-    } else {
-        Mode::Socket
-    };
+/// Rings where this system has them.
+const MODE_OF_CHOICE: Mode = if shm::HAS_RINGS { Mode::Ring } else { Mode::Socket };
 
 impl Line {
     /// Receives the answer to a hello that travelled with a request.

@@ -255,7 +255,7 @@ impl Line {
         match (drained, broken) {
             (Ok(()), _) => Ok(()),
             (Err(_), Some(broken)) => Err(self.break_with(broken, SEND)),
-            (Err(interrupted), None) => Err(self.interrupt(interrupted, deadline, SEND)),
+            (Err(interrupted), None) => Err(self.interrupt(interrupted, deadline.limit(), SEND)),
         }
     }
 
@@ -274,7 +274,7 @@ impl Line {
         let (mut waited, mut fruitless) = (false, false);
         loop {
             if fruitless && deadline.is_over() {
-                return Err(self.interrupt(Interrupted::Deadline, deadline, RECEIVE));
+                return Err(self.interrupt(Interrupted::Deadline, deadline.limit(), RECEIVE));
             }
             match self.incoming.poll() {
                 Ok(Some((kind, id))) => {
@@ -288,7 +288,7 @@ impl Line {
                     (waited, fruitless) = (true, fruitless || waited);
                     let Line { incoming, lifeline, spin, .. } = self;
                     if let Err(interrupted) = incoming.wait(spin, deadline, lifeline) {
-                        return Err(self.interrupt(interrupted, deadline, RECEIVE));
+                        return Err(self.interrupt(interrupted, deadline.limit(), RECEIVE));
                     }
                 }
                 Err(broken) => return Err(self.break_with(broken, RECEIVE)),
@@ -419,16 +419,16 @@ impl Line {
         self.broken.get().is_some()
     }
 
-    /// What it means that a wait until `deadline` was interrupted.
+    /// What it means that a wait was interrupted, which may take so long: the timeout, if nothing else was said.
     pub(super) fn interrupt(
         &self,
         interrupted: Interrupted,
-        deadline: &Deadline,
+        limit: Option<Duration>,
         tried: &'static str,
     ) -> Error {
         match interrupted {
             Interrupted::Deadline => {
-                let limit = deadline.limit().unwrap_or(self.timeout);
+                let limit = limit.unwrap_or(self.timeout);
                 self.error(ErrorKind::Timeout, tried).saying(format!("not done within {limit:?}"))
             }
             Interrupted::Broken(broken) => self.break_with(broken, tried),

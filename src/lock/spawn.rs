@@ -210,10 +210,14 @@ impl Readiness {
     /// The environment variable by which a daemon knows that its starter listens.
     pub(crate) const VARIABLE: &str = "LIBGRITE_IPC_READINESS";
 
+    /// Whether this process's starter listens on our standard output.
+    pub fn is_awaited() -> bool {
+        std::env::var_os(Self::VARIABLE).is_some_and(|value| value == "stdout")
+    }
+
     /// The way to this process's starter, if one listens on our standard output.
     pub fn of_this_process() -> Self {
-        let listened = std::env::var_os(Self::VARIABLE).is_some_and(|value| value == "stdout");
-        let starter = listened.then(|| own_stdout().ok()).flatten();
+        let starter = Self::is_awaited().then(|| own_stdout().ok()).flatten();
         Readiness { starter }
     }
 

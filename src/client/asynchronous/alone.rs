@@ -17,7 +17,6 @@ use crate::error::Error;
 use crate::frame::Kind;
 use crate::stream::Stream;
 use crate::transport::{Broken, Interrupted};
-use crate::wait::Deadline;
 
 pub(super) struct Alone {
     pub(super) line: Line,
@@ -41,9 +40,7 @@ impl Alone {
         timeout: Duration,
     ) -> Result<(Kind, u64), Error> {
         let received = tokio::time::timeout(timeout, std::future::poll_fn(|cx| self.poll(awaited, cx))).await;
-        received.unwrap_or_else(|_| {
-            Err(self.line.interrupt(Interrupted::Deadline, &Deadline::after(timeout), RECEIVE))
-        })
+        received.unwrap_or_else(|_| Err(self.line.interrupt(Interrupted::Deadline, Some(timeout), RECEIVE)))
     }
 
     fn poll(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Result<(Kind, u64), Error>> {

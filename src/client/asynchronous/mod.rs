@@ -27,7 +27,6 @@ use crate::error::{Error, ErrorKind};
 use crate::payload::Bytes;
 use crate::protocol::{Message, Protocol};
 use crate::transport::Interrupted;
-use crate::wait::Deadline;
 use queue::Queued;
 use shared::Shared;
 
@@ -94,10 +93,7 @@ impl<P: Protocol> AsyncClient<P> {
         let shared = &self.owner.0;
         match tokio::time::timeout(shared.timeout, self.exchange(request)).await {
             Ok(answer) => answer,
-            Err(_) => {
-                let deadline = Deadline::after(shared.timeout);
-                Err(shared.with(|state| state.line.interrupt(Interrupted::Deadline, &deadline, RECEIVE)))
-            }
+            Err(_) => Err(shared.with(|state| state.line.interrupt(Interrupted::Deadline, None, RECEIVE))),
         }
     }
 

@@ -253,11 +253,10 @@ impl Reactor<'_> {
     }
 }
 
-/// Whether this system has rings, and the means to sleep on many of them. Not with 32 bits: no atomic load of the
-/// rings' words of 64 is promised to work there on memory that is mapped read-only.
+/// Whether this system has rings, and the means to sleep on many of them.
 #[cfg(all(target_os = "linux", not(grite_portable)))]
 fn has_rings() -> bool {
-    cfg!(target_pointer_width = "64") && crate::wait::can_sleep_on_many()
+    crate::shm::HAS_RINGS && crate::wait::can_sleep_on_many()
 }
 
 /// Whether this system has rings.

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::fd::RawFd;
 
+use libgrite_ipc::Readiness;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Two for each of the 1,024 clients that a server takes by default, and some for everything else.
@@ -12,16 +13,12 @@ const WANTED: u64 = 4096;
 /// Where the system lists the descriptors of a process to itself.
 const OWN: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
 
-/// So a starter says that it listens on our standard output, until we are ready.
-const STARTER: (&str, &str) = ("LIBGRITE_IPC_READINESS", "stdout");
-
 /// Closes all but the standard streams, if a command started us in the background: whoever reads what that
 /// command's shell writes waits for the last of its writers, and a lock that the shell holds is held by us, too.
 ///
 /// Only before anything is opened here. In the foreground, what we were given is ours to keep.
 pub fn close_inherited() {
-    let (variable, value) = STARTER;
-    if std::env::var_os(variable).is_none_or(|found| found != value) {
+    if !Readiness::is_awaited() {
         return;
     }
     let Ok(listed) = fs::read_dir(OWN) else { return };

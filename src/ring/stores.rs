@@ -29,7 +29,7 @@ pub(super) enum Way {
 pub(super) const LONG: usize = 8 << 10;
 
 /// The widest narrow ring, in bytes: while a lap is written, all of the one before lies in the peer's own cache.
-const NARROW: u64 = 512 << 10;
+pub(super) const NARROW: u64 = 512 << 10;
 
 /// Of how many long pieces for a wide ring one goes either way to see what it takes.
 const PERIOD: u32 = 512;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -27,11 +28,22 @@ use crate::protocol::{Encoded, Message, Protocol, Wire};
 /// [`end`](Incoming::end) says. Dropping it
 /// stops the server, too: what it has not given out is turned away, and what it has may still be
 /// answered, for five seconds at most.
+///
+/// It stays on the thread that made it: what that thread answers itself is counted without a locked instruction.
+///
+/// ```compile_fail,E0277
+/// # use libgrite_ipc::IpcServer;
+/// # fn moved(server: &IpcServer) {
+/// let incoming = server.incoming();
+/// std::thread::scope(|scope| scope.spawn(move || incoming.count()));
+/// # }
+/// ```
 pub struct Incoming<'a, P: Protocol> {
     poller: Poller,
     reactor: Option<io::Result<JoinHandle<io::Result<()>>>>,
     server: &'a Server<P>,
     stop: ServerHandle,
+    _stays: PhantomData<*const ()>,
 }
 
 impl<'a, P: Protocol> Incoming<'a, P> {
@@ -57,6 +69,7 @@ impl<'a, P: Protocol> Incoming<'a, P> {
             reactor: Some(reactor),
             server,
             stop: server.handle(),
+            _stays: PhantomData,
         }
     }
 

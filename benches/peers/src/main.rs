@@ -9,6 +9,7 @@ mod claims;
 mod cpu;
 mod machine;
 mod measure;
+mod neighbours;
 mod peer;
 mod peers;
 #[path = "../../../src/bin/grite/measure/plot.rs"]

@@ -143,6 +143,14 @@ fn write_head(text: &mut String, results: &Results) -> Result<(), Failure> {
         writeln!(text, "cargo run --release -- {command}{times}")?;
     }
     writeln!(text, "```\n")?;
+    let slowed = results.cells.iter().filter(|cell| cell.slowed).count();
+    if slowed > 0 {
+        let cells = results.cells.len();
+        writeln!(
+            text,
+            "In {slowed} of {cells} cells somebody else on the host slowed a CPU each time that they were measured.\n"
+        )?;
+    }
     for left_out in &results.left_out {
         writeln!(text, "Left out: {}, because {}.\n", left_out.name, left_out.reason)?;
     }

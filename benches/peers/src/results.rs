@@ -63,6 +63,8 @@ pub struct Cell {
     pub work: String,
     /// Questions a second; none where the next one follows the answer.
     pub pace: Option<u32>,
+    /// Whether somebody else slowed a CPU each time that it was measured.
+    pub slowed: bool,
     /// What was seen, or why nothing was.
     #[serde(flatten)]
     pub outcome: Outcome,

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use std::{fs, iter};
 
 use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::child::{Owned, complaints};
 use crate::machine;
 use crate::measure::{Pace, measure};
+use crate::neighbours::{self, Neighbours};
 use crate::peer::{Failure, Peer, Seat, Side};
 use crate::peers::{self, Table};
 use crate::results::{Cell, Described, Figures, Outcome, Results};
@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is measured beside hot questions, for this library and for the machine's limits.
 const PACES: [u32; 3] = [1_000, 10_000, 100_000];
+
+/// How often a cell is measured while somebody else slows a CPU.
+const TRIES: u32 = 3;
 
 /// A paced cell takes at least so long: a thousand questions at the slowest pace.
 const PACED: Duration = Duration::from_secs(1);
@@ -79,6 +82,7 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
     }
     let done = results.cells.iter().map(|cell| cell.round).max().unwrap_or(0);
     let scratch = Scratch::new()?;
+    let mut neighbours = Neighbours::new();
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
@@ -95,9 +99,18 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
                 if interrupted.load(Ordering::Relaxed) {
                     return Err(format!("interrupted; round {round} is dropped").into());
                 }
-                let outcome = match cell(peer, work, pace, plan.time, &scratch) {
-                    Ok(figures) => Outcome::Seen(figures),
-                    Err(error) => Outcome::Failed { error: error.to_string() },
+                let mut tries = 0;
+                let (outcome, slowed) = loop {
+                    let quiet_before = neighbours.wait()?;
+                    let outcome = match cell(peer, work, pace, plan.time, &scratch) {
+                        Ok(figures) => Outcome::Seen(figures),
+                        Err(error) => Outcome::Failed { error: error.to_string() },
+                    };
+                    tries += 1;
+                    let slowed = !(quiet_before && neighbours.are_quiet()?);
+                    if !slowed || tries == TRIES {
+                        break (outcome, slowed);
+                    }
                 };
                 say(peer.about().name, work, pace, &outcome);
                 results.cells.push(Cell {
@@ -108,6 +121,7 @@ pub fn run(plan: &Plan) -> Result<(), Failure> {
                         Pace::Hot => None,
                         Pace::PerSecond(rate) => Some(rate),
                     },
+                    slowed,
                     outcome,
                 });
             }
@@ -206,16 +220,12 @@ fn converse(
 
 /// A loop for each CPU that we may use.
 fn loops(folder: &Path) -> Result<Vec<Owned>, Failure> {
-    let ours = sched_getaffinity(None)?;
-    let cpus = (0..CpuSet::MAX_CPU).filter(|cpu| ours.is_set(*cpu));
-    cpus.map(|cpu| Owned::start("busy", &[cpu.to_string()], folder)).collect()
+    neighbours::cpus()?.into_iter().map(|cpu| Owned::start("busy", &[cpu.to_string()], folder)).collect()
 }
 
 /// The process of such a loop.
 pub fn be_busy(cpu: usize) -> Result<(), Failure> {
-    let mut only = CpuSet::new();
-    only.set(cpu);
-    sched_setaffinity(None, &only)?;
+    neighbours::stay_on(cpu)?;
     loop {
         std::hint::spin_loop();
     }

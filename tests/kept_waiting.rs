@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -257,6 +257,58 @@ fn a_client_whose_answer_panics_while_it_is_encoded_is_told_at_once() {
             }
         });
     });
+}
+
+/// A client that reads slowly, drops its stream, and then asks nothing: what tells of that lies behind parts that wait
+/// for space.
+#[test]
+fn the_work_for_a_stream_ends_when_it_is_dropped_though_its_client_is_silent_then() {
+    for way in served_ways() {
+        let ended = Mutex::new(None);
+        let handler = |_: &ArchivedOrder, mut responder: Responder<Work>| {
+            let part = done(pattern(5000));
+            let error = std::iter::repeat_with(|| responder.send_part(&part)).find_map(Result::err);
+            *ended.lock().unwrap() = error;
+        };
+        let serve = |server: &Server<Work>| server.serve_with(handler).unwrap();
+        served(Server::builder().may_block(|_| true), serve, |path| {
+            let mut client = builder_for(way).connect(path).unwrap();
+            let mut stream = client.stream(&Order::Session).unwrap();
+            stream.next().unwrap().unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            drop(stream);
+            until("the work ends", || ended.lock().unwrap().is_some());
+            assert_eq!(ended.lock().unwrap().as_ref().unwrap().kind(), ErrorKind::Cancelled, "{way:?}");
+            drop(client);
+        });
+    }
+}
+
+/// All requests that may be under way are given up: nothing more is read then until others are answered.
+#[test]
+fn who_has_given_up_all_that_may_be_under_way_is_heard() {
+    for way in served_ways() {
+        let given_up = AtomicUsize::new(0);
+        let handler = |order: &ArchivedOrder, responder: Responder<Work>| match order {
+            ArchivedOrder::Session => responder.reply(&done(Vec::new())).unwrap(),
+            _ => {
+                until("it is given up", || !responder.is_wanted());
+                given_up.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let builder = Server::builder().max_in_flight(2).may_block(|_| true);
+        let serve = |server: &Server<Work>| server.serve_with(handler).unwrap();
+        served(builder, serve, |path| {
+            let mut client = builder_for(way).timeout(6 * PATIENCE).connect(path).unwrap();
+            for round in 1..=3 {
+                let asked = [client.start(&Order::Wait(0)).unwrap(), client.start(&Order::Wait(0)).unwrap()];
+                std::thread::sleep(Duration::from_millis(20));
+                drop(asked);
+                until("both are heard of", || given_up.load(Ordering::Relaxed) == 2 * round);
+            }
+            client.send(&Order::Session).unwrap();
+        });
+    }
 }
 
 /// A loop answers a client over a ring while it has a request of another one over a socket, and looks at the ring

@@ -78,6 +78,11 @@ impl<M: Sleep> Receiver<M> {
         Ok(None)
     }
 
+    /// The kind of the next frame, if one has come: it is still to be received.
+    pub(crate) fn next_kind(&mut self) -> Result<Option<Kind>, Fault> {
+        Ok(self.consumer.peek()?.map(|header| header.kind()))
+    }
+
     /// How far this side has read.
     pub(crate) fn position(&self) -> u64 {
         self.consumer.consumed()

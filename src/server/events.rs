@@ -7,6 +7,7 @@ pub(super) use system::Events;
 pub(super) enum Interest {
     Read,
     Write,
+    Both,
     Nothing,
 }
 
@@ -83,6 +84,7 @@ mod system {
         match interest {
             Interest::Read => EventFlags::IN | EventFlags::RDHUP,
             Interest::Write => EventFlags::OUT,
+            Interest::Both => EventFlags::IN | EventFlags::RDHUP | EventFlags::OUT,
             Interest::Nothing => EventFlags::empty(),
         }
     }
@@ -151,6 +153,7 @@ mod system {
             fds.extend(self.watched.values().map(|(fd, interest)| match interest {
                 Interest::Read => PollFd::new(fd, PollFlags::IN),
                 Interest::Write => PollFd::new(fd, PollFlags::OUT),
+                Interest::Both => PollFd::new(fd, PollFlags::IN | PollFlags::OUT),
                 Interest::Nothing => PollFd::new(fd, PollFlags::empty()),
             }));
             match poll(&mut fds, left.as_ref()) {

@@ -41,7 +41,12 @@ pub(crate) struct Port {
     /// Whether there may be something to do beside what comes through the ring. While there is not, a look at
     /// the client's position tells all. What other threads do comes with a note.
     unsettled: bool,
+    /// Whether what lies next in the ring has to stay there until others are answered.
+    held_back: bool,
 }
+
+/// How many notes that somebody has given up are read in one go while answers hold up what comes behind them.
+const NOTES: u32 = 64;
 
 impl Port {
     pub(crate) fn new(connection: Arc<Connection>, regions: Regions, max_message: usize) -> Self {
@@ -58,6 +63,7 @@ impl Port {
             is_quick: false,
             asked: 0,
             unsettled: true,
+            held_back: false,
         }
     }
 
@@ -113,6 +119,7 @@ impl Port {
         self.unsettled = true;
         self.connection.attend();
         if self.connection.is_backlogged() && !self.connection.flush() || !self.connection.has_room() {
+            self.heed_who_gives_up();
             return None;
         }
         if self.connection.has_notices() {
@@ -149,6 +156,30 @@ impl Port {
             Ok(Some(_)) | Err(_) => self.connection.close(),
         }
         None
+    }
+
+    /// Reads what asks for nothing, up to what does: that nobody waits for an answer any more is to be known most of all
+    /// while answers are too many.
+    #[cold]
+    fn heed_who_gives_up(&mut self) {
+        self.held_back = false;
+        for _ in 0..NOTES {
+            let heeded = match self.receiver.next_kind() {
+                Ok(None) => return,
+                Ok(Some(Kind::Cancel | Kind::Unsubscribe)) => self
+                    .receiver
+                    .poll()
+                    .is_ok_and(|received| received.is_some_and(|(kind, id)| self.connection.heed(kind, id))),
+                Ok(Some(_)) => {
+                    self.held_back = true;
+                    return;
+                }
+                Err(_) => false,
+            };
+            if !heeded {
+                return self.connection.close();
+            }
+        }
     }
 
     /// Says that no more requests are answered in this turn; whether some were that others followed.
@@ -197,10 +228,10 @@ impl Port {
         }
     }
 
-    /// Whether the client's next move matters. While too much of it is unanswered, a responder's
+    /// Whether the client's next move matters. While too much of it is unanswered and more lies there, a responder's
     /// nudge comes first.
     fn is_awaited(&self) -> bool {
-        self.connection.is_backlogged() || self.connection.has_room()
+        self.connection.is_backlogged() || self.connection.has_room() || !self.held_back
     }
 
     /// Tells the client that nobody is about to look; says whether there is something to do after all.

@@ -113,7 +113,10 @@ impl<P: Protocol> Responder<P> {
     /// [may block](super::ServerBuilder::may_block).
     ///
     /// # Errors
-    /// As [`reply`](Self::reply), and [`ErrorKind::Timeout`] when the request's deadline passes first. A server
+    /// As [`reply`](Self::reply), and [`ErrorKind::Timeout`] when the request's deadline passes first. One that was asked
+    /// with [`Client::stream`](crate::Client::stream) has none: a client that reads no further holds this thread until it
+    /// drops its stream or ends, and eight of them all [workers](super::ServerBuilder::max_workers) of a default server.
+    /// [`ErrorKind::Cancelled`] when it has. A server
     /// that has ended, as [`is_wanted`](Self::is_wanted) says, cuts all its clients off.
     /// After any of them the work can stop.
     pub fn send_part(&mut self, part: &P::Response) -> Result<(), Error> {
@@ -127,12 +130,17 @@ impl<P: Protocol> Responder<P> {
     pub fn send_part_lent<R: Wire>(&mut self, part: &R) -> Result<(), Error> {
         assert_response::<P, R>();
         self.connection.slow_down();
+        let mut slices = 0;
         loop {
             if let Some(kind) = self.unwanted() {
                 return Err(Error::new(kind, "send a part of an answer"));
             }
             if self.connection.wait_for_space() {
                 return self.connection.answer(Kind::Part, self.id, |sink, arena| encode(part, sink, arena));
+            }
+            slices = (slices + 1) % LOOK_AGAIN;
+            if slices == 0 {
+                self.connection.nudge();
             }
         }
     }
@@ -156,6 +164,9 @@ impl<P: Protocol> Responder<P> {
         }
     }
 }
+
+/// Every so many slices in vain the attendant is to look whether the client has given up: it sleeps until there is space.
+const LOOK_AGAIN: u32 = 16;
 
 /// Does not compile unless `R` travels as the answers of `P` do:
 ///

@@ -219,6 +219,26 @@ impl Inbox {
         }
     }
 
+    /// The kind of the next message, or of the one that comes in, if so much has come: it is still to be received. Reads
+    /// until that is known or nothing more is to be read.
+    pub(crate) fn next_kind(&mut self) -> Result<Option<Kind>, Broken> {
+        loop {
+            if let Some((header, _)) = self.current {
+                return Ok(Some(header.kind()));
+            }
+            if let Some(bytes) = self.staged[self.looked..].first_chunk::<HEADER>() {
+                let header = Header::from_bytes(bytes).map_err(BadFrame::from)?;
+                return Ok(Some(header.kind()));
+            }
+            if self.ended {
+                return Err(Broken::Severed);
+            }
+            if !self.read()? {
+                return Ok(None);
+            }
+        }
+    }
+
     /// Gives memory back that only longer messages needed, if there was none since the last time.
     pub(crate) fn trim(&mut self) {
         if !std::mem::take(&mut self.was_long) && self.current.is_none() {

@@ -379,7 +379,7 @@ impl Connection {
 
     /// Makes the attendant look at this connection again, unless that is what the calling thread is about
     /// to do: what it waits for has changed.
-    fn nudge(&self) {
+    pub(super) fn nudge(&self) {
         match &self.attendant {
             _ if self.attendant.owner().attends(self.session()) => {}
             Attendant::Poller(control) => control.tell(Note::Stirred(self.session())),

@@ -377,20 +377,28 @@ impl<'a> Reactor<'a> {
             return;
         };
         connection.attend();
-        let (mut answered, mut held_up) = (0, false);
+        let (mut answered, mut held_up, mut held_back) = (0, false, false);
         let alive = loop {
             if connection.is_closed() {
                 break false;
             }
-            if connection.is_backlogged() && !connection.flush() || !connection.has_room() {
-                held_up = true;
-                break true;
+            held_up = connection.is_backlogged() && !connection.flush() || !connection.has_room();
+            if held_up {
+                // Who gives up is heard most of all then.
+                match inbox.next_kind() {
+                    Ok(Some(Kind::Cancel | Kind::Unsubscribe)) => held_back = false,
+                    Ok(next) => {
+                        held_back = next.is_some();
+                        break true;
+                    }
+                    Err(_) => break false,
+                }
             }
             if answered == BATCH {
                 self.unfinished.push(token);
                 break true;
             }
-            if connection.has_notices() {
+            if !held_up && connection.has_notices() {
                 connection.notify();
                 answered += 1;
                 continue;
@@ -414,17 +422,19 @@ impl<'a> Reactor<'a> {
         if !alive {
             return self.remove(token);
         }
-        let wanted = match (connection.flush(), connection.has_room()) {
-            (false, _) => Interest::Write,
-            (true, true) => Interest::Read,
-            (true, false) => Interest::Nothing,
+        let is_free = connection.flush() && connection.has_room();
+        let wanted = match (connection.is_backlogged(), is_free || !held_back) {
+            (true, true) => Interest::Both,
+            (true, false) => Interest::Write,
+            (false, true) => Interest::Read,
+            (false, false) => Interest::Nothing,
         };
         // Its end alone is waited for then, of which the system tells again and again.
         if wanted == Interest::Nothing && *interest == wanted && stream.has_hung_up() {
             return self.remove(token);
         }
         // What has held it up may be gone in this moment, and nothing else tells of that.
-        if held_up && wanted == Interest::Read {
+        if held_up && is_free {
             self.unfinished.push(token);
         }
         if *interest != wanted {

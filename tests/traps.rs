@@ -105,3 +105,42 @@ fn a_connection_in_which_a_panic_left_half_a_request_is_given_up() {
         });
     }
 }
+
+#[test]
+#[cfg(feature = "tokio")]
+fn who_waits_beside_an_async_request_that_panics_is_told_at_once() {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use common::runtimes::everywhere;
+    use libgrite_ipc::AsyncClient;
+
+    everywhere(async |way| {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::<Weigh>::bind(folder.path().join("weigh.sock")).unwrap();
+        let stop = server.handle();
+        let path = server.path().to_owned();
+        let held = Arc::new(Mutex::new(Vec::new()));
+        let holding = Arc::clone(&held);
+        let serving = std::thread::spawn(move || {
+            server.serve_with(|_, responder| holding.lock().unwrap().push(responder))
+        });
+        let transport = if way == Way::Socket { Transport::Socket } else { Transport::Ring };
+        let builder = Client::<Weigh>::builder().transport(transport).timeout(Duration::from_secs(600));
+        let client: AsyncClient<Weigh> = builder.connect_async(&path).await.unwrap();
+        let ask = |trap| {
+            let client = client.clone();
+            tokio::spawn(async move { client.send(&load(10, trap)).await.map(drop) })
+        };
+        let waits = ask(false);
+        // It waits by then, or is told by the panic.
+        tokio::task::yield_now().await;
+        assert!(ask(true).await.unwrap_err().is_panic());
+        let told = tokio::time::timeout(Duration::from_secs(20), waits).await.expect("it is told");
+        let error = told.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PeerDied, "over {way:?}: {error}");
+        held.lock().unwrap().clear();
+        stop.stop();
+        serving.join().unwrap().unwrap();
+    });
+}

@@ -7,6 +7,7 @@
 //! every request from waiting for ever: while one waits in a runtime, the post of that runtime looks or
 //! listens, unless the request is the only one and looks itself.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -102,10 +103,11 @@ impl Shared {
         Arc::new(Shared { state: Mutex::new(state), socket, ring, timeout, max_open })
     }
 
-    /// Works on the connection, then wakes those for whom that was what they have waited for.
+    /// Works on the connection, then wakes those for whom that was what they have waited for; first these if the work
+    /// panics, as a request may that is being encoded.
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = work(&mut state);
+        let done = catch_unwind(AssertUnwindSafe(|| work(&mut state)));
         if !state.lost && state.line.is_broken() {
             // Whoever broke it was told; the others wait for an answer that does not come.
             state.lose(None);
@@ -117,7 +119,7 @@ impl Shared {
         if let Some((runtime, lookout)) = sent_out {
             runtime.spawn(lookout);
         }
-        done
+        done.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Ends the connection for both sides; not in a forked child, since it is its parent's.

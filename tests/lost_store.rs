@@ -6,10 +6,11 @@ mod ended;
 mod home;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
 use home::{Home, WAYS};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The titles of the issues that a command lists.
 fn titles(home: &Home, options: &[&str]) -> Vec<String> {
@@ -69,4 +70,24 @@ fn a_store_that_is_made_anew_is_not_hidden_by_the_old_daemon() {
     let pid = home.pid();
     assert_eq!(home.data(&["init"])["created"], false);
     assert_eq!(home.pid(), pid, "a store that is there keeps its daemon");
+}
+
+/// A batch without a daemon has the store open while a rebuild puts another one in its place.
+#[test]
+fn what_an_open_batch_is_told_after_a_rebuild_is_in_the_new_store() {
+    let home = Home::new();
+    let mut batch = home.command(&["batch", "--direct"]).spawn().unwrap();
+    let mut lines = batch.stdin.take().unwrap();
+    let mut answers = BufReader::new(batch.stdout.take().unwrap()).lines();
+    for title in ["in the old store", "in the new store"] {
+        writeln!(lines, "{}", json!(["issue", "create", title])).unwrap();
+        let answer: Value = serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap();
+        assert_eq!(answer["ok"], true, "{answer}");
+        if title == "in the old store" {
+            home.data(&["rebuild"]);
+        }
+    }
+    drop(lines);
+    assert!(batch.wait().unwrap().success());
+    assert_eq!(titles(&home, &["--direct"]), ["in the new store", "in the old store"]);
 }

@@ -235,9 +235,11 @@ fn a_daemon_that_is_killed_at_any_step_is_replaced_and_leaves_nothing_behind() {
     ];
     for fault in faults(&sides, 40) {
         let mut command = role_command("daemon", &folder);
-        command.env("LIBGRITE_IPC_READINESS", "stdout");
-        let mut victim = Victim::start(command, &fault);
-        drain(&mut victim);
+        let (said, way) = std::io::pipe().unwrap();
+        let stat = rustix::fs::fstat(&way).unwrap();
+        command.env("LIBGRITE_IPC_READINESS", format!("{}:{}", stat.st_dev, stat.st_ino)).stdout(way);
+        let victim = Victim::start(command, &fault);
+        std::thread::spawn(move || BufReader::new(said).lines().for_each(drop));
         // Until it has the lock, another daemon could take it.
         victim.until(|| DaemonLock::read(&folder).unwrap().and_then(|d| d.pid()) == Some(victim.id()));
         let (gone, done) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -274,12 +276,6 @@ fn a_daemon_that_is_killed_at_any_step_is_replaced_and_leaves_nothing_behind() {
         }
     }
     println!("{killed} daemons killed, {outlived} outlived their customers");
-}
-
-/// Reads what a process says, so that it never waits for a reader.
-fn drain(victim: &mut Victim) {
-    let lines = BufReader::new(victim.child().stdout.take().unwrap()).lines();
-    std::thread::spawn(move || lines.for_each(drop));
 }
 
 /// Asks the daemon of `folder` until it is `gone` and another one answers, or for long enough.

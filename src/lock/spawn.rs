@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -67,13 +68,14 @@ impl SpawnLock {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let theirs = std::os::fd::OwnedFd::from(theirs);
+        let name = Readiness::name(&theirs).map_err(failed)?;
         // A group of its own, so that an interrupt typed at the starter does not reach the daemon.
         command
             .stdin(Stdio::null())
             .stdout(theirs)
             .stderr(Stdio::null())
             .process_group(0)
-            .env(Readiness::VARIABLE, "stdout");
+            .env(Readiness::VARIABLE, name);
         let spawned = command.spawn();
         fault::point("spawn.started");
         let path = command_path(&command);
@@ -180,8 +182,9 @@ fn last_words(said: &[u8]) -> String {
 
 /// A daemon's word to whoever started it: ready, or why not.
 ///
-/// The starter gives the daemon a socket as its standard output, and says so in its environment:
-/// `LIBGRITE_IPC_READINESS` is `stdout`.
+/// The starter gives the daemon a socket as its standard output, and says which one in its environment:
+/// `LIBGRITE_IPC_READINESS` is its device and inode, `9:4711` say. A program that the daemon starts, which inherits the
+/// variable, has another standard output.
 /// Other lines on standard output disturb nobody. A daemon calls
 /// [`ready`](Readiness::ready) once it can be reached, or [`failed`](Readiness::failed) with the
 /// reason, which its starter then reports. Started by hand, with another standard output, both do
@@ -212,7 +215,15 @@ impl Readiness {
 
     /// Whether this process's starter listens on our standard output.
     pub fn is_awaited() -> bool {
-        std::env::var_os(Self::VARIABLE).is_some_and(|value| value == "stdout")
+        std::env::var_os(Self::VARIABLE).is_some_and(|value| {
+            Self::name(io::stdout()).is_ok_and(|name| value.as_os_str() == name.as_str())
+        })
+    }
+
+    /// Which file that is, as the variable says it.
+    fn name(file: impl AsFd) -> io::Result<String> {
+        let stat = rustix::fs::fstat(file)?;
+        Ok(format!("{}:{}", stat.st_dev, stat.st_ino))
     }
 
     /// The way to this process's starter, if one listens on our standard output.
@@ -226,7 +237,8 @@ impl Readiness {
         self.say(&format!("{READY}\n"));
     }
 
-    /// Says why the daemon does not start.
+    /// Says why the daemon does not start. Its starter kills it then, with all of its process group: what is to be
+    /// cleaned up or logged comes before.
     pub fn failed(self, reason: &str) {
         self.say(&format!("{FAILED}{}\n", reason.replace(['\r', '\n'], " ")));
     }
@@ -243,7 +255,6 @@ impl Readiness {
 
 /// A copy of standard output that is closed on exec.
 fn own_stdout() -> io::Result<File> {
-    use std::os::fd::AsFd;
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
@@ -298,6 +309,14 @@ mod tests {
         let lock = SpawnLock::try_take(&folder.path().join("run")).unwrap().unwrap();
         let error = lock.start(Command::new("/nowhere/at/all"), Instant::now()).unwrap_err();
         assert_eq!(error.path(), Some(Path::new("/nowhere/at/all")));
+    }
+
+    #[test]
+    fn a_starter_listens_on_no_other_standard_output_than_its_own() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let name = Readiness::name(&theirs).unwrap();
+        assert_eq!(Readiness::name(theirs.try_clone().unwrap()).unwrap(), name);
+        assert_ne!(Readiness::name(ours).unwrap(), name);
     }
 
     #[test]

@@ -47,13 +47,16 @@ impl<P: Protocol> Client<P> {
         while let Err(error) = self.exchange(request) {
             let lost = matches!(error.kind(), ErrorKind::PeerDied | ErrorKind::Io);
             let safe = error.is_retryable() || lost && P::may_repeat(request);
-            if !safe || deadline.is_over() {
+            if !safe {
                 return Err(error);
             }
             rest(&mut pause, &mut deadline);
             // A daemon that was only too busy for this request has not lost the connection.
             if !matches!(error.nothing_done(), Some(NothingDone::Busy | NothingDone::Late)) {
                 self.reach_the_next(&mut deadline, &mut pause)?;
+            }
+            if deadline.is_over() {
+                return Err(error);
             }
         }
         self.reply()

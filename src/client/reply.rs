@@ -1,4 +1,4 @@
-//! An answer that lies in its client's buffer: [`Reply`].
+//! An answer that lies in its client's buffer: [`Reply`]; and how archived messages become ordinary values.
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,7 +7,7 @@ use rkyv::rancor::{self, Strategy};
 use rkyv::{Archived, Deserialize};
 
 use crate::error::{Error, ErrorKind};
-use crate::protocol::Protocol;
+use crate::protocol::{Message, Protocol, Wire};
 
 /// A daemon's answer: dereferences to the archived response, until the client asks again.
 pub struct Reply<'a, P: Protocol> {
@@ -28,9 +28,29 @@ impl<'a, P: Protocol> Reply<'a, P> {
     where
         Archived<P::Response>: Deserialize<P::Response, Strategy<(), rancor::Error>>,
     {
-        rkyv::api::deserialize_using::<P::Response, (), rancor::Error>(self.value, &mut ())
-            .map_err(|error| Error::new(ErrorKind::PeerMisbehaved, "deserialize an answer").because(error))
+        to_value::<P::Response>(self.value)
     }
+}
+
+impl<T: Wire> Message<T> {
+    /// The message as an ordinary value, for those who keep it.
+    ///
+    /// # Errors
+    /// As [`Reply::to_value`].
+    pub fn to_value(&self) -> Result<T, Error>
+    where
+        Archived<T>: Deserialize<T, Strategy<(), rancor::Error>>,
+    {
+        to_value::<T>(self)
+    }
+}
+
+fn to_value<T: Wire>(archived: &Archived<T>) -> Result<T, Error>
+where
+    Archived<T>: Deserialize<T, Strategy<(), rancor::Error>>,
+{
+    rkyv::api::deserialize_using::<T, (), rancor::Error>(archived, &mut ())
+        .map_err(|error| Error::new(ErrorKind::PeerMisbehaved, "deserialize a message").because(error))
 }
 
 impl<P: Protocol> Deref for Reply<'_, P> {

@@ -9,6 +9,7 @@
 //!
 //! ```no_run
 //! use std::process::Command;
+//! use std::time::Duration;
 //! use libgrite_ipc::{Client, DaemonLock, Error, Protocol, Readiness, Server, wire};
 //!
 //! wire! {
@@ -27,10 +28,18 @@
 //! }
 //!
 //! fn daemon(dir: &str) -> Result<(), Error> {
-//!     let lock = DaemonLock::acquire(dir)?;
-//!     let server = Server::<Search>::bind(lock.socket_path())?;
+//!     let (_lock, server) = listen(dir).inspect_err(|error| {
+//!         Readiness::of_this_process().failed(&error.to_string()); // whoever starts us is told
+//!     })?;
 //!     Readiness::of_this_process().ready();
 //!     server.serve(|query, _cx| Hits { count: query.text.len() as u32 })
+//! }
+//!
+//! fn listen(dir: &str) -> Result<(DaemonLock, Server<Search>), Error> {
+//!     let lock = DaemonLock::acquire(dir)?;
+//!     let unused = Duration::from_secs(600);
+//!     let server = Server::builder().idle_timeout(unused).bind(lock.socket_path())?;
+//!     Ok((lock, server))
 //! }
 //!
 //! fn ask(dir: &'static str, text: &str) -> Result<u32, Error> {
@@ -124,7 +133,7 @@ pub type IpcAsyncClient = AsyncClient<Grite>;
 /// A server of the built-in protocol.
 pub type IpcServer = Server<Grite>;
 
-/// The README's examples are compiled and run as tests.
-#[cfg(doctest)]
+/// The README's examples are compiled and run as tests; one of them is async.
+#[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -277,8 +277,11 @@ fn wiped_on_fork() -> io::Result<&'static AtomicU32> {
 /// A number in a file that all processes of one user can raise, and read without a system call.
 ///
 /// A daemon that keeps a store's contents in memory asks it whether another process has written:
-/// the writer calls [`bump`](ChangeCounter::bump) before its write becomes visible, the daemon
-/// compares [`load`](ChangeCounter::load) with what it saw when it last read the store.
+/// the writer calls [`bump`](ChangeCounter::bump) before its write becomes visible, within the lock or transaction
+/// that it writes in; the daemon compares [`load`](ChangeCounter::load) with what it saw when it last read the store.
+/// What it has seen is only what it loaded while it held off writers itself, and read the store then: without that it
+/// may take the number of a write with the store of before, and never look again. Where nothing holds writers off,
+/// bump before the write and after it.
 ///
 /// The file must not be truncated while a counter has it open, as with any mapped file.
 ///

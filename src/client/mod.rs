@@ -55,6 +55,8 @@ pub use subscription::{Notice, Since, Subscription};
 /// The first client of a process that sleeps for answers over rings again and again starts a thread, which wakes
 /// those who sleep when their daemon is gone. It rests while nobody sleeps, and ends with the last such client.
 ///
+/// One thread at a time uses a client: it may be moved to another, and of several that ask each has its own.
+///
 /// A request carries its deadline, as a time of the machine's monotonic clock. A client in a time
 /// namespace of its own needs a daemon in the same one.
 ///

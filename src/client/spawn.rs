@@ -21,6 +21,11 @@ impl<P: Protocol> ClientBuilder<P> {
     /// [`release`](Self::release) is asked to end first. The daemon takes
     /// [`DaemonLock::acquire`] on the same directory and tells its [`Readiness`](crate::Readiness).
     ///
+    /// Whatever was set in the command, the daemon's standard input and standard error are the null device, its
+    /// standard output is the way to its starter, and it leads a process group of its own: a daemon that logs opens
+    /// its log itself, and has its panics go there. One that says that it has failed, or is not ready in time, is
+    /// killed with its group.
+    ///
     /// ```no_run
     /// use std::process::Command;
     /// use libgrite_ipc::IpcClient;

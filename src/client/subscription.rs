@@ -69,10 +69,11 @@ pub enum Notice<'a, P: Notifies> {
     },
     /// Where the sequence goes on.
     Gap {
-        /// The sequence number of the next notification.
+        /// The sequence number of the next notification. Who has seen none yet and subscribes again goes on with
+        /// [`Since::Sequence`] of one less.
         next: u64,
-        /// How many were lost before it: none at the start of a subscription from now on; `None` where
-        /// nobody knows, because another daemon has published them.
+        /// How many were lost before it: `Some(0)` where none was, as at the start of a subscription from now on; `None`
+        /// where nobody knows, because another daemon has published them.
         lost: Option<u64>,
     },
 }

@@ -9,7 +9,8 @@
 //! | [`faults`] | whoever must know what a peer, the system or time can do to it |
 //!
 //! The programs are compiled and run with this crate's tests, as they stand. Each works in a temporary
-//! folder, ends what it has started, and leaves nothing behind; what it asserts is what the page says.
+//! folder (of the crate `tempfile`), ends what it has started, and leaves nothing behind; what it asserts is what the page
+//! says.
 
 #[doc = include_str!("cli_and_daemon.md")]
 pub mod cli_and_daemon {}

@@ -56,7 +56,10 @@ impl Drop for DaemonLock {
 }
 
 impl DaemonLock {
-    /// Becomes the one daemon of `directory`, which is made (mode 0700) if there is none.
+    /// Becomes the one daemon of `directory`, which is made (mode 0700) if there is none, in a folder that is there. One
+    /// that is there must be ours, and closed to others (`chmod 700`): `$XDG_RUNTIME_DIR/NAME` is a good place, or where
+    /// that is not set, a folder of the user's own in the temporary one. On network file systems nothing of this was
+    /// tested.
     ///
     /// # Errors
     /// - [`ErrorKind::Refused`]: another daemon is; the reason names its process.

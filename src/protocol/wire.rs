@@ -161,8 +161,12 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
 ///
 /// Inside stand ordinary items: structs with named fields, and enums whose variants are units, hold
 /// one value, or have named fields. A lifetime, for what is [`Lent`](crate::Lent), is the only
-/// generic that they may have. All that they hold is [`Wire`], and rkyv can deserialize it. Each also gets `Debug`, `Clone` and `PartialEq`, and its archived
-/// form `Debug`.
+/// generic that they may have. All that they hold is [`Wire`], and rkyv can deserialize it. Each also gets `Debug`, `Clone`
+/// and `PartialEq`.
+///
+/// For each type `X` there is an `ArchivedX`, which handlers and clients read where it lies: its numbers by `to_native()`,
+/// its texts by `as_str()`. [`Message::to_value`](crate::Message::to_value) and
+/// [`Reply::to_value`](crate::Reply::to_value) make an `X` of it.
 ///
 /// ```
 /// libgrite_ipc::wire! {

@@ -179,13 +179,15 @@ impl<P: Protocol> ServerBuilder<P> {
         self
     }
 
-    /// How many requests that may block are worked on at once, 1 at least.
+    /// How many requests that may block are worked on at once, 1 at least. Without [`may_block`](Self::may_block) there
+    /// are none.
     pub fn max_workers(mut self, count: usize) -> Self {
         self.limits.workers = count;
         self
     }
 
-    /// How many more of them may wait for a thread, 1 at least; one more is refused, and can be asked again.
+    /// How many more of them may wait for a thread, 1 at least; one more is refused, and can be asked again. Of
+    /// `Server::serve_async` as many requests are worked on at once, whatever the other two say.
     pub fn max_waiting(mut self, count: usize) -> Self {
         self.limits.waiting = count;
         self
@@ -197,7 +199,8 @@ impl<P: Protocol> ServerBuilder<P> {
         self
     }
 
-    /// After how long without any connection [`Server::serve`] returns; a year at most.
+    /// After how long without any connection [`Server::serve`] returns; a year at most. A daemon that its clients start
+    /// should have one, or it stays for ever.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.limits.idle = Some(timeout.min(YEAR));
         self

@@ -124,7 +124,8 @@ impl<P: Protocol> Server<P> {
     /// The handler runs on two threads or [more](ServerBuilder::pollers), at once if requests come over rings
     /// and over sockets. While it runs, other clients of the same thread wait: requests for which that takes
     /// too long are told apart by [`may_block`](ServerBuilder::may_block), and run on threads of their own. A
-    /// handler that panics answers its request with an error, and the daemon lives. A response of a type of your own
+    /// handler that panics answers its request with an error, and the daemon lives, unless the program is built with
+    /// `panic = "abort"`. A response of a type of your own
     /// that panics while it is encoded ends its client's connection.
     ///
     /// # Errors
@@ -220,11 +221,13 @@ impl<P: Protocol> Server<P> {
     /// # fn main() -> Result<(), libgrite_ipc::Error> {
     /// let server = Server::<Adder>::bind("/run/user/1000/adder.sock")?;
     /// let mut sum = 0;
-    /// for request in server.incoming() {
+    /// let mut requests = server.incoming();
+    /// for request in requests.by_ref() {
     ///     sum += request.number.to_native();
     ///     let _ = request.reply(&Sum { sum });
     /// }
-    /// # Ok(()) }
+    /// requests.end()
+    /// # }
     /// ```
     ///
     /// # Panics

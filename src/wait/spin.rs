@@ -34,11 +34,13 @@ use super::meeting::Meeting;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitStrategy {
     /// Spin for as long as that has lately paid, 200 µs at most, then sleep. Where both sides share a
-    /// CPU, let the other one run instead.
+    /// CPU, let the other one run instead. A side that is asked every 100 µs hardly sleeps: ten thousand questions a
+    /// second cost a daemon nearly a whole core, and a fifth of one with `Park`.
     #[default]
     Adaptive,
-    /// Never sleep. The quickest answers, for a whole core. Over the socket, where each look is a system call,
-    /// the same as `Adaptive`.
+    /// Never sleep. The quickest answers, for a whole core, where each side has one. Where both share a CPU, each answer
+    /// waits for the scheduler: 8 ms in place of the 3 µs of `Adaptive`. Over the socket, where each look is a system
+    /// call, the same as `Adaptive`.
     Spin,
     /// Sleep at once. The least CPU time. A client that does nothing but ask goes to the CPU where its daemon sleeps,
     /// if that one sleeps then, too: two who run by turns wake each other there in a fraction of the time. What CPUs the

@@ -128,8 +128,8 @@ fn line_events(foreign: &ForeignIssue, imported: Issue) -> Result<Vec<Sealed>, R
             title: foreign.title.clone(),
             body: foreign.body.clone(),
         };
-        let seen = line.imported.times().creation;
-        line.push(&foreign.author, &creation.at, seen, op)?;
+        let time = LogicalTime::after(line.imported.times().creation, creation.at.milliseconds());
+        line.push(&foreign.author, &creation.at, time, op)?;
     }
     if line.imported.title() != foreign.title {
         line.change(line.imported.times().title, Operation::SetTitle(foreign.title.clone()))?;
@@ -158,9 +158,15 @@ fn line_events(foreign: &ForeignIssue, imported: Issue) -> Result<Vec<Sealed>, R
     line.comments()?;
     // Last, because it carries the time of the last change.
     let state = State::from(foreign.state);
-    let stated = line.imported.touched_at().is_some_and(|stated| *stated >= line.updated);
-    if line.imported.state() != state || !stated {
-        line.change(line.imported.times().state, Operation::SetState(state))?;
+    let set = Operation::SetState(state);
+    match (line.imported.times().state, line.imported.touched_at()) {
+        (Some(seen), Some(stated)) if line.imported.state() == state => {
+            // The tracker has not set the state anew: what people did to it here since it was set stays.
+            if *stated < line.updated {
+                line.change_at(seen, set)?;
+            }
+        }
+        (seen, _) => line.change(seen, set)?,
     }
     Ok(line.events)
 }
@@ -178,7 +184,12 @@ impl Line<'_> {
     /// Drafts what the tracker changed when it last changed the issue, later than `seen`: of what was
     /// imported, the line that was read last wins.
     fn change(&mut self, seen: Option<LogicalTime>, op: Operation) -> Result<(), Refusal> {
-        let event = self.event(&self.foreign.author, &self.updated, seen, op)?;
+        self.change_at(LogicalTime::after(seen, self.updated.milliseconds()), op)
+    }
+
+    /// As [`change`](Line::change), but with the rank of a write at `time`: what was written since then stays.
+    fn change_at(&mut self, time: LogicalTime, op: Operation) -> Result<(), Refusal> {
+        let event = self.event(&self.foreign.author, &self.updated, time, op)?;
         self.add(event);
         Ok(())
     }
@@ -199,14 +210,14 @@ impl Line<'_> {
                 continue;
             }
             // An equal addition may have been removed since, and its tag with it. This is a new one.
-            let mut seen = None;
+            let mut time = LogicalTime::after(None, self.updated.milliseconds());
             loop {
-                let event = self.event(&self.foreign.author, &self.updated, seen, adding(value.clone()))?;
+                let event = self.event(&self.foreign.author, &self.updated, time, adding(value.clone()))?;
                 if !set(&self.imported).knows(event.id()) {
                     self.add(event);
                     break;
                 }
-                seen = Some(event.event().time);
+                time = LogicalTime::after(Some(time), self.updated.milliseconds());
             }
         }
         Ok(())
@@ -228,8 +239,9 @@ impl Line<'_> {
             let time = match same {
                 Some(index) => known.remove(index).time,
                 None => {
-                    self.push(&comment.author, &at, before, Operation::Comment(comment.body.clone()))?;
-                    LogicalTime::after(before, at.milliseconds())
+                    let time = LogicalTime::after(before, at.milliseconds());
+                    self.push(&comment.author, &at, time, Operation::Comment(comment.body.clone()))?;
+                    time
                 }
             };
             before = before.max(Some(time));
@@ -237,30 +249,18 @@ impl Line<'_> {
         Ok(())
     }
 
-    /// Drafts what `actor` did at `at`, later than `seen`.
-    fn push(
-        &mut self,
-        actor: &str,
-        at: &Moment,
-        seen: Option<LogicalTime>,
-        op: Operation,
-    ) -> Result<(), Refusal> {
-        let event = self.event(actor, at, seen, op)?;
+    /// Drafts what `actor` did at `at`.
+    fn push(&mut self, actor: &str, at: &Moment, time: LogicalTime, op: Operation) -> Result<(), Refusal> {
+        let event = self.event(actor, at, time, op)?;
         self.add(event);
         Ok(())
     }
 
-    fn event(
-        &self,
-        actor: &str,
-        at: &Moment,
-        seen: Option<LogicalTime>,
-        op: Operation,
-    ) -> Result<Sealed, Refusal> {
+    fn event(&self, actor: &str, at: &Moment, time: LogicalTime, op: Operation) -> Result<Sealed, Refusal> {
         let event = Event {
             v: Event::VERSION,
             actor: actor.to_owned(),
-            time: LogicalTime::after(seen, at.milliseconds()),
+            time,
             at: at.clone(),
             origin: Origin::Import,
             issue: Some(IssueId::of_source(&self.foreign.id)),
@@ -276,3 +276,6 @@ impl Line<'_> {
         self.events.push(event);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ pub(super) fn by(key: &str) -> WriteContext {
 }
 
 /// A write context with a key of its own.
-fn write() -> WriteContext {
+pub(super) fn write() -> WriteContext {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     by(&format!("key {}", NEXT.fetch_add(1, Ordering::Relaxed)))
 }
@@ -46,7 +46,7 @@ pub(super) fn show(engine: &Engine, id: &str) -> IpcResponse {
     engine.execute(&IpcCommand::IssueShow { id: id.to_owned() })
 }
 
-fn shown(engine: &Engine, id: &str) -> IssueShowResult {
+pub(super) fn shown(engine: &Engine, id: &str) -> IssueShowResult {
     match show(engine, id) {
         IpcResponse::IssueShow(issue) => issue,
         other => panic!("{other:?}"),
@@ -117,7 +117,7 @@ pub(super) fn import(engine: &Engine, issues: &[ForeignIssue]) -> [u64; 3] {
     }
 }
 
-fn scratch() -> (TempDir, Engine) {
+pub(super) fn scratch() -> (TempDir, Engine) {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     (dir, engine)

@@ -128,7 +128,8 @@ fn line_events(foreign: &ForeignIssue, imported: Issue) -> Result<Vec<Sealed>, R
             title: foreign.title.clone(),
             body: foreign.body.clone(),
         };
-        let time = LogicalTime::after(line.imported.times().creation, creation.at.milliseconds());
+        let seen = line.imported.times().creation;
+        let time = LogicalTime::after(seen, creation.at.milliseconds()).max(line.first_time(&creation.at));
         line.push(&foreign.author, &creation.at, time, op)?;
     }
     if line.imported.title() != foreign.title {
@@ -181,6 +182,14 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// The time of the first title and body. Two clones may import two states of one issue before they know of
+    /// each other: the one that was changed later wins, by the counter, but over nothing that somebody wrote
+    /// after the issue was made.
+    fn first_time(&self, created: &Moment) -> LogicalTime {
+        let lasted = self.updated.milliseconds().saturating_sub(created.milliseconds()) / 1000;
+        LogicalTime::from((created.milliseconds(), u32::try_from(lasted.max(0)).unwrap_or(u32::MAX)))
+    }
+
     /// Drafts what the tracker changed when it last changed the issue, later than `seen`: of what was
     /// imported, the line that was read last wins.
     fn change(&mut self, seen: Option<LogicalTime>, op: Operation) -> Result<(), Refusal> {

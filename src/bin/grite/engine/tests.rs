@@ -71,7 +71,7 @@ fn refused(response: IpcResponse) -> RefusalCode {
     }
 }
 
-fn nothing() -> IssueChanges {
+pub(super) fn nothing() -> IssueChanges {
     IssueChanges {
         title: None,
         body: None,
@@ -459,7 +459,7 @@ fn a_damaged_store_is_told_as_such() {
     assert!(matches!(error.cause(), OpenCause::Store(StoreError::Damaged(_))), "{error}");
 }
 
-fn update(engine: &Engine, id: &str, changes: IssueChanges) -> IpcResponse {
+pub(super) fn update(engine: &Engine, id: &str, changes: IssueChanges) -> IpcResponse {
     engine.execute(&IpcCommand::IssueUpdate { write: write(), id: id.to_owned(), changes })
 }
 

@@ -1,10 +1,14 @@
 //! What an import leaves as it is.
 
+use std::collections::BTreeMap;
+
 use libgrite_ipc::IpcCommand;
-use libgrite_ipc::grite::{ForeignIssue, IssueState};
+use libgrite_ipc::grite::{ForeignIssue, IssueChanges, IssueState};
 
 use crate::engine::Engine;
-use crate::engine::tests::{foreign, import, scratch, shown, write};
+use crate::engine::follow::lock;
+use crate::engine::tests::{foreign, import, nothing, scratch, shown, update, write};
+use crate::model::{Issue, IssueId, Sealed};
 
 /// Later than whatever is done here.
 const LATER: &str = "2100-01-01T00:00:00Z";
@@ -40,5 +44,65 @@ fn a_state_that_was_set_here_outlives_a_line_where_only_its_time_is_new() {
         line.state = theirs;
         assert_eq!(import(&engine, &[line]), [0, 1, 0]);
         assert_eq!(shown(&engine, "x-1").state, theirs);
+    }
+}
+
+/// All events of an engine.
+fn events(engine: &Engine) -> Vec<Sealed> {
+    let mut store = lock(&engine.store);
+    let session = store.begin().unwrap();
+    session.events_after(0).unwrap().into_iter().map(|(_, event)| event).collect()
+}
+
+/// The issues that two engines have once each knows all events of both.
+fn met(here: &Engine, there: &Engine) -> BTreeMap<IssueId, Issue> {
+    let mut issues: BTreeMap<IssueId, Issue> = BTreeMap::new();
+    for event in events(here).iter().chain(&events(there)) {
+        issues.entry(event.issue()).or_default().apply(event);
+    }
+    issues
+}
+
+/// A file of many issues, early and late: which of two equal times wins is then no accident.
+fn early_and_late() -> [Vec<ForeignIssue>; 2] {
+    let early: Vec<ForeignIssue> = (0..32).map(|number| foreign(&format!("x-{number}"))).collect();
+    let late = |issue: &ForeignIssue| ForeignIssue {
+        title: "Late".to_owned(),
+        body: "late".to_owned(),
+        updated_at: LATER.to_owned(),
+        ..issue.clone()
+    };
+    let late = early.iter().map(late).collect();
+    [early, late]
+}
+
+#[test]
+fn of_two_states_of_a_file_that_clones_import_before_they_meet_the_later_one_stands() {
+    let ((_a, here), (_b, there)) = (scratch(), scratch());
+    let [early, late] = early_and_late();
+    import(&here, &early);
+    import(&there, &late);
+    for (id, issue) in met(&here, &there) {
+        assert_eq!((issue.title(), issue.body()), ("Late", "late"), "{id}");
+    }
+    // That takes no events of its own.
+    assert_eq!(events(&here).len(), events(&there).len());
+    let before = events(&there);
+    assert_eq!(import(&there, &late), [0, 0, 32]);
+    assert_eq!(events(&there), before);
+}
+
+#[test]
+fn a_title_that_was_set_here_outlives_what_another_clone_imports_before_they_meet() {
+    let ((_a, here), (_b, there)) = (scratch(), scratch());
+    let [early, late] = early_and_late();
+    import(&here, &early);
+    import(&there, &late);
+    for issue in &early {
+        let changes = IssueChanges { title: Some("Ours".to_owned()), ..nothing() };
+        update(&here, &issue.id, changes);
+    }
+    for (id, issue) in met(&here, &there) {
+        assert_eq!((issue.title(), issue.body()), ("Ours", "late"), "{id}");
     }
 }

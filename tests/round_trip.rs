@@ -4,6 +4,7 @@
 mod clones;
 mod ended;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use clones::World;
@@ -91,4 +92,43 @@ fn a_dependency_on_an_issue_made_here_is_there_once_after_its_export_was_importe
     assert_eq!(world.failure("b", &["--direct", "issue", "dep", "add", &own, THEIRS]).0["code"], "conflict");
     world.done("b", &["--direct", "issue", "dep", "remove", THEIRS, &own]);
     assert_eq!(show(&world, "b")["depends_on"], json!([]));
+}
+
+/// An issue of one clone reaches another one by a file, is changed there, and comes by a sync as well.
+#[test]
+fn an_export_that_was_imported_before_the_first_sync_leaves_every_export_importable() {
+    let mut world = world();
+    let own = world.create("a", "ours");
+    export(&world, "a", "out.jsonl");
+    import(&world, "b", "out.jsonl");
+    world.done("b", &["--direct", "issue", "comment", &own, "--body", "hi"]);
+    for clone in ["b", "a", "b"] {
+        world.done(clone, &["--direct", "sync"]);
+    }
+    let listed = world.data("b", &["--direct", "issue", "list", "--search", "ours"]);
+    let ids: Vec<&str> =
+        listed["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect();
+    let copy = *ids.iter().find(|id| **id != own).unwrap();
+    world.done("b", &["--direct", "issue", "dep", "add", THEIRS, copy]);
+    for clone in ["a", "b"] {
+        world.done(clone, &["--direct", "sync"]);
+        go_round(&world, clone);
+        let exported = export(&world, clone, "both.jsonl");
+        for id in [&own, copy] {
+            assert!(exported.contains(&format!(r#"{{"id":"{id}""#)), "{clone}: {exported}");
+        }
+    }
+    let shown = |clone, id| world.data(clone, &["--direct", "issue", "show", id]);
+    assert_eq!(shown("a", &own)["comments"], json!([]));
+    assert_eq!(shown("a", copy)["comments"][0]["body"], "hi");
+
+    // It holds for copies of copies, too.
+    world.clone("c");
+    import(&world, "c", "both.jsonl");
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+    let both = fs::read_to_string(world.path("both.jsonl")).unwrap();
+    assert_eq!(lines(&export(&world, "c", "c.jsonl")), lines(&both));
+    go_round(&world, "c");
+    world.done("c", &["--direct", "sync"]);
+    go_round(&world, "c");
 }

@@ -66,7 +66,7 @@ wire! {
     pub struct IssueShowResult {
         /// Its id.
         pub id: String,
-        /// The id that it was imported with.
+        /// The id that it was imported with; absent where that is the own id of an issue that is here, too.
         pub source_id: Option<String>,
         /// Its title.
         pub title: String,

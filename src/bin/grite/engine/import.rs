@@ -76,7 +76,7 @@ fn flawed(foreign: &ForeignIssue, flaw: Flaw) -> Refusal {
     refusal::invalid(&flaw.field, format!("in {:?}: {}", foreign.id, flaw.problem))
 }
 
-/// The issue of that whole id, if it was made in this store: an export names it so.
+/// The issue of that whole id, if it goes by that, as those do that were made in this store: an export names it so.
 fn made_here(memory: &Memory, id: &str) -> Option<IssueShowResult> {
     let own = full(memory, id.parse().ok()?)?;
     own.source_id.is_none().then_some(own)

@@ -231,7 +231,7 @@ fn summary(memory: &Memory, id: IssueId) -> Option<IssueSummary> {
 
 pub(super) fn full(memory: &Memory, id: IssueId) -> Option<IssueShowResult> {
     let issue = memory.issue(id)?;
-    let Creation { author, at, source } = issue.creation()?;
+    let Creation { author, at, .. } = issue.creation()?;
     let said = |remark: &crate::model::Remark| Comment {
         author: remark.author.clone(),
         created_at: remark.at.text().to_owned(),
@@ -239,7 +239,7 @@ pub(super) fn full(memory: &Memory, id: IssueId) -> Option<IssueShowResult> {
     };
     Some(IssueShowResult {
         id: id.to_string(),
-        source_id: source.clone(),
+        source_id: source(memory, issue),
         title: issue.title().to_owned(),
         body: issue.body().to_owned(),
         state: issue.state().into(),
@@ -260,10 +260,16 @@ pub(super) fn links(memory: &Memory, issue: &Issue) -> Vec<IssueLink> {
     for held in issue.depends_on().values() {
         let id = held.on(|id| memory.issue(id));
         let given = held.source.clone().filter(|_| id == held.issue);
-        let known = || memory.issue(id)?.creation()?.source.clone();
+        let known = || source(memory, memory.issue(id)?);
         links.insert(id, given.or_else(known));
     }
     links.into_iter().map(|(id, source_id)| IssueLink { id: id.to_string(), source_id }).collect()
+}
+
+/// The id that `issue` came with, if it goes by that.
+fn source(memory: &Memory, issue: &Issue) -> Option<String> {
+    let source = issue.creation()?.source.as_ref();
+    source.filter(|_| !issue.goes_by_own_id(|id| memory.issue(id))).cloned()
 }
 
 pub(super) fn comment_count(issue: &Issue) -> u32 {

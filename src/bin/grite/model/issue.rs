@@ -8,6 +8,9 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::{AddWins, EventId, IssueId, LogicalTime, Moment, Operation, Origin, Register, Sealed, Stamp};
 
+/// How many copies of copies are followed to the original: more than come about, and few to look at.
+const MOST_COPIES: usize = 64;
+
 /// What a set of events adds up to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct Issue {
@@ -58,14 +61,12 @@ pub struct Dependency {
 }
 
 impl Dependency {
-    /// The issue that is waited for. An export names an issue that was made with this program by its own id:
-    /// where `find` knows that one, it is meant, and not an issue of another tracker.
+    /// The issue that is waited for. Where `find` knows one that goes by its own id, and that is the name here, it
+    /// is meant, and not an issue of another tracker.
     pub fn on<'a>(&self, find: impl Fn(IssueId) -> Option<&'a Issue>) -> IssueId {
         let named = self.source.as_ref().and_then(|source| source.parse().ok());
-        let made = |id: &IssueId| {
-            find(*id).and_then(Issue::creation).is_some_and(|creation| creation.source.is_none())
-        };
-        named.filter(made).unwrap_or(self.issue)
+        let known = |id: &IssueId| find(*id).is_some_and(|issue| issue.goes_by_own_id(&find));
+        named.filter(known).unwrap_or(self.issue)
     }
 }
 
@@ -154,6 +155,22 @@ impl Issue {
     /// Where it came from; absent until the event that creates it has come.
     pub fn creation(&self) -> Option<&Creation> {
         self.created.as_ref().map(|register| &register.value)
+    }
+
+    /// Whether exports name it by its own id, and not by the one that it came with. So they name what was made with
+    /// this program, and also a copy of that: a file brought it to a clone that had not seen the original yet, and
+    /// the other name is the original's own.
+    pub fn goes_by_own_id<'a>(&'a self, find: impl Fn(IssueId) -> Option<&'a Issue>) -> bool {
+        let mut issue = self;
+        for _ in 0..=MOST_COPIES {
+            let Some(creation) = issue.creation() else { return false };
+            let Some(source) = &creation.source else { return true };
+            match source.parse().ok().and_then(&find) {
+                Some(original) => issue = original,
+                None => return false,
+            }
+        }
+        false
     }
 
     pub fn title(&self) -> &str {
@@ -376,5 +393,31 @@ mod tests {
         let mut late: Vec<Sealed> = history(&mut dice);
         late.retain(|event| !matches!(event.event().op, Operation::Create { .. }));
         assert!(fold(&late).creation().is_none());
+    }
+
+    #[test]
+    fn copies_of_copies_go_by_their_own_ids_where_the_original_is_known() {
+        let mut issues: Vec<(IssueId, Issue)> = Vec::new();
+        for number in 0..=MOST_COPIES + 1 {
+            let source = issues.last().map(|(id, _)| id.to_string());
+            let event = Event {
+                v: Event::VERSION,
+                actor: "ann".to_owned(),
+                time: LogicalTime::from((MIDNIGHT, 0)),
+                at: Moment::parse("2026-01-01T00:00:00Z").unwrap(),
+                origin: Origin::Command,
+                issue: source.as_deref().map(IssueId::of_source),
+                cause: None,
+                op: Operation::Create { source, nonce: None, title: number.to_string(), body: String::new() },
+            };
+            let sealed = Sealed::seal(event).unwrap();
+            issues.push((sealed.issue(), fold(&[sealed])));
+        }
+        let by_own_id = |known: &[(IssueId, Issue)]| {
+            let find = |id| known.iter().find(|(held, _)| *held == id).map(|(_, issue)| issue);
+            known.iter().filter(|(_, issue)| issue.goes_by_own_id(find)).count()
+        };
+        assert_eq!(by_own_id(&issues), MOST_COPIES + 1);
+        assert_eq!(by_own_id(&issues[1..]), 0);
     }
 }

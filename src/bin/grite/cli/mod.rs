@@ -98,10 +98,13 @@ whatever the answers are.";
 const WATCH: &str = "\
 With --json a line is one of
   {\"schema_version\":1,\"seq\":N,\"type\":\"issue_changed\",\"id\",\"change\",\"actor\",\"at\"}
+  {\"schema_version\":1,\"seq\":N,\"type\":\"sync_done\",\"remote\",\"received\":N,\"sent\":N}
+  {\"schema_version\":1,\"seq\":N,\"type\":\"lock_changed\",\"resource\",\"holder\",\"remaining_ms\":N}
   {\"schema_version\":1,\"seq\":N,\"type\":\"stopping\"}
   {\"schema_version\":1,\"type\":\"start\",\"next\":N}
   {\"schema_version\":1,\"type\":\"gap\",\"lost\":N,\"next\":N}
-where `change` is created, updated, closed, reopened, commented or imported. `start` comes first where nothing is \
+where `change` is created, updated, closed, reopened, commented or imported, and `holder` is null for a lock that \
+was given back; syncs and locks are told of where the daemon has carried them out. `start` comes first where nothing is \
 lost: what happens from then on is told. `gap` says how many notifications are lost before `next`, or null where \
 nobody knows, since another daemon has told of them.
 

@@ -274,3 +274,29 @@ fn end_quietly() -> Result<(), CliError> {
     thread::Builder::new().name("grite-reader".to_owned()).spawn(wait_for_reader).map_err(failed)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::WATCH;
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_line_with_its_fields() {
+        let all = [
+            What::Start { next: 1 },
+            What::Gap { lost: Some(1), next: 2 },
+            What::IssueChanged { id: "", change: "", actor: "", at: "" },
+            What::SyncDone { remote: "", received: 0, sent: 0 },
+            What::LockChanged { resource: "", holder: None, remaining_ms: 0 },
+            What::Stopping,
+        ];
+        for what in all {
+            let value = serde_json::to_value(&what).unwrap();
+            let kind = format!("\"type\":{}", value["type"]);
+            let line = WATCH.lines().find(|line| line.contains(&kind)).expect(&kind);
+            for field in value.as_object().unwrap().keys() {
+                assert!(line.contains(&format!("\"{field}\"")), "{field}: {line}");
+            }
+        }
+    }
+}

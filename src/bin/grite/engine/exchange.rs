@@ -177,8 +177,15 @@ impl Engine {
             .cloned()
             .collect();
         if let Some(actor) = Actor::read(&self.dir).map_err(|error| unreadable_actor(&error))? {
-            // Somebody has emptied the remote, or made it anew: it has nothing of ours.
-            if gone.contains(&actor.tracking(remote)) {
+            let own = actor.tracking(remote);
+            let before = known.get(&own).and_then(|tip| ObjectId::parse(tip));
+            let now = refs.iter().find(|found| found.name == own);
+            let kept = match (&before, now) {
+                (Some(before), Some(now)) => *before == now.id || git.descends(&now.id, before)?,
+                (before, _) => before.is_none(),
+            };
+            // Somebody has emptied the remote, made it anew, or put it back to what it was once.
+            if !kept {
                 self.note(|session| session.forget_pushed(remote.name()))?;
             }
         }

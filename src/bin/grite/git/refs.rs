@@ -1,4 +1,4 @@
-//! The refs of the repository: [`Git::refs`], and removing one.
+//! The refs of the repository: [`Git::refs`], what they name, and removing one.
 
 use super::{Git, GitError, ObjectId};
 
@@ -43,6 +43,16 @@ impl Git {
     pub fn resolve(&self, name: &str) -> Result<Option<ObjectId>, GitError> {
         let (text, _) = self.try_run(&["rev-parse", "--verify", "--quiet", name], b"")?;
         Ok(ObjectId::parse_present(text.trim()))
+    }
+
+    /// Whether the history of the commit `later` holds `earlier`; what git does not have is in none.
+    ///
+    /// # Errors
+    /// [`GitError`] when git could not be run.
+    pub fn descends(&self, later: &ObjectId, earlier: &ObjectId) -> Result<bool, GitError> {
+        let arguments = ["merge-base", "--is-ancestor", earlier.as_str(), later.as_str()];
+        let (_, finished) = self.try_run(&arguments, b"")?;
+        Ok(finished.status.success())
     }
 
     /// Removes the ref `name`, whatever it names.

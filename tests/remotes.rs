@@ -1,0 +1,41 @@
+//! Syncing with a remote that is not as it was left: put back, under another name, or out of reach.
+#![cfg(feature = "cli")]
+
+mod clones;
+mod ended;
+
+use clones::World;
+
+#[test]
+fn a_remote_that_was_put_back_to_an_earlier_state_gets_what_it_lacks() {
+    let mut world = World::new(&["a"]);
+    world.create("a", "in the backup");
+    world.done("a", &["sync"]);
+    let own = world.own_ref("a");
+    let backup = world.git("remote.git", &["rev-parse", &own]);
+    world.create("a", "made after it");
+    world.done("a", &["sync"]);
+    // What a pull sees, a later sync makes good.
+    for (reader, before) in [("b", None), ("c", Some("pull"))] {
+        world.git("remote.git", &["update-ref", &own, &backup]);
+        before.iter().for_each(|direction| drop(world.done("a", &["sync", direction])));
+        let synced = world.data("a", &["sync"]);
+        assert_eq!((&synced["sent"], &synced["renamed"]), (&2.into(), &false.into()), "for {reader}");
+        assert_eq!(world.data("a", &["sync"])["sent"], 0);
+        world.clone(reader);
+        assert_eq!(world.data(reader, &["sync"])["received"], 2, "by {reader}");
+    }
+}
+
+#[test]
+fn a_clone_with_nothing_to_send_keeps_its_name_whatever_a_copy_of_it_has_sent() {
+    let mut world = World::new(&["a"]);
+    world.create("a", "before the copy");
+    world.done("a", &["sync", "--direct"]);
+    world.copy("a", "b");
+    world.create("b", "by the copy");
+    assert_eq!(world.data("b", &["sync", "--direct"])["sent"], 1);
+    let synced = world.data("a", &["sync", "--direct"]);
+    let numbers = (&synced["received"], &synced["sent"], &synced["renamed"]);
+    assert_eq!(numbers, (&1.into(), &0.into(), &false.into()));
+}

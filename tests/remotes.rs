@@ -39,3 +39,26 @@ fn a_clone_with_nothing_to_send_keeps_its_name_whatever_a_copy_of_it_has_sent() 
     let numbers = (&synced["received"], &synced["sent"], &synced["renamed"]);
     assert_eq!(numbers, (&1.into(), &0.into(), &false.into()));
 }
+
+#[test]
+fn a_sync_goes_to_the_remote_that_there_is_once_the_usual_one_has_another_name() {
+    let world = World::new(&["a", "b"]);
+    world.create("a", "under the old name");
+    world.done("a", &["sync"]);
+    world.git("a", &["remote", "rename", "origin", "upstream"]);
+    world.create("a", "under the new one");
+    for arguments in [&["sync", "push"][..], &["sync", "pull"], &["sync"]] {
+        assert_eq!(world.data("a", arguments)["remote"], "upstream", "{arguments:?}");
+    }
+    assert_eq!(world.data("b", &["sync"])["received"], 2);
+    // Only what nobody has named is looked for.
+    let (error, exit) = world.failure("a", &["sync", "--remote", "origin"]);
+    assert_eq!((&error["code"], exit), (&"git".into(), 7), "{error}");
+    world.git("a", &["remote", "add", "second", "../remote.git"]);
+    let (error, _) = world.failure("a", &["sync"]);
+    assert!(error["message"].as_str().unwrap().contains("no remote \"origin\""), "{error}");
+    world.git("a", &["remote", "remove", "second"]);
+    world.git("a", &["remote", "remove", "upstream"]);
+    let (error, _) = world.failure("a", &["sync"]);
+    assert!(error["hint"].as_str().unwrap().contains("git remote add"), "{error}");
+}

@@ -50,10 +50,31 @@ impl Engine {
         exchange: &Exchange,
         part: &mut dyn FnMut(Progress),
     ) -> Result<IpcResponse, Refusal> {
-        let mut stage = |stage| part(Progress { stage, done: 0 });
         let git = self.git(exchange)?;
         let _turn = Turn::take(&self.dir, TURN, git.end())?;
         let remote = self.remote(&git, exchange)?;
+        let result = match self.sync_with(&git, &remote, direction, part) {
+            // The one of the last time may be gone since, or have another name.
+            Err(refusal) if exchange.remote.is_none() => match git.remote(None) {
+                Ok(other) if other != remote => self.sync_with(&git, &other, direction, part)?,
+                _ => return Err(refusal),
+            },
+            done => done?,
+        };
+        let SyncResult { remote, received, sent, .. } = result.clone();
+        self.announce(Notification::SyncDone(SyncDone { remote, received, sent }));
+        Ok(IpcResponse::Sync(result))
+    }
+
+    /// Syncs with `remote`, and tells nobody.
+    fn sync_with(
+        &self,
+        git: &Git,
+        remote: &Remote,
+        direction: Direction,
+        part: &mut dyn FnMut(Progress),
+    ) -> Result<SyncResult, Refusal> {
+        let mut stage = |stage| part(Progress { stage, done: 0 });
         let mut result = SyncResult {
             remote: remote.name().to_owned(),
             received: 0,
@@ -63,13 +84,13 @@ impl Engine {
         };
         if direction != Direction::Pull {
             stage(SyncStage::Publishing);
-            self.publish(&git)?;
+            self.publish(git)?;
         }
         if direction != Direction::Push {
             stage(SyncStage::Fetching);
-            let fetched = git.fetch(&remote, EVENTS_PATTERN)?;
+            let fetched = git.fetch(remote, EVENTS_PATTERN)?;
             stage(SyncStage::Importing);
-            let (received, unreadable) = self.take_in(&git, &remote, fetched, part)?;
+            let (received, unreadable) = self.take_in(git, remote, fetched, part)?;
             result.received = received.events;
             result.damaged = received.damaged.iter().map(describe).chain(unreadable).collect();
         }
@@ -78,13 +99,11 @@ impl Engine {
             // A push alone has not looked what the remote has.
             if unpushed > 0 || direction == Direction::Push {
                 part(Progress { stage: SyncStage::Pushing, done: 0 });
-                result.renamed = self.push(&git, &remote)?;
+                result.renamed = self.push(git, remote)?;
                 result.sent = unpushed;
             }
         }
-        let SyncResult { remote, received, sent, .. } = result.clone();
-        self.announce(Notification::SyncDone(SyncDone { remote, received, sent }));
-        Ok(IpcResponse::Sync(result))
+        Ok(result)
     }
 
     /// Git, for as long as `exchange` says.

@@ -151,3 +151,32 @@ fn a_daemon_killed_at_any_step_of_a_sync_costs_no_clone_anything() {
     }
     assert_eq!(integrity(&world.state("a")), "ok");
 }
+
+/// A sync is killed at each step of taking a new name, which it does since a copy of its clone has sent something
+/// else under the old one. The next one sends all that was made in this clone.
+#[test]
+fn a_sync_killed_while_it_takes_a_new_name_leaves_nothing_unsent() {
+    for point in ["sync.renamed", "sync.published", "store.begun", "store.committing", "store.committed"] {
+        for passage in 1.. {
+            let mut world = World::new(&["a"]);
+            world.create("a", "before the copy");
+            world.data("a", &["sync", "--direct"]);
+            world.copy("a", "b");
+            world.create("b", "by the copy");
+            world.data("b", &["sync", "--direct"]);
+            world.create("a", "by the first");
+            let fault = format!("{point} {passage}");
+            let victim = Victim::start(world.command("a", &["sync", "--direct"]), &fault);
+            let seen = victim.until(|| false);
+            victim.kill();
+            world.data("a", &["sync", "--direct"]);
+            assert!(world.broken("a", &[]).is_empty(), "{fault}");
+            world.clone("c");
+            assert_eq!(world.data("c", &["sync", "--direct"])["received"], 3, "{fault}");
+            if seen == Seen::Ended {
+                assert!(passage > 1, "{fault} is never passed");
+                break;
+            }
+        }
+    }
+}

@@ -256,8 +256,8 @@ fn publish_as_another(
     remotes: &[Remote],
 ) -> Result<(), String> {
     let words = |error: GitError| error.to_string();
-    let new = Actor::renew(&checkup.place.state).map_err(|error| error.to_string())?;
-    publish_anew(checkup, git)?;
+    let engine = Engine::open(&checkup.place.state).map_err(|error| error.to_string())?;
+    let new = engine.publish_as_another(git).map_err(|refusal| refusal.message)?;
     for remote in remotes {
         // Nothing of the old ref goes before the new one is there.
         git.push(remote, &format!("{0}:{0}", new.events()), None).map_err(words)?;

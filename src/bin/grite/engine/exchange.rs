@@ -151,6 +151,19 @@ impl Engine {
         self.publish(git)
     }
 
+    /// Makes this clone a new one to the others, and publishes all that was made here under its new name.
+    ///
+    /// # Errors
+    /// A refusal that says why it did not work.
+    pub fn publish_as_another(&self, git: &Git) -> Result<Actor, Refusal> {
+        // First of all: whoever is killed from here on has published nothing, whichever name it has by then.
+        self.note(|session| session.publish_again())?;
+        let renewed = Actor::renew(&self.dir).map_err(|error| unreadable_actor(&error))?;
+        fault::point("sync.renamed");
+        self.publish(git)?;
+        Ok(renewed)
+    }
+
     /// Notes something about the exchange, in a transaction of its own.
     fn note(&self, what: impl FnOnce(&Session<'_>) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let mut store = lock(&self.store);
@@ -225,8 +238,7 @@ impl Engine {
         if self.push_as(git, remote, &actor)? {
             return Ok(false);
         }
-        let renewed = Actor::renew(&self.dir).map_err(|error| unreadable_actor(&error))?;
-        self.publish_again(git)?;
+        let renewed = self.publish_as_another(git)?;
         if !self.push_as(git, remote, &renewed)? {
             let said = "the remote already has the ref of a name that was made just now".to_owned();
             return Err(GitError::Failed { what: "push".to_owned(), said }.into());

@@ -4,6 +4,8 @@
 mod clones;
 mod ended;
 
+use std::fs;
+
 use clones::World;
 
 #[test]
@@ -61,4 +63,17 @@ fn a_sync_goes_to_the_remote_that_there_is_once_the_usual_one_has_another_name()
     world.git("a", &["remote", "remove", "upstream"]);
     let (error, _) = world.failure("a", &["sync"]);
     assert!(error["hint"].as_str().unwrap().contains("git remote add"), "{error}");
+}
+
+#[test]
+fn what_is_in_no_ref_any_more_before_it_was_sent_is_sent_all_the_same() {
+    let world = World::new(&["a", "b"]);
+    world.create("a", "published while the remote is away");
+    fs::rename(world.path("remote.git"), world.path("away.git")).unwrap();
+    let (error, _) = world.failure("a", &["sync", "push"]);
+    assert_eq!(error["code"], "git", "{error}");
+    fs::rename(world.path("away.git"), world.path("remote.git")).unwrap();
+    world.git("a", &["update-ref", "-d", &world.own_ref("a")]);
+    assert_eq!(world.data("a", &["sync"])["sent"], 1);
+    assert_eq!(world.data("b", &["sync"])["received"], 1);
 }

@@ -250,7 +250,13 @@ impl Engine {
 
     /// Pushes the ref of `actor`; says no where the remote's one has gone another way.
     fn push_as(&self, git: &Git, remote: &Remote, actor: &Actor) -> Result<bool, Refusal> {
-        let Some(tip) = git.resolve(&actor.events())? else { return Ok(true) };
+        let mut own = git.resolve(&actor.events())?;
+        if own.is_none() && lock(&self.store).unpushed(remote.name())? > 0 {
+            // The ref that held them is gone.
+            self.publish_again(git)?;
+            own = git.resolve(&actor.events())?;
+        }
+        let Some(tip) = own else { return Ok(true) };
         let spec = format!("{tip}:{}", actor.events());
         for attempt in 1.. {
             match git.push(remote, &spec, None)? {

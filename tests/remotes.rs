@@ -7,6 +7,7 @@ mod ended;
 use std::fs;
 
 use clones::World;
+use ended::end;
 
 #[test]
 fn a_remote_that_was_put_back_to_an_earlier_state_gets_what_it_lacks() {
@@ -76,4 +77,34 @@ fn what_is_in_no_ref_any_more_before_it_was_sent_is_sent_all_the_same() {
     world.git("a", &["update-ref", "-d", &world.own_ref("a")]);
     assert_eq!(world.data("a", &["sync"])["sent"], 1);
     assert_eq!(world.data("b", &["sync"])["received"], 1);
+}
+
+#[test]
+fn a_partial_clone_takes_in_what_the_others_have() {
+    let world = World::new(&["a"]);
+    world.git("remote.git", &["config", "uploadpack.allowFilter", "true"]);
+    for title in ["in a chunk", "in another one"] {
+        world.create("a", title);
+        world.done("a", &["sync"]);
+    }
+    let url = format!("file://{}", world.path("remote.git").display());
+    for clone in ["fetched-by-us", "fetched-by-git"] {
+        world.git("", &["clone", "--quiet", "--filter=blob:none", &url, clone]);
+        world.done(clone, &["init"]);
+        let mut sync = world.command(clone, &["sync", "--direct", "--json"]);
+        if clone == "fetched-by-git" {
+            // Which leaves the chunks on the remote, to be fetched when they are read.
+            let spec = "+refs/grite/events/*:refs/grite/remotes/origin/events/*";
+            world.git(clone, &["fetch", "--quiet", "origin", spec]);
+            let listed = world.git(clone, &["rev-list", "--objects", "--missing=print", "--all"]);
+            assert_eq!(listed.lines().filter(|line| line.starts_with('?')).count(), 2, "{listed}");
+        } else {
+            // One by one would take as many connections.
+            sync.env("GIT_NO_LAZY_FETCH", "1");
+        }
+        let ended = end(sync.spawn().unwrap(), "");
+        let data = ended.data();
+        assert_eq!((&data["received"], &data["damaged"]), (&2.into(), &serde_json::json!([])), "{clone}");
+        assert!(world.broken(clone, &[]).is_empty(), "{clone}");
+    }
 }

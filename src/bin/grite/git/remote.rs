@@ -10,7 +10,8 @@ const DEFAULT: &str = "origin";
 /// The longest name of a remote, in bytes.
 const MAX_NAME: usize = 100;
 
-/// What every fetch has in common: no hooks or upkeep of other work, no submodules.
+/// What every fetch has in common: no hooks or upkeep of other work, no submodules; and nothing left out, as a
+/// partial clone would, since all of it is read at once.
 const FETCH: &[&str] = &[
     "fetch",
     "--porcelain",
@@ -20,6 +21,7 @@ const FETCH: &[&str] = &[
     "--no-write-fetch-head",
     "--no-auto-maintenance",
     "--no-recurse-submodules",
+    "--no-filter",
     "--refmap=",
 ];
 

@@ -43,7 +43,7 @@ pub fn write<'a>(events: impl IntoIterator<Item = &'a [u8]>) -> Vec<Chunk> {
         if *count > 0 {
             let mut bytes = format!("{MAGIC} {VERSION} {count}\n").into_bytes();
             bytes.append(lines);
-            chunks.push(Chunk { name: EventId::of(&bytes).to_string(), bytes });
+            chunks.push(Chunk { name: name(&bytes), bytes });
             *count = 0;
         }
     };
@@ -59,6 +59,11 @@ pub fn write<'a>(events: impl IntoIterator<Item = &'a [u8]>) -> Vec<Chunk> {
     chunks
 }
 
+/// The name of a chunk with these bytes.
+pub fn name(bytes: &[u8]) -> String {
+    EventId::of(bytes).to_string()
+}
+
 /// Whether `name` can be the name of a chunk.
 pub fn is_name(name: &str) -> bool {
     name.parse::<EventId>().is_ok()
@@ -69,7 +74,7 @@ pub fn is_name(name: &str) -> bool {
 /// # Errors
 /// [`BadChunk`] when any byte is not as it was written, or an event is none that this program understands.
 pub fn read(name: &str, bytes: &[u8]) -> Result<Vec<Sealed>, BadChunk> {
-    if EventId::of(bytes).to_string() != name {
+    if self::name(bytes) != name {
         return Err(BadChunk::Changed);
     }
     let mut lines = bytes.strip_suffix(b"\n").ok_or(BadChunk::Malformed)?.split(|byte| *byte == b'\n');

@@ -53,8 +53,9 @@ pub fn read(git: &Git, chunks: &[Listed], take: &mut dyn FnMut(&Listed, Chunk)) 
         let chunk = &chunks[index];
         let events = match (object, &chunk.name) {
             (Object::Content(bytes), Some(name)) => chunk::read(name, &bytes),
-            // Whatever it holds, nothing says what it should hold.
-            (Object::Content(_) | Object::Unreadable, _) => Err(BadChunk::Unreadable),
+            // It has come since it was listed, as git does it in a partial clone when somebody reads it.
+            (Object::Content(bytes), None) => chunk::read(&chunk::name(&bytes), &bytes),
+            (Object::Unreadable, _) => Err(BadChunk::Unreadable),
         };
         take(chunk, events);
     })

@@ -108,3 +108,30 @@ fn a_partial_clone_takes_in_what_the_others_have() {
         assert!(world.broken(clone, &[]).is_empty(), "{clone}");
     }
 }
+
+#[test]
+fn a_damaged_chunk_is_named_for_as_long_as_a_ref_has_it() {
+    let world = World::new(&["a"]);
+    let identity = ["-c", "user.name=x", "-c", "user.email=x@x"];
+    let [gone, kept] = ["1", "2"].map(|digit| {
+        let blob = world.git_with_input("remote.git", &["hash-object", "-w", "--stdin"], digit.as_bytes());
+        let entry = format!("100644 blob {blob}\t{}\n", digit.repeat(64));
+        let tree = world.git_with_input("remote.git", &["mktree"], entry.as_bytes());
+        let commit = world.git("remote.git", &[&identity[..], &["commit-tree", &tree, "-m", "x"]].concat());
+        let name = format!("refs/grite/events/{}", digit.repeat(32));
+        world.git("remote.git", &["update-ref", &name, &commit]);
+        (name, blob)
+    });
+    let damaged = || world.data("a", &["sync", "pull", "--direct"])["damaged"].to_string();
+    for _ in 0..2 {
+        let damaged = damaged();
+        assert!(damaged.contains(&gone.1) && damaged.contains(&kept.1), "{damaged}");
+    }
+    world.git("remote.git", &["update-ref", "-d", &gone.0]);
+    for _ in 0..2 {
+        let damaged = damaged();
+        assert!(!damaged.contains(&gone.1) && damaged.contains(&kept.1), "{damaged}");
+    }
+    world.git("remote.git", &["update-ref", "-d", &kept.0]);
+    assert_eq!(damaged(), "[]");
+}

@@ -15,9 +15,10 @@ use super::follow::lock;
 use super::memory::Memory;
 use super::news::news;
 use super::{Engine, refusal};
-use crate::git::{Git, Ref};
+use crate::git::{Git, GitError, ObjectId, Ref};
 use crate::model::{Issue, IssueId, Sealed};
 use crate::store::{Damaged, Session, StoreError, Way};
+use crate::sync::ALL;
 use crate::sync::history::{self, Chunk, Listed};
 
 /// How many chunks may wait to be stored.
@@ -49,7 +50,7 @@ type Read = (Listed, Chunk);
 
 impl Engine {
     /// Takes in what `intake` names. Chunks that cannot be read are remembered, and tried again by the next
-    /// call.
+    /// call, for as long as a ref has them.
     pub(super) fn receive(
         &self,
         git: &Git,
@@ -57,13 +58,15 @@ impl Engine {
         part: &mut dyn FnMut(Progress),
     ) -> Result<Received, Refusal> {
         let before = lock(&self.store).damaged()?;
-        let again = before.iter().filter_map(|chunk| {
-            Some(Listed { blob: crate::git::ObjectId::parse(&chunk.blob)?, name: chunk.name.clone() })
-        });
+        let mut again: Vec<Listed> = before.iter().filter_map(listed).collect();
+        let as_before = intake.read.is_empty() && intake.gone.is_empty();
+        if !again.is_empty() && !as_before {
+            keep_held(git, &mut again)?;
+        }
         intake.chunks.extend(again);
         intake.chunks.sort();
         intake.chunks.dedup();
-        if intake.chunks.is_empty() && intake.read.is_empty() && intake.gone.is_empty() {
+        if intake.chunks.is_empty() && as_before {
             return Ok(Received::default());
         }
         // Those who read from now on find what others have written, and need not wait for this transaction.
@@ -159,6 +162,25 @@ impl Engine {
         session.project(&change.issues)?;
         Ok((change, damaged))
     }
+}
+
+fn listed(chunk: &Damaged) -> Option<Listed> {
+    Some(Listed { blob: ObjectId::parse(&chunk.blob)?, name: chunk.name.clone() })
+}
+
+/// Keeps those of `chunks` that a ref has, as far as git can tell.
+fn keep_held(git: &Git, chunks: &mut Vec<Listed>) -> Result<(), GitError> {
+    let mut refs = git.refs(ALL)?;
+    refs.retain(|found| found.name.contains("/events/"));
+    let tips: Vec<&ObjectId> = refs.iter().map(|found| &found.id).collect();
+    match history::list(git, &tips, &[]) {
+        // What lies behind something that is missing is not listed.
+        Ok(held) if held.iter().any(|held| held.name.is_none()) => {}
+        Ok(held) => chunks.retain(|chunk| held.iter().any(|held| held.blob == chunk.blob)),
+        Err(GitError::Failed { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// The issues that events change, as they are with these. What an issue has seen before changes nothing.

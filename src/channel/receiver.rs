@@ -79,6 +79,7 @@ impl<M: Sleep> Receiver<M> {
     }
 
     /// The kind of the next frame, if one has come: it is still to be received.
+    #[cold]
     pub(crate) fn next_kind(&mut self) -> Result<Option<Kind>, Fault> {
         Ok(self.consumer.peek()?.map(|header| header.kind()))
     }

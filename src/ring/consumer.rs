@@ -74,7 +74,9 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// The header of the next frame, if one is published. Passes over skips.
-    #[inline]
+    ///
+    /// Left to itself the compiler calls it, for 10 instructions more a message.
+    #[inline(always)]
     pub(crate) fn peek(&mut self) -> Result<Option<Header>, Violation> {
         let mut skips = 0;
         while self.has_news()? {

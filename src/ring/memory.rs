@@ -189,11 +189,22 @@ impl Regions {
         let start = into.len();
         // SAFETY: `start` is within the allocation.
         let target = unsafe { into.as_mut_ptr().add(start) };
-        let by_lines = length <= LINES_LIMIT || region.capacity() > NARROW;
-        // SAFETY: aligned to 16, as the caller promises, and mapped, as `data` checked; so are capacities, and rounding
-        // up stays within the mapping. `target` has room for `length` rounded up to 16, as just reserved, and is
+        // SAFETY, of either: aligned to 16, as the caller promises, and mapped, as `data` checked; so are capacities, and
+        // rounding up stays within the mapping. `target` has room for `length` rounded up to 16, as just reserved, and is
         // private memory, so they do not overlap.
-        unsafe { copy_racing(source, target, length, by_lines) };
+        #[cfg(target_arch = "x86_64")]
+        if length > LINES_LIMIT && region.capacity() <= NARROW {
+            // SAFETY: as said above.
+            unsafe { copy_string(source, target, length) };
+        } else {
+            // SAFETY: as said above.
+            unsafe { copy_lines(source, target, length) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        // SAFETY: as said above.
+        unsafe {
+            copy_lines(source, target, length)
+        };
         // SAFETY: the first `start + length` bytes are initialised now, and fit the capacity.
         unsafe { into.set_len(start + length) };
     }
@@ -212,28 +223,30 @@ const LINES_LIMIT: usize = 1024;
 /// happen, because no load here is one that the compiler reasons about.
 ///
 /// # Safety
+/// As [`copy_lines`].
+#[cfg(target_arch = "x86_64")]
+unsafe fn copy_string(source: *const u8, target: *mut u8, length: usize) {
+    // SAFETY: the instruction reads `length` bytes at `source` and writes as many at `target`,
+    // both valid by the caller's promise; the direction flag is clear by the calling
+    // convention; the compiler assumes nothing about the bytes read.
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") length => _,
+            inout("rsi") source => _,
+            inout("rdi") target => _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// The same, a line at a time.
+///
+/// # Safety
 /// `source` is aligned to 16; `length` rounded up to a multiple of 16 is readable at `source` and
 /// writable at `target`; the two do not overlap; no reference to the target exists.
 #[inline]
-unsafe fn copy_racing(source: *const u8, target: *mut u8, length: usize, by_lines: bool) {
-    #[cfg(target_arch = "x86_64")]
-    if !by_lines {
-        // SAFETY: the instruction reads `length` bytes at `source` and writes as many at `target`,
-        // both valid by the caller's promise; the direction flag is clear by the calling
-        // convention; the compiler assumes nothing about the bytes read.
-        unsafe {
-            std::arch::asm!(
-                "rep movsb",
-                inout("rcx") length => _,
-                inout("rsi") source => _,
-                inout("rdi") target => _,
-                options(nostack, preserves_flags)
-            );
-        }
-        return;
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = by_lines;
+unsafe fn copy_lines(source: *const u8, target: *mut u8, length: usize) {
     let mut copied = 0;
     while length - copied >= LINE as usize {
         for piece in 0..LINE as usize / ALIGN {
@@ -252,7 +265,7 @@ unsafe fn copy_racing(source: *const u8, target: *mut u8, length: usize, by_line
 /// Copies 16 of those bytes.
 ///
 /// # Safety
-/// As [`copy_racing`]; `index` is a multiple of 16 below the length.
+/// As [`copy_lines`]; `index` is a multiple of 16 below the length.
 #[cfg(all(target_arch = "x86_64", not(grite_tsan)))]
 #[inline]
 unsafe fn copy_piece(source: *const u8, target: *mut u8, index: usize) {
@@ -274,7 +287,7 @@ unsafe fn copy_piece(source: *const u8, target: *mut u8, index: usize) {
 /// Copies 16 of those bytes, as ThreadSanitizer sees it.
 ///
 /// # Safety
-/// As [`copy_racing`]; `index` is a multiple of 16 below the length.
+/// As [`copy_lines`]; `index` is a multiple of 16 below the length.
 #[cfg(not(all(target_arch = "x86_64", not(grite_tsan))))]
 #[inline]
 unsafe fn copy_piece(source: *const u8, target: *mut u8, index: usize) {

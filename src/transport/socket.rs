@@ -221,6 +221,7 @@ impl Inbox {
 
     /// The kind of the next message, or of the one that comes in, if so much has come: it is still to be received. Reads
     /// until that is known or nothing more is to be read.
+    #[cold]
     pub(crate) fn next_kind(&mut self) -> Result<Option<Kind>, Broken> {
         loop {
             if let Some((header, _)) = self.current {

@@ -189,22 +189,11 @@ impl Regions {
         let start = into.len();
         // SAFETY: `start` is within the allocation.
         let target = unsafe { into.as_mut_ptr().add(start) };
-        // SAFETY, of either: aligned to 16, as the caller promises, and mapped, as `data` checked; so are capacities, and
-        // rounding up stays within the mapping. `target` has room for `length` rounded up to 16, as just reserved, and is
+        let copy = if length > LINES_LIMIT && region.capacity() <= NARROW { copy_string } else { copy_lines };
+        // SAFETY: aligned to 16, as the caller promises, and mapped, as `data` checked; so are capacities, and rounding
+        // up stays within the mapping. `target` has room for `length` rounded up to 16, as just reserved, and is
         // private memory, so they do not overlap.
-        #[cfg(target_arch = "x86_64")]
-        if length > LINES_LIMIT && region.capacity() <= NARROW {
-            // SAFETY: as said above.
-            unsafe { copy_string(source, target, length) };
-        } else {
-            // SAFETY: as said above.
-            unsafe { copy_lines(source, target, length) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        // SAFETY: as said above.
-        unsafe {
-            copy_lines(source, target, length)
-        };
+        unsafe { copy(source, target, length) };
         // SAFETY: the first `start + length` bytes are initialised now, and fit the capacity.
         unsafe { into.set_len(start + length) };
     }
@@ -239,6 +228,10 @@ unsafe fn copy_string(source: *const u8, target: *mut u8, length: usize) {
         );
     }
 }
+
+/// Where there is no such instruction.
+#[cfg(not(target_arch = "x86_64"))]
+use copy_lines as copy_string;
 
 /// The same, a line at a time.
 ///

@@ -7,7 +7,7 @@ mod common;
 use std::mem::ManuallyDrop;
 
 use common::{Order, Running, Way, Work, pattern};
-use libgrite_ipc::{Client, Error, ErrorKind, Pending, Server};
+use libgrite_ipc::{Client, DaemonLock, Error, ErrorKind, Pending, Server};
 
 /// Fault 41. A forked child that uses a handle of its parent in any way gets an error, for an answer too that
 /// had come before the fork; that it drops the handle, too, the parent does not notice.
@@ -42,6 +42,7 @@ fn a_forked_child_gets_an_error_and_the_parent_goes_on() {
         fork_with_an_async_client(&server, way);
     }
     fork_with_a_server();
+    fork_with_a_lock();
 }
 
 /// What a child ends with in which all was as it must be.
@@ -126,7 +127,25 @@ fn fork_with_a_server() {
     });
 }
 
-/// The same, for an async client that the child even drops.
+/// A child that drops its copy of a daemon's lock leaves the lock with the parent, which gives it back itself.
+fn fork_with_a_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    let mut lock = ManuallyDrop::new(DaemonLock::acquire(&dir).unwrap());
+    let status = in_a_child(|| {
+        // SAFETY: it is not used again in the child, whose copy this is.
+        unsafe { ManuallyDrop::drop(&mut lock) };
+        true
+    });
+    assert_eq!(status, SUCCEEDED);
+    let daemon = DaemonLock::read(&dir).unwrap().expect("the parent is the daemon");
+    assert_eq!(daemon.pid(), Some(std::process::id()));
+    assert_eq!(DaemonLock::acquire(&dir).unwrap_err().kind(), ErrorKind::Refused);
+    drop(ManuallyDrop::into_inner(lock));
+    DaemonLock::acquire(&dir).unwrap();
+}
+
+/// The same as with a client, for an async one that the child even drops.
 #[cfg(feature = "tokio")]
 fn fork_with_an_async_client(server: &Running, way: Way) {
     let runtime = common::runtimes::one_thread();

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind};
 use crate::fault;
+use crate::shm;
 
 pub use record::Daemon;
 pub use spawn::Readiness;
@@ -27,6 +28,10 @@ use file::Holder;
 const LOCK_FILE: &str = "daemon.lock";
 
 /// The right to be the one daemon of a directory, held until dropped or until the process ends.
+///
+/// It is the right of the process that has acquired it. A forked child that drops its copy leaves the lock with the
+/// parent; one that keeps it keeps the lock from the next daemon when the parent is killed. So a program that
+/// becomes a daemon by a fork acquires the lock after it, in the child: the parent gives back what is its own.
 ///
 /// ```
 /// use libgrite_ipc::DaemonLock;
@@ -46,12 +51,17 @@ pub struct DaemonLock {
     /// Holds the kernel's lock for as long as it is open.
     file: File,
     socket: PathBuf,
+    /// The process that has acquired it.
+    process: u32,
 }
 
 impl Drop for DaemonLock {
     fn drop(&mut self) {
-        // Closing the file gives the lock back anyway, if somewhat later.
-        let _ = file::unlock(&self.file);
+        // A forked child shares the open file, and to unlock that would take the lock from its parent.
+        if self.process == shm::process() {
+            // Closing the file gives the lock back anyway, if somewhat later.
+            let _ = file::unlock(&self.file);
+        }
     }
 }
 
@@ -86,7 +96,7 @@ impl DaemonLock {
         let socket = socket_path_in(directory)?;
         record::write(&file, &Daemon::this(socket.clone())).map_err(failed)?;
         fault::point("lock.written");
-        Ok(DaemonLock { file, socket })
+        Ok(DaemonLock { file, socket, process: shm::process() })
     }
 
     /// The live daemon of `directory`, if there is one. Files that a dead one left count as none.

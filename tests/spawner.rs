@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use common::daemon::{answered_by, be_the_daemon, end_daemon, start_daemon, visit};
 use common::process::{PATIENCE, Process, role as own_role, role_command, signal, stop, until};
-use common::{Order, Work, work};
-use libgrite_ipc::{Client, ClientBuilder, DaemonLock, Error, ErrorKind, Server, Transport};
+use common::{ArchivedOrder, Order, Work, stop_after, work};
+use libgrite_ipc::{Client, ClientBuilder, Context, DaemonLock, Error, ErrorKind, Server, Transport};
 use rustix::process::{Pid, Signal, test_kill_process};
 
 /// The parts that this program plays when a test starts it again.
@@ -176,4 +176,38 @@ fn a_stopped_daemon_is_unresponsive_at_the_deadline_and_no_other_is_started() {
     let begin = Instant::now();
     let (reached, started) = counted(builder(), &folder);
     told(reached.unwrap_err(), started, begin);
+}
+
+/// All its threads have work until the deadline, and it says so to whoever asks.
+#[test]
+fn whoever_finds_a_daemon_too_busy_is_told_so_at_the_deadline_and_may_ask_again() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    let lock = DaemonLock::acquire(&folder).unwrap();
+    let builder = Server::<Work>::builder().may_block(|_| true).max_workers(1).max_waiting(1);
+    let server = builder.bind(lock.socket_path()).unwrap();
+    let kept = Mutex::new(());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let work_later = |order: &ArchivedOrder, cx: &Context| {
+                drop(kept.lock().unwrap());
+                work(order, cx)
+            };
+            server.serve(work_later).unwrap();
+        });
+        stop_after(&server.handle(), || {
+            let keep = kept.lock().unwrap();
+            let other = Client::<Work>::builder().timeout(PATIENCE).connect(server.path()).unwrap();
+            let [first, second, third] = [1, 2, 3].map(|_| other.start(&Order::Session).unwrap());
+            let refused = third.wait().map(drop).unwrap_err();
+            let builder = Client::<Work>::builder().spawn_timeout(DEADLINE);
+            let ask = || builder.ask_or_spawn(&folder, || unreachable!("a daemon lives"), &Order::Session);
+            let error = ask().map(drop).unwrap_err();
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Refused, true), "{error}");
+            assert_eq!(error.reason(), refused.reason());
+            drop(keep);
+            [first, second].into_iter().for_each(|answer| drop(answer.wait().unwrap()));
+            ask().unwrap();
+        });
+    });
 }

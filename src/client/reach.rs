@@ -57,7 +57,7 @@ pub(super) trait System {
     fn is_late(&mut self) -> bool;
 
     /// The error of a starter whose deadline has passed.
-    fn give_up(&self, waits_for: &str) -> Error;
+    fn give_up(&mut self, waits_for: &str) -> Error;
 }
 
 /// Tries until somebody listens who is not older than this client, and sees to it that somebody does.

@@ -43,6 +43,7 @@ impl<P: Protocol> ClientBuilder<P> {
     /// - [`ErrorKind::NotRunning`]: the daemon did not start; the reason is its own.
     /// - [`ErrorKind::Unresponsive`]: it was not ready within the builder's spawn timeout, or the
     ///   daemon that lives does not listen, or one of an older release has not ended by then.
+    /// - [`ErrorKind::Refused`]: one that lives has turned each attempt away until then; the reason is its own.
     pub fn connect_or_spawn(
         &self,
         directory: impl AsRef<Path>,
@@ -93,7 +94,7 @@ impl<P: Protocol> ClientBuilder<P> {
     ) -> Result<T, Error> {
         DaemonLock::vet(directory)?;
         let deadline = Deadline::starting_now(self.spawn_timeout);
-        reach(&mut Here { builder: self, directory, command, attempt, deadline })
+        reach(&mut Here { builder: self, directory, command, attempt, deadline, turned_away: None })
     }
 }
 
@@ -104,6 +105,8 @@ struct Here<'a, P: Protocol, C, A> {
     command: C,
     attempt: A,
     deadline: Deadline,
+    /// What a daemon said that has turned the latest attempt away.
+    turned_away: Option<Error>,
 }
 
 impl<P, T, C, A> System for Here<'_, P, C, A>
@@ -117,11 +120,15 @@ where
     type Right = SpawnLock;
 
     fn look(&mut self, stance: Stance) -> Result<Found<T>, Error> {
+        self.turned_away = None;
         let mut attempt = |socket: &Path| match (self.attempt)(socket, stance) {
             Err(error) if error.kind() == ErrorKind::NotRunning => Found::Nobody,
             Err(error) => match error.nothing_done() {
                 None | Some(NothingDone::Late) => Found::Done(Err(error)),
-                Some(NothingDone::Busy | NothingDone::Stopping) => Found::Nobody,
+                Some(NothingDone::Busy | NothingDone::Stopping) => {
+                    self.turned_away = Some(error);
+                    Found::Nobody
+                }
                 Some(NothingDone::Older) => Found::Older(socket.to_path_buf()),
             },
             done => Found::Done(done),
@@ -162,8 +169,11 @@ where
         self.deadline.is_over()
     }
 
-    fn give_up(&self, waits_for: &str) -> Error {
-        let reason = format!("{waits_for} after {:?}", self.builder.spawn_timeout);
-        Error::new(ErrorKind::Unresponsive, "reach the daemon").at(self.directory).saying(reason)
+    fn give_up(&mut self, waits_for: &str) -> Error {
+        // One that answers is not silent: its own words say more.
+        self.turned_away.take().unwrap_or_else(|| {
+            let reason = format!("{waits_for} after {:?}", self.builder.spawn_timeout);
+            Error::new(ErrorKind::Unresponsive, "reach the daemon").at(self.directory).saying(reason)
+        })
     }
 }

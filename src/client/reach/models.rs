@@ -346,7 +346,7 @@ impl System for Starter {
         self.step().map_or(true, |world| world.is_late)
     }
 
-    fn give_up(&self, _: &str) -> Error {
+    fn give_up(&mut self, _: &str) -> Error {
         Error::new(ErrorKind::Unresponsive, "reach the daemon")
     }
 }

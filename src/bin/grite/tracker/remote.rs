@@ -94,8 +94,8 @@ impl Remote {
         };
         match error.kind() {
             ErrorKind::PeerDied => true,
-            // It was on its way out.
-            ErrorKind::Refused => error.is_retryable(),
+            // It was on its way out. Whoever may start one has tried for as long as may be before he has a client.
+            ErrorKind::Refused => error.is_retryable() && !(self.spawn && self.client.is_none()),
             ErrorKind::NotRunning => self.spawn,
             _ => false,
         }

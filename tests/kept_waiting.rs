@@ -150,24 +150,48 @@ fn a_stream_that_nobody_reads_does_not_keep_a_server_that_stops() {
     });
 }
 
+/// Takes one request, stops the server, and gives the right to answer back when the server has ended.
+type Keep = fn(&Server<Work>) -> Responder<Work>;
+
+fn keep_from_a_loop(server: &Server<Work>) -> Responder<Work> {
+    let mut incoming = server.incoming();
+    let (_, responder) = incoming.next().unwrap().into_parts();
+    assert!(responder.is_wanted());
+    incoming.end().unwrap();
+    responder
+}
+
+fn keep_from_a_handler(server: &Server<Work>) -> Responder<Work> {
+    let (kept, stop) = (Mutex::new(None), server.handle());
+    let keep = |_: &ArchivedOrder, responder: Responder<Work>| {
+        assert!(responder.is_wanted());
+        *kept.lock().unwrap() = Some(responder);
+        stop.stop();
+    };
+    server.serve_with(keep).unwrap();
+    kept.into_inner().unwrap().expect("somebody has asked")
+}
+
+/// Neither whoever could answer it, nor the client, which is cut off.
 #[test]
 fn nobody_waits_for_an_answer_that_was_kept_until_after_the_end() {
-    let keep = |way: Way| {
+    let keep = |way: Way, keep: Keep| {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
         let client = builder_for(way).timeout(Duration::from_secs(60));
         std::thread::scope(|scope| {
-            scope.spawn(|| client.connect(server.path()).unwrap().send(&Order::Session).map(drop));
-            let mut incoming = server.incoming();
-            let (_, responder) = incoming.next().unwrap().into_parts();
-            assert!(responder.is_wanted());
-            incoming.end().unwrap();
+            let ask = || client.connect(server.path()).unwrap().send(&Order::Session).map(drop);
+            let asking = scope.spawn(ask);
+            let responder = keep(&server);
             until("nobody waits for the answer", || !responder.is_wanted());
+            until("the client is cut off", || asking.is_finished());
+            assert_eq!(asking.join().unwrap().unwrap_err().kind(), ErrorKind::PeerDied, "{way:?}");
         });
     };
     std::thread::scope(|scope| {
         for way in served_ways() {
-            scope.spawn(move || keep(way));
+            scope.spawn(move || keep(way, keep_from_a_loop));
+            scope.spawn(move || keep(way, keep_from_a_handler));
         }
     });
 }

@@ -88,7 +88,10 @@ impl<'a, P: Protocol> Incoming<'a, P> {
         while let Some(arrival) = self.poller.next() {
             arrival.connection.turn_away(arrival.id);
         }
-        thread?.join().unwrap_or_else(|_| Err(io::Error::other("the reactor panicked")))
+        let panicked = |_| Err(io::Error::other("the reactor panicked"));
+        let ended = thread.and_then(|thread| thread.join().unwrap_or_else(panicked));
+        self.server.shared.cut_off();
+        ended
     }
 }
 

@@ -166,6 +166,7 @@ impl<P: Protocol> Server<P> {
         };
         let service = &service;
         let shared = &*self.shared;
+        let _end = AtEnd(|| shared.cut_off());
         std::thread::scope(|scope| {
             // A panic, too, must not leave the threads waiting for what nobody tells them.
             let end_pool = AtEnd(|| service.close());

@@ -3,9 +3,10 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use super::connection::Connection;
 use super::control::{Control, Note, Owner};
 use super::history::History;
 use crate::handshake::Sizes;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(super) history: Arc<History>,
     /// What subscribers are told when the server begins to stop.
     pub(super) farewell: Mutex<Option<Bytes>>,
+    /// Those whom the reactor has left, of whom requests may still be worked on.
+    left: Mutex<Vec<Weak<Connection>>>,
     stopping: AtomicBool,
     served: AtomicBool,
 }
@@ -63,6 +66,7 @@ impl Shared {
             waker: Arc::new(Waker::new()?),
             history: Arc::default(),
             farewell: Mutex::default(),
+            left: Mutex::default(),
             stopping: AtomicBool::new(false),
             served: AtomicBool::new(false),
         })
@@ -93,6 +97,18 @@ impl Shared {
     /// Makes all pollers answer what has come, and end.
     pub(super) fn stop_pollers(&self) {
         self.controls.iter().for_each(|control| control.tell(Note::Stop));
+    }
+
+    /// Notes who is to be cut off at the server's end, unless nothing keeps the connection until then.
+    pub(super) fn leave(&self, connection: &Arc<Connection>) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(connection));
+    }
+
+    /// Cuts those off who still wait when all threads of the server have ended: somebody has kept the right to
+    /// answer them, and they would wait for their whole time.
+    pub(super) fn cut_off(&self) {
+        let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        left.iter().filter_map(Weak::upgrade).for_each(|connection| connection.give_back());
     }
 
     /// Makes the reactor end at its next look.

@@ -189,11 +189,15 @@ impl<'a> Reactor<'a> {
     /// waits for a client that reads nothing would keep the server from its end.
     fn limit_attention(&self) {
         let end = coarse_now() + DRAIN.as_nanos() as u64;
-        for entry in self.entries.values() {
-            if let Entry::Ring { connection, .. } | Entry::Socket { connection, .. } = entry {
-                connection.attend_until(end);
-            }
-        }
+        self.connections().for_each(|connection| connection.attend_until(end));
+    }
+
+    /// Those who have shaken hands.
+    fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        self.entries.values().filter_map(|entry| match entry {
+            Entry::Greeting { .. } => None,
+            Entry::Ring { connection, .. } | Entry::Socket { connection, .. } => Some(connection),
+        })
     }
 
     /// Tells all who are not served any more that they may go elsewhere: nothing of theirs was done.
@@ -452,5 +456,6 @@ impl<'a> Reactor<'a> {
 impl Drop for Reactor<'_> {
     fn drop(&mut self) {
         self.limit_attention();
+        self.connections().for_each(|connection| self.shared.leave(connection));
     }
 }

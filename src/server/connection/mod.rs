@@ -2,6 +2,7 @@
 
 mod notices;
 mod outbound;
+mod tally;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,9 +20,9 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::{Failure, FailureCode, Kind};
 use crate::payload::{Sink, TooLong};
 use crate::stream::Stream;
-use crate::sync::fence_before_look;
 use crate::transport::{Broken, LocalLine, Outgoing};
 use outbound::{Outbound, WayOut};
+use tally::Tally;
 
 /// A client that has shaken hands.
 #[derive(Debug)]
@@ -38,14 +39,8 @@ pub(crate) struct Connection {
     /// Until when somebody reads what the client says and notices its end, as [`coarse_now`] tells it: a server that
     /// has stopped does that for some time.
     attended_until: AtomicU64,
-    /// How many requests were handed to the handler, how many of these were answered on the attendant's own
-    /// thread, and how many on others: modulo 2^32. The first two are the attendant's to write, which spares
-    /// it what waits until all that it has written is on its way.
-    begun: AtomicU32,
-    answered_here: AtomicU32,
-    answered_elsewhere: AtomicU32,
-    /// How many requests may be unanswered at once.
-    max_unanswered: u32,
+    /// How many of its requests are under way.
+    tally: Tally,
     /// Whether the attendant is about to answer more requests: a [`Turn`].
     turn: AtomicU8,
     /// The unanswered requests that the client has given up, and how many they are.
@@ -105,11 +100,6 @@ impl Attendant {
     }
 }
 
-/// Counts in a number that one thread writes.
-fn add_one(count: &AtomicU32) {
-    count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-}
-
 impl Connection {
     pub(crate) fn new(
         context: Context,
@@ -127,10 +117,7 @@ impl Connection {
             space: (Mutex::new(()), Condvar::new()),
             closed: AtomicBool::new(false),
             attended_until: AtomicU64::new(u64::MAX),
-            begun: AtomicU32::new(0),
-            answered_here: AtomicU32::new(0),
-            answered_elsewhere: AtomicU32::new(0),
-            max_unanswered,
+            tally: Tally::new(max_unanswered),
             turn: AtomicU8::new(Turn::Over as u8),
             cancelled: Mutex::default(),
             cancellations: AtomicU32::new(0),
@@ -307,12 +294,12 @@ impl Connection {
 
     /// Notes that nobody waits for this answer. A request that is answered already needs no note.
     fn cancel(&self, id: u64) {
-        if self.unanswered() == 0 {
+        if self.tally.unanswered() == 0 {
             return;
         }
         let mut cancelled = self.cancelled();
         // Not all need to be under way: the oldest note is the one most likely not to matter.
-        if cancelled.len() >= self.max_unanswered as usize {
+        if cancelled.len() >= self.tally.max_unanswered() as usize {
             cancelled.remove(0);
         }
         cancelled.push(id);
@@ -412,16 +399,12 @@ impl Connection {
     /// Whether one more request may be taken from this client before others are answered.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.unanswered() < self.max_unanswered || {
-            // Whoever answers one from now on sees that there was no room, and nudges.
-            fence_before_look();
-            self.unanswered() < self.max_unanswered
-        }
+        self.tally.has_room()
     }
 
     /// Whether every request that was taken is answered, and every answer and notification on its way.
     pub(super) fn is_settled(&self) -> bool {
-        self.unanswered() == 0 && !self.is_backlogged() && !self.has_notices()
+        self.tally.unanswered() == 0 && !self.is_backlogged() && !self.has_notices()
     }
 
     /// Counts a request that was taken from this client; its responder settles it.
@@ -430,15 +413,7 @@ impl Connection {
     #[inline]
     pub(super) fn begin(&self, turn: Turn) {
         self.turn.store(turn as u8, Ordering::Relaxed);
-        add_one(&self.begun);
-    }
-
-    /// How many requests were handed to the handler and not answered yet.
-    fn unanswered(&self) -> u32 {
-        // The answers first: a request that is answered meanwhile counts as one that is not.
-        let elsewhere = self.answered_elsewhere.load(Ordering::Acquire);
-        let here = self.answered_here.load(Ordering::Acquire);
-        self.begun.load(Ordering::Relaxed).wrapping_sub(here).wrapping_sub(elsewhere)
+        self.tally.begin();
     }
 
     /// Counts a request that was answered, and makes room for another.
@@ -446,31 +421,26 @@ impl Connection {
     pub(super) fn settle(&self, id: u64) {
         // The attendant need not be told what it has done itself.
         if self.attendant.owner().attends(self.session()) && self.cancellations.load(Ordering::Acquire) == 0 {
-            add_one(&self.answered_here);
+            self.tally.settle_here();
         } else {
             self.settle_and_tell(id);
         }
     }
 
     fn settle_and_tell(&self, id: u64) {
-        let before = if self.attendant.owner().is_here() {
-            let before = self.unanswered();
-            add_one(&self.answered_here);
-            before
+        if self.attendant.owner().is_here() {
+            self.tally.settle_here();
         } else {
-            let elsewhere = self.answered_elsewhere.fetch_add(1, Ordering::AcqRel);
-            fence_before_look();
-            // While there is no room, these two stand still: one of those who make some notices.
-            let here = self.answered_here.load(Ordering::Relaxed);
-            self.begun.load(Ordering::Relaxed).wrapping_sub(here).wrapping_sub(elsewhere)
-        };
-        if before == self.max_unanswered {
+            self.tally.settle_elsewhere();
+        }
+        if self.tally.was_full() {
             self.nudge();
         }
         if self.cancellations.load(Ordering::Acquire) > 0 {
+            // When all are answered, other notes came too late.
+            let all_answered = self.tally.unanswered() == 0;
             let mut cancelled = self.cancelled();
-            // With this one the last is answered: other notes came too late.
-            cancelled.retain(|&other| before > 1 && other != id);
+            cancelled.retain(|&other| !all_answered && other != id);
             self.cancellations.store(cancelled.len() as u32, Ordering::Release);
         }
     }

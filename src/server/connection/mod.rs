@@ -3,6 +3,8 @@
 mod notices;
 mod outbound;
 mod tally;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -437,9 +439,10 @@ impl Connection {
             self.nudge();
         }
         if self.cancellations.load(Ordering::Acquire) > 0 {
-            // When all are answered, other notes came too late.
-            let all_answered = self.tally.unanswered() == 0;
             let mut cancelled = self.cancelled();
+            // When all are answered, other notes came too late. One of a request that was begun meanwhile is made
+            // with the lock held, and so after that was counted.
+            let all_answered = self.tally.unanswered() == 0;
             cancelled.retain(|&other| !all_answered && other != id);
             self.cancellations.store(cancelled.len() as u32, Ordering::Release);
         }

@@ -133,3 +133,20 @@ mod models {
         });
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_who_have_both_counted_before_either_looks_one_tells_the_attendant() {
+        let tally = Tally::new(2);
+        (0..2).for_each(|_| tally.begin());
+        assert!(!tally.was_full(), "nobody has asked for room");
+        assert!(!tally.has_room());
+        tally.settle_elsewhere();
+        tally.settle_here();
+        assert_eq!([tally.was_full(), tally.was_full()], [true, false]);
+        assert!(tally.has_room());
+    }
+}

@@ -283,8 +283,8 @@ fn a_client_whose_answer_panics_while_it_is_encoded_is_told_at_once() {
     });
 }
 
-/// A client that reads slowly, drops its stream, and then asks nothing: what tells of that lies behind parts that wait
-/// for space.
+/// Fault 46. A client that reads slowly, drops its stream, and then asks nothing: what tells of that is to be read while
+/// parts wait for space.
 #[test]
 fn the_work_for_a_stream_ends_when_it_is_dropped_though_its_client_is_silent_then() {
     for way in served_ways() {
@@ -308,7 +308,7 @@ fn the_work_for_a_stream_ends_when_it_is_dropped_though_its_client_is_silent_the
     }
 }
 
-/// All requests that may be under way are given up: nothing more is read then until others are answered.
+/// Fault 46. All requests that may be under way are given up: no request is read then until others are answered.
 #[test]
 fn who_has_given_up_all_that_may_be_under_way_is_heard() {
     for way in served_ways() {

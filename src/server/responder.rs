@@ -113,11 +113,13 @@ impl<P: Protocol> Responder<P> {
     /// [may block](super::ServerBuilder::may_block).
     ///
     /// # Errors
-    /// As [`reply`](Self::reply), and [`ErrorKind::Timeout`] when the request's deadline passes first. One that was asked
-    /// with [`Client::stream`](crate::Client::stream) has none: a client that reads no further holds this thread until it
-    /// drops its stream or ends, and eight of them all [workers](super::ServerBuilder::max_workers) of a default server.
-    /// [`ErrorKind::Cancelled`] when it has. A server
-    /// that has ended, as [`is_wanted`](Self::is_wanted) says, cuts all its clients off.
+    /// As [`reply`](Self::reply), and
+    /// - [`ErrorKind::Timeout`]: the request's deadline has passed. One that was asked with
+    ///   [`Client::stream`](crate::Client::stream) has none: a client that reads no further holds this thread until it
+    ///   drops its stream or ends, and eight of them all [workers](super::ServerBuilder::max_workers) of a default server.
+    /// - [`ErrorKind::Cancelled`]: it has dropped it.
+    ///
+    /// A server that has ended, as [`is_wanted`](Self::is_wanted) says, cuts all its clients off.
     /// After any of them the work can stop.
     pub fn send_part(&mut self, part: &P::Response) -> Result<(), Error> {
         self.send_part_lent(part)

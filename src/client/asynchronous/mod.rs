@@ -40,10 +40,10 @@ pub use subscription::AsyncSubscription;
 /// sent from several runtimes of either flavour, one after the other or at once; each needs its IO and time
 /// drivers enabled. While nobody waits it has no task to run, and it never has a thread of its own.
 ///
-/// A request whose future is dropped is cancelled: the daemon is told, and its answer, should it still come,
-/// goes to nobody. More requests than [`max_open`](Self::max_open) wait for their turn, in order, which counts towards
-/// their timeout; a future that is not polled on while it waits holds up no other. Once sent, a request keeps its place until its answer is taken or
-/// its future dropped.
+/// A request whose future is dropped is cancelled: the daemon is told, and its answer, should it still come, goes to
+/// nobody. More requests than [`max_open`](Self::max_open) wait for their turn, in order, which counts towards their
+/// timeout; a future that is not polled on while it waits holds up no other. Once sent, a request keeps its place
+/// until its answer is taken or its future dropped.
 ///
 /// A connection that was lost stays so: each request then fails with [`ErrorKind::PeerDied`], and a new client is to be
 /// connected.

@@ -1,13 +1,24 @@
 //! The reading end of a ring: peek, copy out once, release.
 
 use super::position::{check_frame, check_published, rest_of_line};
+use super::ways::{self, Out, Ways};
 use super::{Memory, Violation, max_payload};
 use crate::fault;
-use crate::frame::{HEADER, Header, Kind};
+use crate::frame::{HEADER, Header, Kind, LINE};
 use crate::payload::Bytes;
 
 /// How many skips follow each other at most.
 const MAX_SKIPS: u32 = 2;
+
+/// Shorter payloads are copied where they are looked for: a call takes 30 instructions more.
+const SHORT: usize = 512;
+
+/// How many bytes are fetched once the peer has told of them. 4 KiB there and back take 0.60 µs in place of 0.65, and
+/// 1 KiB 0.32 in place of 0.34, than with three lines.
+const FETCHED: u64 = 64 * LINE;
+
+/// How many of the next frame's while another one is used.
+const FETCHED_AHEAD: u64 = 3 * LINE;
 
 /// The reading end of a ring.
 #[derive(Debug)]
@@ -19,6 +30,8 @@ pub(crate) struct Consumer<M> {
     consumed: u64,
     /// The peer's last checked word. Only ever grows; the peer may have written more.
     published: u64,
+    /// By which way long pieces come out.
+    ways: Ways<Out>,
 }
 
 impl<M: Memory> Consumer<M> {
@@ -26,7 +39,14 @@ impl<M: Memory> Consumer<M> {
     pub(crate) fn new(memory: M, position: u64) -> Self {
         let capacity = memory.incoming_capacity();
         let max_payload = max_payload(capacity);
-        Consumer { memory, capacity, max_payload, consumed: position, published: position }
+        Consumer {
+            memory,
+            capacity,
+            max_payload,
+            consumed: position,
+            published: position,
+            ways: Ways::out_of_ring(),
+        }
     }
 
     pub(crate) fn memory(&self) -> &M {
@@ -67,7 +87,7 @@ impl<M: Memory> Consumer<M> {
         }
         let seen = self.memory.peer_published();
         if seen != self.published {
-            self.fetch(seen);
+            self.fetch(seen, FETCHED);
         }
         self.published = check_published(seen, self.published, self.consumed, self.capacity)?;
         Ok(self.consumed != self.published)
@@ -98,10 +118,27 @@ impl<M: Memory> Consumer<M> {
 
     /// Appends the payload of the frame that [`peek`](Self::peek) found to `into`: the one copy.
     #[inline]
-    pub(crate) fn copy(&self, header: Header, into: &mut Bytes) {
+    pub(crate) fn copy(&mut self, header: Header, into: &mut Bytes) {
         let payload = self.consumed.wrapping_add(HEADER as u64);
-        self.memory.read(payload, header.length() as usize, into);
+        let length = header.length() as usize;
+        if length < SHORT {
+            self.memory.read(payload, length, into);
+        } else {
+            self.copy_further(payload, length, into);
+        }
         fault::point("ring.copied");
+    }
+
+    #[inline(never)]
+    fn copy_further(&mut self, payload: u64, length: usize, into: &mut Bytes) {
+        let memory = &self.memory;
+        if !M::HAS_WAYS || length < ways::LONG {
+            return memory.read(payload, length, into);
+        }
+        self.ways.take(length, |way| match way {
+            Out::Lines => memory.read(payload, length, into),
+            Out::Whole => memory.read_whole(payload, length, into),
+        });
     }
 
     /// Gives the space of the frame that [`peek`](Self::peek) found back to the peer.
@@ -113,7 +150,7 @@ impl<M: Memory> Consumer<M> {
         fault::point("ring.consumed");
         if self.consumed != self.published {
             // The next frame comes while this one is used.
-            self.fetch(self.published);
+            self.fetch(self.published, FETCHED_AHEAD);
         }
     }
 
@@ -132,9 +169,10 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Has the lines of the next frame, which ends at `end` at the latest, come from the peer's CPU together, in the
-    /// time of one. Not before the peer has told of it: it would have to take them back, in the midst of writing.
+    /// time of one, `limit` bytes at most. Not before the peer has told of it: it would have to take them back, in the
+    /// midst of writing.
     #[inline]
-    fn fetch(&self, end: u64) {
-        self.memory.fetch(self.consumed, end.wrapping_sub(self.consumed));
+    fn fetch(&self, end: u64, limit: u64) {
+        self.memory.fetch(self.consumed, end.wrapping_sub(self.consumed).min(limit));
     }
 }

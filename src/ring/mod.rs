@@ -12,9 +12,9 @@ mod consumer;
 mod memory;
 mod position;
 mod producer;
-mod stores;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod ways;
 
 pub(crate) use consumer::Consumer;
 pub(crate) use memory::{Await, Memory, Regions, Word};

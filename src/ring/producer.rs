@@ -1,7 +1,7 @@
 //! The writing end of a ring: reserve, write in place, commit, publish.
 
 use super::position::{check_consumed, offset, rest_of_line};
-use super::stores::{self, Stores, Way};
+use super::ways::{self, In, Ways};
 use super::{Memory, Violation, max_payload};
 use crate::cpu;
 use crate::fault;
@@ -24,8 +24,8 @@ pub(crate) struct Producer<M> {
     claimed: u64,
     /// How long the latest frame is.
     latest: u64,
-    /// Which way long pieces go.
-    stores: Stores,
+    /// By which way long pieces go in.
+    ways: Ways<In>,
 }
 
 /// How many bytes are claimed amid short messages, and how few must be left of them for the next ones.
@@ -50,7 +50,7 @@ impl<M: Memory> Producer<M> {
             consumed: position,
             claimed: position,
             latest: 0,
-            stores: Stores::new(capacity),
+            ways: Ways::into_ring(capacity),
         }
     }
 
@@ -154,7 +154,7 @@ impl<M: Memory> Producer<M> {
     /// Writes a piece of a payload.
     #[inline]
     fn write(&mut self, position: u64, bytes: &[u8]) {
-        if M::HAS_WAY_PAST && bytes.len() >= stores::LONG {
+        if M::HAS_WAYS && bytes.len() >= ways::LONG {
             self.write_long(position, bytes);
         } else {
             self.memory.write(position, bytes);
@@ -169,9 +169,9 @@ impl<M: Memory> Producer<M> {
             // It reads from this cache.
             return memory.write(position, bytes);
         }
-        self.stores.write(bytes.len(), |way| match way {
-            Way::Through => memory.write(position, bytes),
-            Way::Past => memory.write_past(position, bytes),
+        self.ways.take(bytes.len(), |way| match way {
+            In::Through => memory.write(position, bytes),
+            In::Past => memory.write_past(position, bytes),
         });
     }
 

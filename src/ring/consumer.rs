@@ -45,7 +45,7 @@ impl<M: Memory> Consumer<M> {
             max_payload,
             consumed: position,
             published: position,
-            ways: Ways::out_of_ring(),
+            ways: Ways::out_of_ring(capacity),
         }
     }
 

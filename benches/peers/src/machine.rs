@@ -10,13 +10,8 @@ use crate::results::Machine;
 /// Looks around.
 pub fn look() -> Machine {
     let text = |path| fs::read_to_string(path).unwrap_or_default();
-    let cpuinfo = text("/proc/cpuinfo");
-    let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
     Machine {
-        cpu: model
-            .and_then(|line| line.split_once(':'))
-            .map_or("unknown", |(_, name)| name.trim())
-            .to_owned(),
+        cpu: cpu(&text("/proc/cpuinfo")),
         cpus: available_parallelism().map_or(1, usize::from),
         kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
         compiler: env!("PEERS_COMPILER").to_owned(),
@@ -24,6 +19,15 @@ pub fn look() -> Machine {
         commit: commit(),
         clock_ns: clock(),
     }
+}
+
+/// The name of the first CPU, with its family and model: a virtual machine's name often tells no more than the maker.
+fn cpu(cpuinfo: &str) -> String {
+    let find = |key| {
+        let mut lines = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+        lines.find(|(name, _)| name.trim() == key).map_or("unknown", |(_, value)| value.trim())
+    };
+    format!("{} (family {}, model {})", find("model name"), find("cpu family"), find("model"))
 }
 
 /// The source's commit, with a plus where the tree has changes.

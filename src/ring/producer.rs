@@ -154,7 +154,7 @@ impl<M: Memory> Producer<M> {
     /// Writes a piece of a payload.
     #[inline]
     fn write(&mut self, position: u64, bytes: &[u8]) {
-        if M::HAS_WAYS && bytes.len() >= ways::LONG {
+        if M::HAS_WAYS && bytes.len() >= ways::FEWEST {
             self.write_long(position, bytes);
         } else {
             self.memory.write(position, bytes);

@@ -276,6 +276,32 @@ fn frames_of_every_length_go_round_and_arrive_whole() {
     }
 }
 
+/// Long pieces have two ways into the ring and two out of it: all that are tried, and taken, leave the same bytes.
+#[test]
+fn long_payloads_arrive_whole_by_every_way() {
+    const CAPACITY: u32 = 64 << 10;
+    let (near, far) = (Region::on_heap(CAPACITY), Region::on_heap(CAPACITY));
+    let views = [Regions { ours: near.clone(), theirs: far.clone() }, Regions { ours: far, theirs: near }];
+    let [peer, here] = views;
+    let (mut producer, mut consumer) = (Producer::new(peer.clone(), 0), Consumer::new(here.clone(), 0));
+    let bytes: Vec<u8> = (0u32..).map(|byte| (byte ^ byte >> 8) as u8).take(20_000).collect();
+    let mut into = Bytes::new();
+    for round in 0..2000 {
+        // Some are written by the CPU that reads them.
+        let cpu = if round % 500 < 20 { crate::cpu::current() } else { 0 };
+        here.set_cpu(cpu);
+        let length = ways::FEWEST - 16 + round * 7 % (max_payload(CAPACITY.into()) as usize - ways::FEWEST);
+        let payload = &bytes[round % 1000..][..length];
+        let header = Header::new(Kind::Reply, round as u64, length as u32, false);
+        assert!(producer.push(header, payload).unwrap() && producer.publish());
+        assert_eq!(consumer.peek(), Ok(Some(header)));
+        into.clear();
+        consumer.copy(header, &mut into);
+        assert!(into[..] == *payload, "{length} bytes, round {round}");
+        consumer.release(header);
+    }
+}
+
 /// A producer fills the ring to the last byte and not beyond it, and goes on as space is given back.
 #[test]
 fn a_full_ring_takes_nothing_until_it_is_read() {

@@ -530,7 +530,7 @@ impl Memory for Regions {
     }
 
     fn read_back(&self, position: u64, length: usize, into: &mut Bytes) {
-        // SAFETY: frames start at multiples of 16; `copy_in_turns` it is.
+        // SAFETY: frames start at multiples of 16; the copy is `copy_in_turns` itself.
         unsafe { Self::append(&self.ours, position, length, into, copy_in_turns) };
     }
 
@@ -557,7 +557,7 @@ impl Memory for Regions {
 
     #[inline]
     fn read(&self, position: u64, length: usize, into: &mut Bytes) {
-        // SAFETY: frames start at multiples of 16; `copy_in_turns` it is.
+        // SAFETY: frames start at multiples of 16; the copy is `copy_in_turns` itself.
         unsafe { Self::append(&self.theirs, position, length, into, copy_in_turns) };
     }
 

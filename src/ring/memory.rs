@@ -1,4 +1,5 @@
-//! The memory of a ring: what the ring asks of it ([`Memory`]), and the real one ([`Regions`]).
+//! The memory of a ring: what the ring asks of it ([`Memory`]), the real one ([`Regions`]), and what copies there
+//! (`native`).
 //!
 //! This file may use `unsafe`: it reads memory that another process writes at any time, and writes
 //! memory that another process reads at any time. No reference or slice over such memory exists

@@ -18,7 +18,7 @@ const ROWS: &[(u32, &[&str])] = &[
 ];
 
 /// The files that may use `unsafe`.
-const UNSAFE: &[&str] = &["src/protocol/message.rs", "src/ring/memory.rs", "src/shm.rs"];
+const UNSAFE: &[&str] = &["src/protocol/message.rs", "src/ring/regions.rs", "src/shm.rs"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

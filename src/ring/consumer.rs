@@ -1,7 +1,7 @@
 //! The reading end of a ring: peek, copy out once, release.
 
-use super::memory::SHORT;
 use super::position::{check_frame, check_published, rest_of_line};
+use super::regions::SHORT;
 use super::ways::{self, Out, Ways};
 use super::{Memory, Violation, max_payload};
 use crate::fault;

@@ -12,14 +12,16 @@ mod consumer;
 mod memory;
 mod position;
 mod producer;
+mod regions;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod ways;
 
 pub(crate) use consumer::Consumer;
-pub(crate) use memory::{Await, Memory, Regions, Word};
+pub(crate) use memory::{Await, Memory, Word};
 pub(crate) use position::Violation;
 pub(crate) use producer::{Producer, Slot};
+pub(crate) use regions::Regions;
 
 /// The largest frame's share of a ring: one quarter, so that a skip and a frame fit into half.
 const LARGEST_FRAME_SHARE: u64 = 4;

@@ -1,7 +1,7 @@
 //! The first words: a client's [`Hello`], a daemon's [`Answer`]. One round trip.
 //!
 //! Both are fixed layouts of little-endian bytes, not rkyv, so that any two versions can tell each
-//! other apart. This module reads and writes them, and judges a hello ([`judge`]); sockets and
+//! other apart. This module reads and writes them, and judges a hello ([`judge()`]); sockets and
 //! memory are the callers' business.
 
 mod answer;

@@ -38,8 +38,8 @@ pub(crate) struct Connection {
     /// Told when no reply waits for space any more, and when the connection was given back.
     space: (Mutex<()>, Condvar),
     closed: AtomicBool,
-    /// Until when somebody reads what the client says and notices its end, as [`coarse_now`] tells it: a server that
-    /// has stopped does that for some time.
+    /// Until when somebody reads what the client says and notices its end, as
+    /// [`coarse_now`](crate::wait::coarse_now) tells it: a server that has stopped does that for some time.
     attended_until: AtomicU64,
     /// How many of its requests are under way.
     tally: Tally,

@@ -31,9 +31,8 @@ fn frame(criterion: &mut Criterion) {
 
 fn ring(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("ring/push, peek, copy, release");
-    for size in SIZES {
-        // The smallest ring that takes 64 KiB in one frame.
-        let mut ring = Ring::new(512 << 10);
+    let mut ring = Ring::new(128 << 10);
+    for size in [64, 4 << 10, ring.longest()] {
         let payload = vec![7; size];
         of_bytes(&mut group, size, |bencher| {
             bencher.iter(|| black_box(ring.pass(black_box(&payload))).len())

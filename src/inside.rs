@@ -44,10 +44,15 @@ impl Ring {
         Ring { producer: Producer::new(near, 0), consumer: Consumer::new(far, 0), copied: Bytes::new() }
     }
 
-    /// Pushes a payload of a quarter of the ring at most, publishes it, peeks, copies and releases it.
+    /// The longest payload that fits one frame, in bytes.
+    pub fn longest(&self) -> usize {
+        self.producer.max_payload() as usize
+    }
+
+    /// Pushes a payload that fits one frame, publishes it, peeks, copies and releases it.
     ///
     /// # Panics
-    /// When the payload is longer.
+    /// When the payload is longer than [`longest`](Self::longest).
     #[inline]
     pub fn pass(&mut self, payload: &[u8]) -> &[u8] {
         let header = Header::new(Kind::Request, 1, payload.len() as u32, false);

@@ -1,7 +1,7 @@
 //! What `grite batch` saves: 10,000 questions in one batch, and beside them the same questions as commands of
 //! their own, in interleaved rounds. Every answer is read, and must be the same bytes either way.
 //!
-//! Asks about the issues of `../shared/data/issues.jsonl`, or about made-up ones where that is not there.
+//! Asks about real issues where they are at hand (`tests/issues`), and about made-up ones elsewhere.
 //! Touches a temporary folder and a daemon in it, both gone afterwards.
 
 mod common;

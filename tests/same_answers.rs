@@ -1,12 +1,13 @@
-//! Whichever way a question goes, and whoever asks, its answer is the same: a thousand questions about real
-//! issues. Where the issues are not at hand, there is nothing to ask.
+//! Whichever way a question goes, and whoever asks, its answer is the same: a thousand questions about a thousand
+//! issues and more.
 #![cfg(feature = "cli")]
 
 mod ended;
 mod home;
+mod issues;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use home::Home;
 use libgrite_ipc::grite::{IssueFilter, IssueState};
@@ -16,7 +17,7 @@ use libgrite_ipc::{
 };
 use serde_json::Value;
 
-/// A daemon with real issues, and what there is to be asked about them.
+/// A daemon with issues, and what there is to be asked about them.
 struct Scene {
     _home: Home,
     socket: PathBuf,
@@ -24,16 +25,15 @@ struct Scene {
 }
 
 impl Scene {
-    /// Nothing where the issues are not at hand.
-    fn new() -> Option<Self> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/issues.jsonl");
-        let issues = fs::read_to_string(&file).ok()?;
+    fn new() -> Self {
         let home = Home::new();
+        let file = issues::file(&home.path("."));
+        let issues = fs::read_to_string(&file).unwrap();
         home.data(&["import", file.to_str().unwrap()]);
         let runtime = fs::read_dir(home.path("grite")).unwrap().next().unwrap().unwrap().path();
         let socket = DaemonLock::socket_path_in(runtime).unwrap();
         let issues: Vec<Value> = issues.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        Some(Scene { _home: home, socket, questions: questions(&issues) })
+        Scene { _home: home, socket, questions: questions(&issues) }
     }
 }
 
@@ -81,7 +81,7 @@ fn one_by_one(builder: &ClientBuilder<Grite>, scene: &Scene) -> Vec<IpcResponse>
 /// questions, and so do both of an older release of the program: all get the same answers.
 #[test]
 fn a_thousand_questions_have_the_same_answers_by_every_way_and_for_older_clients() {
-    let Some(scene) = Scene::new() else { return };
+    let scene = Scene::new();
     let first = one_by_one(&IpcClient::builder(), &scene);
     let kinds = |is: fn(&IpcResponse) -> bool| first.iter().filter(|answer| is(answer)).count();
     assert!(kinds(|answer| matches!(answer, IpcResponse::IssueShow(_))) >= 400);
@@ -114,7 +114,7 @@ impl Protocol for Earlier {
 /// misread.
 #[test]
 fn a_client_of_an_earlier_protocol_is_told_the_same_by_every_way() {
-    let Some(scene) = Scene::new() else { return };
+    let scene = Scene::new();
     let builder = Client::<Earlier>::builder();
     let told = builder.connect(&scene.socket).unwrap_err();
     assert_eq!(told.kind(), ErrorKind::VersionMismatch);

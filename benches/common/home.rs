@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
+#[path = "../../tests/issues/mod.rs"]
+mod issues;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A state folder and its daemon, which ends with it.
@@ -24,30 +27,14 @@ impl Home {
         self.dir.path()
     }
 
-    /// Takes issues over, the project's real ones where they are there; says their ids.
+    /// Takes [issues](issues::file) over; says their ids.
     pub fn import(&self) -> Vec<String> {
-        let given = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/issues.jsonl");
-        let file = if given.exists() { given } else { self.make_up() };
+        let file = issues::file(self.path());
         self.run(&["import", file.to_str().expect("a path of text")], "");
         let list = self.run(&["--json", "issue", "list", "--limit", "10000"], "");
         let list: serde_json::Value = serde_json::from_str(&list).expect("a document");
         let items = list["data"]["items"].as_array().expect("a list");
         items.iter().map(|item| item["id"].as_str().expect("an id").to_owned()).collect()
-    }
-
-    fn make_up(&self) -> PathBuf {
-        let path = self.dir.path().join("issues.jsonl");
-        let mut file = std::fs::File::create(&path).expect("our own file");
-        for number in 0..400 {
-            let (body, at) = ("What was seen, and where. ".repeat(10), "2026-01-01T00:00:00Z");
-            let issue = serde_json::json!({
-                "id": format!("made-up-{number}"), "title": format!("Number {number}"), "body": body,
-                "state": "open", "labels": ["a", "b"], "assignees": [], "author": "ann", "created_at": at,
-                "updated_at": at, "comments": [], "depends_on": [],
-            });
-            writeln!(file, "{issue}").expect("our own file");
-        }
-        path
     }
 
     /// What a command prints that must succeed.

@@ -13,7 +13,7 @@ pub fn look() -> Machine {
     Machine {
         cpu: cpu(&text("/proc/cpuinfo")),
         cpus: available_parallelism().map_or(1, usize::from),
-        kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
+        kernel: kernel(&text("/proc/sys/kernel/osrelease")),
         compiler: env!("PEERS_COMPILER").to_owned(),
         version: env!("PEERS_LIBRARY").to_owned(),
         commit: commit(),
@@ -28,6 +28,11 @@ fn cpu(cpuinfo: &str) -> String {
         lines.find(|(name, _)| name.trim() == key).map_or("unknown", |(_, value)| value.trim())
     };
     format!("{} (family {}, model {})", find("model name"), find("cpu family"), find("model"))
+}
+
+/// The kernel's version, without what its builder has put behind it.
+fn kernel(release: &str) -> String {
+    release.trim().split('-').next().unwrap_or_default().to_owned()
 }
 
 /// The source's commit, with a plus where the tree has changes.

@@ -16,7 +16,7 @@ pub struct Machine {
     pub cpus: usize,
     /// What the CPU calls itself, with its family and model, where the system tells.
     pub cpu: Option<String>,
-    /// The kernel's release, where the system tells.
+    /// The kernel's version, where the system tells, without what its builder has put behind it.
     pub kernel: Option<String>,
     /// The version of this program.
     pub version: &'static str,
@@ -33,7 +33,8 @@ impl Machine {
         Machine {
             cpus: available_parallelism().map_or(1, NonZeroUsize::get),
             cpu: text("/proc/cpuinfo").as_deref().and_then(cpu),
-            kernel: text("/proc/sys/kernel/osrelease").map(|release| release.trim().to_owned()),
+            kernel: text("/proc/sys/kernel/osrelease")
+                .and_then(|release| Some(release.trim().split('-').next()?.to_owned())),
             version: env!("CARGO_PKG_VERSION"),
             optimised: !cfg!(debug_assertions),
             clock_ns: clock(),

@@ -3,17 +3,25 @@
 
 mod common;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern, served_ways, stop_after};
-use libgrite_ipc::{Client, Encoded, ErrorKind, Responder, Server};
+use libgrite_ipc::{Client, Encoded, ErrorKind, Responder, Server, ServerBuilder};
 
 /// Runs `serve` on a thread of its own, `ask` on this one, and stops the server.
 fn served(serve: impl FnOnce(&Server<Work>) + Send, ask: impl FnOnce(&std::path::Path)) {
+    served_by(Server::builder(), serve, ask);
+}
+
+fn served_by(
+    builder: ServerBuilder<Work>,
+    serve: impl FnOnce(&Server<Work>) + Send,
+    ask: impl FnOnce(&std::path::Path),
+) {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
+    let server = builder.bind(folder.path().join("work.sock")).unwrap();
     let stop = server.handle();
     std::thread::scope(|scope| {
         scope.spawn(|| serve(&server));
@@ -128,28 +136,39 @@ fn a_responder_answers_from_another_thread_or_with_an_error() {
 
 #[test]
 fn an_answer_for_a_client_that_is_gone_is_an_error_of_that_answer_alone() {
-    let outcome = Mutex::new(None);
+    let (begun, outcomes) = (Barrier::new(2), Mutex::new(Vec::new()));
     let handler = |order: &ArchivedOrder, responder: Responder<Work>| match order {
-        ArchivedOrder::Wait(millis) => {
-            std::thread::sleep(Duration::from_millis(millis.to_native()));
+        ArchivedOrder::Wait(_) => {
+            begun.wait();
+            while responder.is_wanted() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             let answered = responder.reply(&Done { bytes: Vec::new(), session: 0 });
-            *outcome.lock().unwrap() = Some(answered.is_ok());
+            outcomes.lock().unwrap().push(answered.unwrap_err().kind());
         }
         _ => responder.reply(&Done { bytes: Vec::new(), session: 1 }).unwrap(),
     };
-    served(
+    served_by(
+        Server::builder().may_block(|order| matches!(order, ArchivedOrder::Wait(_))),
         |server| server.serve_with(handler).unwrap(),
         |path| {
             for way in served_ways() {
-                let mut client = builder_for(way).timeout(Duration::from_millis(20)).connect(path).unwrap();
-                client.send(&Order::Wait(100)).unwrap_err();
+                let mut client = builder_for(way).connect(path).unwrap();
+                let pending = client.start(&Order::Wait(0)).unwrap();
+                begun.wait();
+                drop(pending);
                 drop(client);
                 let mut next = builder_for(way).connect(path).unwrap();
                 assert_eq!(next.send(&Order::Session).unwrap().session, 1, "{way:?}");
             }
         },
     );
-    assert!(outcome.into_inner().unwrap().is_some());
+    let outcomes = outcomes.into_inner().unwrap();
+    assert_eq!(outcomes.len(), served_ways().len());
+    assert!(
+        outcomes.iter().all(|kind| matches!(kind, ErrorKind::PeerDied | ErrorKind::Cancelled)),
+        "{outcomes:?}"
+    );
 }
 
 /// Fault 33. One client more than a daemon takes is refused, and there is room again when one has left.

@@ -4,6 +4,9 @@
 //! a note when one of them moves. It answers nothing and reads nothing but those words. The poller has
 //! told each client that nobody looks, before it hands the client's word over together with the position
 //! that it had then: a client that moves in between has changed the word, and the sleep does not begin.
+//!
+//! A client that is given back is looked at once more. The order wakes this thread, but until it runs, the kernel has it
+//! among the sleepers on the client's word, before the poller that sleeps there by then: the client's call may end here.
 
 use std::io;
 use std::iter::once;
@@ -114,7 +117,13 @@ fn keep_watch(orders: &Mailbox<Order>, control: &Control) {
         for order in orders.take() {
             match order {
                 Order::Watch(watched) => all.push(watched),
-                Order::Release(session) => all.retain(|watched| watched.session != session),
+                Order::Release(session) => {
+                    let place = all.iter().position(|watched| watched.session == session);
+                    let released = place.map(|place| all.swap_remove(place));
+                    if released.is_some_and(|watched| watched.has_moved()) {
+                        control.tell(Note::Stirred(session));
+                    }
+                }
                 Order::End => return,
             }
         }
@@ -126,5 +135,56 @@ fn keep_watch(orders: &Mailbox<Order>, control: &Control) {
         let clients = all.iter().filter_map(Watched::expected);
         let words: ArrayVec<_, MAX_WORDS> = once(orders.awaited(seen)).chain(clients).collect();
         wait::sleep_any(&words, None);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::ring::Memory;
+    use crate::shm::MIN_CAPACITY;
+
+    /// A watch that sleeps on the word of a client that is at `seen`, and that client's memory.
+    fn watched(control: &Arc<Control>, seen: u64) -> (Watch, Regions) {
+        let client = Regions { ours: Region::on_heap(MIN_CAPACITY), theirs: Region::on_heap(MIN_CAPACITY) };
+        client.publish(seen);
+        let mut watch = Watch::start(control).unwrap();
+        watch.watch(Watched::new(7, Some((client.ours.clone(), Word::Published, seen))));
+        std::thread::sleep(Duration::from_millis(20));
+        (watch, client)
+    }
+
+    /// Whether there is a note that the client has moved, within two seconds.
+    fn is_told(control: &Control) -> bool {
+        let end = Instant::now() + Duration::from_secs(2);
+        loop {
+            match &control.take()[..] {
+                [Note::Stirred(7)] => return true,
+                [] if Instant::now() >= end => return false,
+                [] => std::thread::sleep(Duration::from_millis(1)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_that_moves_while_it_is_given_back_is_not_lost() {
+        let control = Arc::<Control>::default();
+        let (mut watch, client) = watched(&control, 16);
+        // It calls nobody: that call went to the watch, which was waking up.
+        client.publish(32);
+        watch.release(7);
+        assert!(is_told(&control));
+    }
+
+    #[test]
+    fn a_client_that_is_given_back_without_a_move_is_no_news() {
+        let control = Arc::<Control>::default();
+        let (mut watch, _client) = watched(&control, 16);
+        watch.release(7);
+        drop(watch);
+        assert!(control.take().is_empty());
     }
 }

@@ -77,7 +77,7 @@ mod linux {
         wait
     }
 
-    /// Wakes who sleeps on the word: one side has at most one sleeper a direction.
+    /// Wakes who sleeps on the word: a side has one sleeper a direction, and for a moment one more, which then looks.
     pub(crate) fn wake(word: &AtomicU32) {
         let _ = futex::wake(word, futex::Flags::empty(), 1);
     }

@@ -2,6 +2,8 @@
 //!
 //! Each item here is as thin as it can be: what a bench measures through it is the layer.
 
+use std::sync::Arc;
+
 use rkyv::Archived;
 use rkyv::ser::allocator::Arena;
 
@@ -129,7 +131,7 @@ pub fn on_one_thread<P: Protocol>(
     drive: impl FnOnce(Asking<P>, &mut dyn FnMut()),
 ) {
     let (client, mut poller) = testing::ends(&ClientBuilder::<P>::new());
-    let service = Service { handler, may_block: None, pool: Pool::new(1, 1, 0) };
+    let service = Service { handler, may_block: None, pool: Pool::new(1, 1, 0), crew: Arc::default() };
     std::thread::scope(|scope| {
         let mut answer = || assert!(testing::answer_next(&mut poller, &service, scope), "one was asked");
         drive(Asking(client), &mut answer);

@@ -82,7 +82,7 @@ pub fn pair_serving<P: Protocol>(
 ) -> Client<P> {
     let (client, mut poller) = ends(builder);
     let serve = move || {
-        let service = Service { handler, may_block: None, pool: Pool::new(1, 1, 0) };
+        let service = Service { handler, may_block: None, pool: Pool::new(1, 1, 0), crew: Arc::default() };
         std::thread::scope(|scope| while answer_next(&mut poller, &service, scope) {});
     };
     let thread = std::thread::Builder::new().name("ipc-pair".to_owned());
@@ -135,5 +135,5 @@ pub(crate) fn ends<P: Protocol>(builder: &ClientBuilder<P>) -> (Client<P>, Polle
         },
         None,
     );
-    (client, Poller::new(control, history, WaitStrategy::Adaptive, true))
+    (client, Poller::new(&Arc::default(), control, history, WaitStrategy::Adaptive, true))
 }

@@ -153,7 +153,7 @@ fn an_answer_for_a_client_that_is_gone_is_an_error_of_that_answer_alone() {
         |server| server.serve_with(handler).unwrap(),
         |path| {
             for way in served_ways() {
-                let mut client = builder_for(way).connect(path).unwrap();
+                let client = builder_for(way).connect(path).unwrap();
                 let pending = client.start(&Order::Wait(0)).unwrap();
                 begun.wait();
                 drop(pending);

@@ -100,9 +100,14 @@ impl<M: Sleep> Receiver<M> {
         self.consumer.published() != self.consumer.consumed()
     }
 
+    /// Whether a message has come in part.
+    pub(crate) fn is_amid_message(&self) -> bool {
+        matches!(self.held, Held::Unfinished(..))
+    }
+
     /// Gives memory back that only a longer message needed.
     pub(crate) fn trim(&mut self) {
-        if !matches!(self.held, Held::Unfinished(..)) {
+        if !self.is_amid_message() {
             trim(&mut self.message);
         }
     }

@@ -51,6 +51,8 @@ impl<'a, P: Protocol> Incoming<'a, P> {
         let shared = Arc::clone(&server.shared);
         let listener = Arc::clone(&server.listener);
         let control = Arc::clone(&shared.controls[0]);
+        let poller =
+            Poller::new(&shared.crew, Arc::clone(&control), Arc::clone(&shared.history), shared.wait, false);
         let run = move || {
             let control = Arc::clone(&shared.controls[0]);
             let enqueue = |connection: &Arc<Connection>, id: u64, bytes: &Bytes| {
@@ -58,19 +60,13 @@ impl<'a, P: Protocol> Incoming<'a, P> {
             };
             let _stop = AtEnd(|| control.tell(Note::Stop));
             let reactor = Reactor::new(&shared, &shared.controls[..1], &listener);
-            reactor.and_then(|reactor| reactor.run(&enqueue))
+            reactor.and_then(|reactor| reactor.run(&enqueue, &|| {}))
         };
         let reactor = std::thread::Builder::new().name("ipc-reactor".to_owned()).spawn(run);
         if reactor.is_err() {
             control.tell(Note::Stop);
         }
-        Incoming {
-            poller: Poller::new(control, Arc::clone(&server.shared.history), server.shared.wait, false),
-            reactor: Some(reactor),
-            server,
-            stop: server.handle(),
-            _stays: PhantomData,
-        }
+        Incoming { poller, reactor: Some(reactor), server, stop: server.handle(), _stays: PhantomData }
     }
 
     /// Stops the server, and says why the iteration has ended if not for that or for idleness.

@@ -11,6 +11,7 @@ mod asynchronous;
 mod builder;
 mod connection;
 mod control;
+mod crew;
 mod events;
 mod incoming;
 mod history;
@@ -163,6 +164,7 @@ impl<P: Protocol> Server<P> {
             handler,
             may_block: self.may_block.as_deref(),
             pool: Pool::new(limits.workers, limits.waiting, limits.memory),
+            crew: Arc::clone(&self.shared.crew),
         };
         let service = &service;
         let shared = &*self.shared;
@@ -176,7 +178,7 @@ impl<P: Protocol> Server<P> {
             };
             let poll = |control: &Arc<Control>| {
                 let history = Arc::clone(&shared.history);
-                let mut poller = Poller::new(Arc::clone(control), history, shared.wait, true);
+                let mut poller = Poller::new(&shared.crew, Arc::clone(control), history, shared.wait, true);
                 let stop = self.handle();
                 move || {
                     // A panic leaves its clients without anybody who answers them.
@@ -196,7 +198,8 @@ impl<P: Protocol> Server<P> {
                 .controls
                 .iter()
                 .try_for_each(start)
-                .and_then(|()| Reactor::new(shared, &shared.controls, &self.listener)?.run(&answer));
+                .and_then(|()| Reactor::new(shared, &shared.controls, &self.listener))
+                .and_then(|reactor| reactor.run(&answer, &|| service.close()));
             drop(end_pollers);
             // All of them end before a panic of one goes on.
             let ended: Vec<_> = pollers.into_iter().map(|poller| poller.join()).collect();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::control::{Control, Note};
+use super::crew::{AtWork, Crew};
 use super::history::History;
 use super::ports::Ports;
 use crate::cpu;
@@ -60,14 +61,18 @@ pub(crate) struct Poller {
     published: u64,
     /// Until when a server that stops goes on answering.
     stopping: Option<Instant>,
+    /// Until this poller of a server that stops has nothing left to answer.
+    at_work: Option<AtWork>,
+    crew: Arc<Crew>,
     spin: Spin,
     /// The latest request.
     found: Found,
 }
 
 impl Poller {
-    /// A poller whose caller answers a request `at_once`, or one that it may keep waiting.
+    /// A poller of this `crew` whose caller answers a request `at_once`, or one that it may keep waiting.
     pub(crate) fn new(
+        crew: &Arc<Crew>,
         control: Arc<Control>,
         history: Arc<History>,
         strategy: WaitStrategy,
@@ -82,28 +87,42 @@ impl Poller {
             published: history.next(),
             history,
             stopping: None,
+            at_work: Some(crew.join()),
+            crew: Arc::clone(crew),
             spin: Spin::new(strategy).with_patience(PATIENCE),
             found: Found::Port(0),
         }
     }
 
-    /// Waits for the next request; nothing once the server stops and all that had come is answered.
+    /// Waits for the next request; nothing once the server stops and nobody of it has work any more.
     #[inline]
     pub(crate) fn next(&mut self) -> Option<Arrival<'_>> {
         self.control.owner.settle_here();
         let (id, now) = loop {
-            if let Some(found) = self.look() {
-                break found;
-            }
-            if !self.pause() {
-                return None;
+            match self.look() {
+                Some(found) if !self.is_late() => break found,
+                // There are no more of these than had come before the stop.
+                Some((id, _)) => self.latest().0.turn_away(id),
+                None if self.pause() => {}
+                None => return None,
             }
         };
-        let (connection, bytes) = match &self.found {
+        let (connection, bytes) = self.latest();
+        Some(Arrival { connection, id, now, bytes })
+    }
+
+    /// Whose the request is that was found last, and what it says.
+    fn latest(&self) -> (&Arc<Connection>, &Bytes) {
+        match &self.found {
             Found::Port(place) => (self.ports.hot(*place).connection(), self.ports.hot(*place).message()),
             Found::Here(connection, bytes) => (connection, bytes),
-        };
-        Some(Arrival { connection, id, now, bytes })
+        }
+    }
+
+    /// Whether the time is up in which a server that stops answers.
+    #[inline]
+    fn is_late(&self) -> bool {
+        self.stopping.is_some_and(|until| Instant::now() >= until)
     }
 
     /// Takes the connection and the bytes of the request that was found last out of the poller.
@@ -123,8 +142,15 @@ impl Poller {
             // The rings have had their turn.
             _ if self.has_notes() => {}
             None => self.rest(),
-            Some(until) if self.ports.are_drained() || Instant::now() >= until => return false,
-            Some(_) => std::thread::sleep(DRAIN_TICK),
+            Some(_) => {
+                if self.ports.are_drained() || self.is_late() {
+                    self.at_work = None;
+                }
+                if self.at_work.is_none() && self.crew.is_done() {
+                    return false;
+                }
+                std::thread::sleep(DRAIN_TICK);
+            }
         }
         true
     }

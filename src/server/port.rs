@@ -203,6 +203,8 @@ impl Port {
     pub(super) fn is_drained(&self) -> bool {
         self.connection.is_closed()
             || self.last.is_some_and(|last| !precedes(self.receiver.position(), last))
+                // One that has come in part is still to be turned away.
+                && !self.receiver.is_amid_message()
                 && self.connection.is_settled()
     }
 

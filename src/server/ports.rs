@@ -60,6 +60,8 @@ pub(super) struct Ports {
     sweeps: u32,
     /// Whether each request is answered before the next one is asked for.
     at_once: bool,
+    /// Whether nobody becomes quiet any more: all are looked at until the server has stopped.
+    stopped: bool,
 }
 
 impl Ports {
@@ -89,7 +91,7 @@ impl Ports {
     #[inline]
     pub(super) fn sweep(&mut self) -> Option<(usize, u64, u64)> {
         self.sweeps += 1;
-        if self.sweeps >= COOLING {
+        if self.sweeps >= COOLING && !self.stopped {
             self.cool();
         }
         if self.answered >= BATCH {
@@ -227,6 +229,7 @@ impl Ports {
         let far: Vec<u64> = self.far.keys().copied().collect();
         far.into_iter().for_each(|session| self.warm_far(session));
         self.hot.iter_mut().for_each(Port::stop);
+        self.stopped = true;
     }
 
     /// Whether all that had come before the [`stop`](Self::stop) is answered.
@@ -325,8 +328,8 @@ mod tests {
     use super::super::responder::Context;
     use super::*;
     use crate::channel::{Receiver, Sender};
-    use crate::frame::{Expiry, FailureCode, Kind};
-    use crate::ring::{Await, Memory, Regions, Word};
+    use crate::frame::{Expiry, FailureCode, Header, Kind};
+    use crate::ring::{Await, Memory, Producer, Regions, Word};
     use crate::shm::{MIN_CAPACITY, Region};
     use crate::stream::{Peer, own_uid};
     use crate::transport::{LocalLine, Outgoing};
@@ -335,6 +338,11 @@ mod tests {
 
     /// A port, and what its client has.
     fn connect(session: u64) -> (Port, Regions) {
+        connect_with(session, 1000, &Arc::default())
+    }
+
+    /// The same for a client that may have so many requests under way.
+    fn connect_with(session: u64, in_flight: u32, history: &Arc<History>) -> (Port, Regions) {
         let (near, far) = (Region::on_heap(MIN_CAPACITY), Region::on_heap(MIN_CAPACITY));
         let client = Regions { ours: near.clone(), theirs: far.clone() };
         let regions = Regions { ours: far, theirs: near };
@@ -342,8 +350,8 @@ mod tests {
             Context { session, peer: Peer { uid: own_uid(), pid: None }, ring: true },
             Lifeline::Local(Arc::new(LocalLine::new(|| {}))),
             Outgoing::Ring(Box::new(Sender::new(regions.clone(), 0, LIMIT))),
-            1000,
-            Arc::<History>::default(),
+            in_flight,
+            Arc::clone(history),
             Attendant::Poller(Arc::<Control>::default()),
         );
         (Port::new(connection, regions, LIMIT), client)
@@ -431,5 +439,55 @@ mod tests {
             answer();
             assert!(connection.is_backlogged() && !port.has_news(), "others have moved on what was waiting");
         }
+    }
+
+    /// Fills the client's ring and more with answers, until some wait for space.
+    fn hold_up(connection: &Connection) {
+        while !connection.is_backlogged() {
+            connection.fail(1, FailureCode::Dropped, &"why not".repeat(50));
+        }
+    }
+
+    #[test]
+    fn an_answer_goes_on_its_way_to_the_end_after_a_stop() {
+        let mut ports = Ports::new(true);
+        let (port, regions) = connect(0);
+        let connection = Arc::clone(port.connection());
+        ports.add(port);
+        ports.cool();
+        ports.warm(0);
+        hold_up(&connection);
+        // It has asked nothing for a while, and the stop comes just before such are taken for quiet.
+        ports.sweeps = COOLING - 1;
+        ports.stop();
+        let mut client = Receiver::new(regions, 0, LIMIT);
+        for _ in 0..1000 {
+            while client.poll().expect("an honest peer").is_some() {}
+            assert_eq!(sweep(&mut ports), None);
+        }
+        assert!(!connection.is_backlogged() && ports.are_drained());
+    }
+
+    #[test]
+    fn a_request_that_has_come_in_part_is_turned_away_after_a_stop() {
+        let mut ports = Ports::new(true);
+        let (port, regions) = connect(0);
+        ports.add(port);
+        let mut client = Producer::new(regions.clone(), 0);
+        let mut part = |length: u32, more| {
+            let header = Header::new(Kind::Request, 1, length, more);
+            assert_eq!(client.push(header, &vec![0; length as usize]), Ok(true));
+            client.publish();
+        };
+        part(crate::ring::max_payload(MIN_CAPACITY.into()), true);
+        assert_eq!(sweep(&mut ports), None);
+        ports.stop();
+        assert_eq!(sweep(&mut ports), None);
+        assert!(!ports.are_drained(), "its client could not know whether it was carried out");
+        part(16, false);
+        assert_eq!(sweep(&mut ports), None);
+        assert!(ports.are_drained());
+        let mut client = Receiver::new(regions, 0, LIMIT);
+        assert_eq!(client.poll().expect("an honest peer"), Some((Kind::Failure, 1)));
     }
 }

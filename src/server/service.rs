@@ -7,6 +7,7 @@ use std::thread::Scope;
 use rkyv::Archived;
 
 use super::connection::Connection;
+use super::crew::{AtWork, Crew};
 use super::poller::Arrival;
 use super::pool::Pool;
 use super::responder::Responder;
@@ -24,6 +25,7 @@ pub(crate) struct Service<'a, P: Protocol, H> {
     pub(crate) handler: H,
     pub(crate) may_block: Option<&'a MayBlock<P>>,
     pub(crate) pool: Pool<Job>,
+    pub(crate) crew: Arc<Crew>,
 }
 
 /// A request that waits for a thread.
@@ -33,6 +35,7 @@ pub(crate) struct Job {
     id: u64,
     expiry: Expiry,
     archive: Bytes,
+    at_work: AtWork,
 }
 
 impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_, P, H> {
@@ -55,7 +58,8 @@ impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_,
         }
         let mut bytes = Bytes::with_capacity(archive.len());
         bytes.extend_from_slice(archive);
-        let job = Job { connection: Arc::clone(connection), id, expiry, archive: bytes };
+        let at_work = self.crew.join();
+        let job = Job { connection: Arc::clone(connection), id, expiry, archive: bytes, at_work };
         if let Err(job) = self.pool.submit(scope, job, archive.len() as u64, |job| self.work(job)) {
             job.connection.reject(id, FailureCode::Busy, "too many requests wait for a thread: try again");
         }
@@ -70,7 +74,7 @@ impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_,
 
     /// Answers a request that has waited, unless nobody waits for it any more.
     fn work(&self, job: Job) {
-        let Job { connection, id, expiry, archive } = job;
+        let Job { connection, id, expiry, archive, at_work: _at_work } = job;
         if connection.is_closed() || connection.is_cancelled(id) {
             return connection.settle(id);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::control::{Control, Note, Owner};
+use super::crew::Crew;
 use super::history::History;
 use crate::handshake::Sizes;
 use crate::identity::Party;
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(super) controls: Vec<Arc<Control>>,
     pub(super) waker: Arc<Waker>,
     pub(super) history: Arc<History>,
+    pub(super) crew: Arc<Crew>,
     /// What subscribers are told when the server begins to stop.
     pub(super) farewell: Mutex<Option<Bytes>>,
     /// Those whom the reactor has left, of whom requests may still be worked on.
@@ -65,6 +67,7 @@ impl Shared {
             controls: (0..limits.pollers).map(|_| Arc::default()).collect(),
             waker: Arc::new(Waker::new()?),
             history: Arc::default(),
+            crew: Arc::default(),
             farewell: Mutex::default(),
             left: Mutex::default(),
             stopping: AtomicBool::new(false),

@@ -14,8 +14,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use super::connection::{Connection, Turn};
 use super::control::{Control, Note};
+use super::crew::AtWork;
 use super::events::{Events, Interest};
 use super::listener::Listener;
 use super::poller::{DRAIN, STOPPING};
@@ -75,6 +78,10 @@ pub(crate) struct Reactor<'a> {
     unfinished: Vec<u64>,
     /// Since when nobody is connected.
     idle_since: Instant,
+    /// Whether requests are turned away from now on, since the server stops.
+    turns_away: bool,
+    /// Until this reactor of a server that stops has nothing left to answer.
+    at_work: Option<AtWork>,
 }
 
 #[derive(Debug)]
@@ -143,11 +150,14 @@ impl<'a> Reactor<'a> {
             unwatched: VecDeque::new(),
             unfinished: Vec::new(),
             idle_since: Instant::now(),
+            turns_away: false,
+            at_work: Some(shared.crew.join()),
         })
     }
 
-    /// Serves until the server stops, or has been idle for long enough, or is not to be found any more.
-    pub(crate) fn run(mut self, answer: &AnswerRequest<'_>) -> io::Result<()> {
+    /// Serves until the server stops, or has been idle for long enough, or is not to be found any more. When the time is
+    /// up in which it answers what it had accepted, what waits for a thread is `given_up`.
+    pub(crate) fn run(mut self, answer: &AnswerRequest<'_>, give_up: &dyn Fn()) -> io::Result<()> {
         self.shared.waker.owner.settle_here();
         // Kept from turn to turn, so that a turn allocates nothing.
         let mut tokens = Vec::new();
@@ -160,7 +170,8 @@ impl<'a> Reactor<'a> {
         self.turn_to_others();
         // The pollers come to their end at the same time.
         self.pollers.iter().for_each(|(control, _)| control.tell(Note::Stop));
-        self.drain()
+        self.turns_away = true;
+        self.drain(give_up)
     }
 
     /// Does what there is to do once there is something, or it is time. `tokens` is empty, and will be.
@@ -206,8 +217,13 @@ impl<'a> Reactor<'a> {
         self.listener.withdraw();
         self.events.remove(self.listener, LISTENER);
         let refuse = || Refuse { code: RefuseCode::Stopping, text: STOPPING.to_owned() };
-        while let Ok(stream) = self.listener.accept() {
-            self.refuse(&stream, refuse());
+        loop {
+            match self.listener.accept() {
+                Ok(stream) => self.refuse(&stream, refuse()),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::MFILE | Errno::NFILE) if self.turn_one_away(refuse()) => {}
+                Err(_) => break,
+            }
         }
         for token in std::mem::take(&mut self.greeting).into_keys() {
             if let Some(entry) = self.entries.remove(&token) {
@@ -218,11 +234,11 @@ impl<'a> Reactor<'a> {
         self.unfinished.extend(sockets.map(|(&token, _)| token));
     }
 
-    /// Goes on until all that was accepted is answered and on its way, or the time for that is up. What
-    /// else has come or comes meanwhile is turned away.
-    fn drain(&mut self) -> io::Result<()> {
+    /// Goes on until all that was accepted is answered and on its way, or the time for that is up, and nobody else has
+    /// work left. What else has come or comes meanwhile is turned away.
+    fn drain(&mut self, give_up: &dyn Fn()) -> io::Result<()> {
         let turn_away: &AnswerRequest<'_> = &|connection, id, _| connection.turn_away(id);
-        let end = Instant::now() + DRAIN;
+        let mut end = Some(Instant::now() + DRAIN);
         let mut tokens = Vec::new();
         loop {
             std::mem::swap(&mut self.unfinished, &mut tokens);
@@ -231,7 +247,13 @@ impl<'a> Reactor<'a> {
             }
             let drained = self.unfinished.is_empty() && self.entries.values().all(Entry::is_drained);
             let now = Instant::now();
-            if drained || now >= end {
+            if end.take_if(|end| now >= *end).is_some() {
+                give_up();
+            }
+            if drained || end.is_none() {
+                self.at_work = None;
+            }
+            if self.at_work.is_none() && self.shared.crew.is_done() {
                 return Ok(());
             }
             let until = if self.unfinished.is_empty() { now + DRAIN_TICK } else { now };
@@ -398,7 +420,7 @@ impl<'a> Reactor<'a> {
                     Err(_) => break false,
                 }
             }
-            if answered == BATCH {
+            if answered == BATCH || !self.turns_away && self.shared.is_stopping() {
                 self.unfinished.push(token);
                 break true;
             }

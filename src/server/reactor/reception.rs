@@ -27,7 +27,7 @@ impl Reactor<'_> {
                 Ok(stream) => self.greet(stream, answer),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::MFILE | Errno::NFILE) if self.turn_one_away() => {}
+                Err(Errno::MFILE | Errno::NFILE) if self.turn_one_away(no_more_files()) => {}
                 // No descriptors, no memory, or something else that may pass.
                 Err(_) => {
                     self.accept_after = Some(Instant::now() + ACCEPT_PAUSE);
@@ -40,13 +40,12 @@ impl Reactor<'_> {
 
     /// Gives the spare descriptor to one who has come while there is no other, to say so: nobody waits for a
     /// handshake that does not come. Says whether there was one.
-    fn turn_one_away(&mut self) -> bool {
+    pub(super) fn turn_one_away(&mut self, refuse: Refuse) -> bool {
         let Some(spare) = self.spare.take() else { return false };
         drop(spare);
         let accepted = self.listener.accept();
         if let Ok(stream) = &accepted {
-            let text = "the daemon may open no more files".to_owned();
-            self.refuse(stream, Refuse { code: RefuseCode::Resources, text });
+            self.refuse(stream, refuse);
         }
         let turned_away = accepted.is_ok();
         drop(accepted);
@@ -270,4 +269,9 @@ impl Reactor<'_> {
     fn over_rings(&mut self, _: Context, _: &Arc<Stream>, _: Grant) -> io::Result<Entry> {
         Err(io::ErrorKind::Unsupported.into())
     }
+}
+
+/// Why somebody is not taken in for whom there is no descriptor.
+fn no_more_files() -> Refuse {
+    Refuse { code: RefuseCode::Resources, text: "the daemon may open no more files".to_owned() }
 }

@@ -118,13 +118,14 @@ impl Port {
     pub(super) fn poll(&mut self, more: bool, at_once: bool) -> Option<(u64, u64)> {
         self.unsettled = true;
         self.connection.attend();
-        if self.connection.is_backlogged() && !self.connection.flush() || !self.connection.has_room() {
-            self.heed_who_gives_up();
-            return None;
-        }
-        if self.connection.has_notices() {
+        let is_free = !self.connection.is_backlogged() || self.connection.flush();
+        if is_free && self.connection.has_notices() {
             self.connection.notify();
             self.active = true;
+        }
+        if !is_free || !self.connection.has_room() {
+            self.heed_who_gives_up();
+            return None;
         }
         let start = self.receiver.position();
         match self.receiver.poll() {

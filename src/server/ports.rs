@@ -323,12 +323,12 @@ impl Ports {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::connection::{Attendant, Connection, Lifeline};
+    use super::super::connection::{Attendant, Connection, Lifeline, Turn};
     use super::super::history::History;
     use super::super::responder::Context;
     use super::*;
     use crate::channel::{Receiver, Sender};
-    use crate::frame::{Expiry, FailureCode, Header, Kind};
+    use crate::frame::{Expiry, FROM_NOW, FailureCode, Header, Kind};
     use crate::ring::{Await, Memory, Producer, Regions, Word};
     use crate::shm::{MIN_CAPACITY, Region};
     use crate::stream::{Peer, own_uid};
@@ -489,5 +489,20 @@ mod tests {
         assert!(ports.are_drained());
         let mut client = Receiver::new(regions, 0, LIMIT);
         assert_eq!(client.poll().expect("an honest peer"), Some((Kind::Failure, 1)));
+    }
+
+    #[test]
+    fn a_subscriber_with_as_many_requests_as_may_be_hears_of_what_is_published() {
+        let history = Arc::<History>::default();
+        let (mut port, regions) = connect_with(0, 1, &history);
+        let connection = Arc::clone(port.connection());
+        assert!(connection.heed(Kind::Subscribe, FROM_NOW));
+        connection.begin(Turn::Over);
+        let mut client = Receiver::new(regions, 0, LIMIT);
+        history.publish(Bytes::new());
+        assert!(port.poll(false, true).is_none());
+        assert!(!port.fall_asleep(), "nothing is left to do");
+        let kinds: Vec<_> = std::iter::from_fn(|| client.poll().expect("an honest peer")).collect();
+        assert!(kinds.iter().any(|(kind, _)| *kind == Kind::Notice), "{kinds:?}");
     }
 }

@@ -408,8 +408,10 @@ impl<'a> Reactor<'a> {
             if connection.is_closed() {
                 break false;
             }
-            held_up = connection.is_backlogged() && !connection.flush() || !connection.has_room();
-            if held_up {
+            let is_full = connection.is_backlogged() && !connection.flush();
+            let has_notices = !is_full && connection.has_notices();
+            held_up = is_full || !connection.has_room();
+            if held_up && !has_notices {
                 // Who gives up is heard most of all then.
                 match inbox.next_kind() {
                     Ok(Some(Kind::Cancel | Kind::Unsubscribe)) => held_back = false,
@@ -424,7 +426,7 @@ impl<'a> Reactor<'a> {
                 self.unfinished.push(token);
                 break true;
             }
-            if !held_up && connection.has_notices() {
+            if has_notices {
                 connection.notify();
                 answered += 1;
                 continue;

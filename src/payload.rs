@@ -1,5 +1,6 @@
 //! A payload on its way: [`Bytes`] that an archive may lie in, and the [`Sink`] it is written to.
 
+use rkyv::ser::allocator::Arena;
 use rkyv::util::AlignedVec;
 
 use crate::frame::ALIGN;
@@ -26,6 +27,13 @@ pub(crate) fn is_long(length: usize) -> bool {
 pub(crate) fn trim(bytes: &mut Bytes) {
     if bytes.capacity() > KEPT {
         *bytes = Bytes::new();
+    }
+}
+
+/// The same for the memory that values are encoded with: an arena that shrinks keeps its longest piece.
+pub(crate) fn trim_arena(arena: &mut Arena) {
+    if arena.shrink() > KEPT {
+        *arena = Arena::new();
     }
 }
 

@@ -20,7 +20,7 @@ use super::shared::{AtEnd, Waker};
 use crate::channel::{Bell, Waits};
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Failure, FailureCode, Kind};
-use crate::payload::{Sink, TooLong};
+use crate::payload::{Sink, TooLong, trim_arena};
 use crate::stream::Stream;
 use crate::transport::{Broken, LocalLine, Outgoing};
 use outbound::{Outbound, WayOut};
@@ -395,7 +395,7 @@ impl Connection {
         if let Some(outgoing) = &mut outbound.outgoing {
             outgoing.trim();
         }
-        outbound.arena.shrink();
+        trim_arena(&mut outbound.arena);
     }
 
     /// Whether one more request may be taken from this client before others are answered.

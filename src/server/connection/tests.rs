@@ -49,3 +49,19 @@ fn a_request_that_is_given_up_while_another_one_is_settled_learns_of_it() {
     connection.settle(2);
     assert_eq!(connection.cancellations.load(Ordering::Relaxed), 0, "no notes are left");
 }
+
+/// Texts need memory of their own while they are archived, four bytes each.
+#[test]
+fn the_memory_that_one_long_answer_was_archived_with_is_given_back() {
+    let connection = connection();
+    let texts = vec![String::new(); 10_000];
+    let kept = || connection.outbound.lock().arena.shrink();
+    {
+        let mut bytes = crate::payload::Bytes::new();
+        let mut sink = crate::payload::Limited { bytes: &mut bytes, limit: 1 << 20 };
+        crate::protocol::encode(&texts, &mut sink, &mut connection.outbound.lock().arena).unwrap();
+    }
+    assert!(kept() >= 40_000);
+    connection.trim();
+    assert!(kept() <= 16 << 10, "{}", kept());
+}

@@ -43,6 +43,8 @@ impl ByHand {
 
     /// Does what there is to do now, for each connection once.
     pub(crate) fn turn(&mut self) -> io::Result<()> {
+        // As one that runs does: what has come so far may have stopped it.
+        self.reactor.turns_away = self.reactor.shared.is_stopping();
         self.reactor.turn(Some(Instant::now()), &mut Vec::new(), ANSWER)?;
         self.leave_pollers();
         Ok(())

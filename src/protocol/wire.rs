@@ -16,6 +16,7 @@ use rkyv::validation::archive::ArchiveValidator;
 use rkyv::{Archive, Archived, Portable, Serialize};
 
 use super::codec::Output;
+use crate::frame::ALIGN;
 
 /// The serializer that wire types are written with: it cannot share pointers.
 pub type Encoder<'a> = Strategy<Serializer<Output<'a>, ArenaHandle<'a>, ()>, Error>;
@@ -50,6 +51,16 @@ pub type Checker<'a> = Strategy<Validator<ArchiveValidator<'a>, ()>, Error>;
 /// }
 /// # fn main() {}
 /// ```
+///
+/// Neither does one whose archive begins at multiples of more than 16 bytes, once its layout is asked for:
+///
+/// ```compile_fail,E0080
+/// libgrite_ipc::wire! {
+///     #[rkyv(attr(repr(align(64))))]
+///     struct Wide { number: u32 }
+/// }
+/// # fn main() { println!("{}", <Wide as libgrite_ipc::Wire>::LAYOUT); }
+/// ```
 pub trait Wire:
     Archive<Archived: Portable + for<'a> CheckBytes<Checker<'a>>> + for<'a> Serialize<Encoder<'a>>
 {
@@ -78,6 +89,11 @@ impl Layout {
         Layout(Self::OFFSET_BASIS).text(name)
     }
 
+    /// The same for a type that everybody has: none of a program's own has such a name.
+    const fn common(name: &str) -> Self {
+        Layout(Self::OFFSET_BASIS).text("common type").text(name)
+    }
+
     /// Adds the field `name` with the layout of its type.
     pub const fn field(self, name: &str, layout: u64) -> Self {
         self.text(name).number(layout)
@@ -88,8 +104,17 @@ impl Layout {
         self.number(u64::MAX).text(name)
     }
 
+    /// Adds what an attribute says that has to do with archives: a field may be archived as something else.
+    #[doc(hidden)]
+    pub const fn attribute(self, text: &str) -> Self {
+        if matches!(text.as_bytes().first_chunk(), Some(b"rkyv")) { self.text(text) } else { self }
+    }
+
     /// Adds the size and alignment that `T` has in an archive.
+    ///
+    /// Where that is more than 16, the program does not compile: messages begin at multiples of 16.
     pub const fn shape<T: Archive>(self) -> Self {
+        const { assert!(align_of::<Archived<T>>() <= ALIGN, "messages begin at multiples of 16 bytes") };
         self.number(size_of::<Archived<T>>() as u64).number(align_of::<Archived<T>>() as u64)
     }
 
@@ -122,7 +147,7 @@ impl Layout {
 macro_rules! primitive {
     ($($ty:ty),* $(,)?) => {$(
         impl Wire for $ty {
-            const LAYOUT: u64 = Layout::named(stringify!($ty)).shape::<$ty>().hash();
+            const LAYOUT: u64 = Layout::common(stringify!($ty)).shape::<$ty>().hash();
         }
     )*};
 }
@@ -130,7 +155,7 @@ macro_rules! primitive {
 primitive!((), bool, char, u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64, String);
 
 impl<T: Wire> Wire for Option<T> {
-    const LAYOUT: u64 = Layout::named("Option").field("some", T::LAYOUT).shape::<Self>().hash();
+    const LAYOUT: u64 = Layout::common("Option").field("some", T::LAYOUT).shape::<Self>().hash();
 }
 
 impl<T: Wire> Wire for Vec<T> {
@@ -139,22 +164,22 @@ impl<T: Wire> Wire for Vec<T> {
             size_of::<Archived<T>>() > 0,
             "a vector of zero-sized items has any length that a peer claims: it may not travel"
         );
-        Layout::named("Vec").field("item", T::LAYOUT).shape::<Self>().hash()
+        Layout::common("Vec").field("item", T::LAYOUT).shape::<Self>().hash()
     };
 }
 
 impl<T: Wire> Wire for Box<T> {
-    const LAYOUT: u64 = Layout::named("Box").field("value", T::LAYOUT).shape::<Self>().hash();
+    const LAYOUT: u64 = Layout::common("Box").field("value", T::LAYOUT).shape::<Self>().hash();
 }
 
 impl<T: Wire, const N: usize> Wire for [T; N] {
     const LAYOUT: u64 =
-        Layout::named("array").field("item", T::LAYOUT).number(N as u64).shape::<Self>().hash();
+        Layout::common("array").field("item", T::LAYOUT).number(N as u64).shape::<Self>().hash();
 }
 
 impl<A: Wire, B: Wire> Wire for (A, B) {
     const LAYOUT: u64 =
-        Layout::named("pair").field("0", A::LAYOUT).field("1", B::LAYOUT).shape::<Self>().hash();
+        Layout::common("pair").field("0", A::LAYOUT).field("1", B::LAYOUT).shape::<Self>().hash();
 }
 
 /// Defines structs and enums that may travel, with their rkyv derives and their [`Wire::LAYOUT`].
@@ -228,7 +253,11 @@ macro_rules! wire {
 
         impl $(<$life>)? $crate::Wire for $name $(<$life>)? {
             const LAYOUT: u64 = $crate::Layout::named(stringify!($name))
-                $(.field(stringify!($field), <$ty as $crate::Wire>::LAYOUT))*
+                $(.attribute(stringify!($meta)))*
+                $(
+                    $(.attribute(stringify!($field_meta)))*
+                    .field(stringify!($field), <$ty as $crate::Wire>::LAYOUT)
+                )*
                 .shape::<Self>()
                 .hash();
         }
@@ -259,10 +288,18 @@ macro_rules! wire {
 
         impl $(<$life>)? $crate::Wire for $name $(<$life>)? {
             const LAYOUT: u64 = $crate::Layout::named(stringify!($name))
+                $(.attribute(stringify!($meta)))*
                 $(
+                    $(.attribute(stringify!($variant_meta)))*
                     .variant(stringify!($variant))
-                    $(.field("0", <$inner as $crate::Wire>::LAYOUT))?
-                    $($(.field(stringify!($field), <$ty as $crate::Wire>::LAYOUT))*)?
+                    $(
+                        $(.attribute(stringify!($inner_meta)))*
+                        .field("0", <$inner as $crate::Wire>::LAYOUT)
+                    )?
+                    $($(
+                        $(.attribute(stringify!($field_meta)))*
+                        .field(stringify!($field), <$ty as $crate::Wire>::LAYOUT)
+                    )*)?
                 )*
                 .shape::<Self>()
                 .hash();
@@ -270,4 +307,52 @@ macro_rules! wire {
 
         $crate::wire! { $($rest)* }
     };
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    mod plain {
+        wire! { pub struct Found { pub count: u32 } }
+    }
+
+    mod boxed {
+        wire! {
+            pub struct Found {
+                /// Archived as a place where the number lies.
+                #[rkyv(with = rkyv::with::AsBox)]
+                pub count: u32,
+            }
+        }
+    }
+
+    mod documented {
+        wire! {
+            pub struct Found {
+                /// How many there are.
+                pub count: u32,
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_archived_as_something_else_makes_another_layout() {
+        use rkyv::Archived;
+        assert_eq!(size_of::<Archived<plain::Found>>(), size_of::<Archived<boxed::Found>>());
+        assert_ne!(plain::Found::LAYOUT, boxed::Found::LAYOUT);
+        assert_eq!(plain::Found::LAYOUT, documented::Found::LAYOUT);
+    }
+
+    #[test]
+    fn a_type_of_ones_own_is_not_taken_for_one_that_everybody_has() {
+        mod own {
+            wire! {
+                pub struct Box { pub value: u32 }
+                pub struct Vec { pub item: String }
+            }
+        }
+        assert_ne!(own::Box::LAYOUT, Box::<u32>::LAYOUT);
+        assert_ne!(own::Vec::LAYOUT, Vec::<String>::LAYOUT);
+    }
 }

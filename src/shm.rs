@@ -55,6 +55,9 @@ enum Backing {
     #[cfg(all(target_os = "linux", not(grite_portable)))]
     Mapped(#[expect(dead_code, reason = "held to keep the mapping")] MmapRaw),
     Heap(NonNull<u8>, Layout),
+    /// For tests, which end if a byte behind the ring is touched: no sanitizer sees what assembly does.
+    #[cfg(all(any(test, fuzzing), target_os = "linux"))]
+    Guarded(#[expect(dead_code, reason = "held to keep the mapping")] MmapRaw),
 }
 
 // SAFETY: a region is a pointer to memory that any thread may use, by the rules that the ring's
@@ -73,6 +76,8 @@ impl Drop for Backing {
         match *self {
             #[cfg(all(target_os = "linux", not(grite_portable)))]
             Backing::Mapped(_) => {}
+            #[cfg(all(any(test, fuzzing), target_os = "linux"))]
+            Backing::Guarded(_) => {}
             // SAFETY: `base` came from `alloc_zeroed` with this layout and is freed once, here.
             Backing::Heap(base, layout) => unsafe { std::alloc::dealloc(base.as_ptr(), layout) },
         }
@@ -92,11 +97,28 @@ impl Region {
     /// When `capacity` is not one of a ring.
     pub(crate) fn on_heap(capacity: u32) -> Self {
         assert!(is_capacity(capacity));
+        #[cfg(all(any(test, fuzzing), target_os = "linux"))]
+        if let Ok(region) = Self::guarded(capacity) {
+            return region;
+        }
         let layout = Layout::from_size_align(DATA + capacity as usize, DATA).expect("sizes are bounded");
         // SAFETY: the layout's size is not zero.
         let base = unsafe { std::alloc::alloc_zeroed(layout) };
         let Some(base) = NonNull::new(base) else { std::alloc::handle_alloc_error(layout) };
         Region { base, capacity, _memory: Arc::new(Backing::Heap(base, layout)) }
+    }
+
+    /// A region behind which lies a page that nobody may touch.
+    #[cfg(all(any(test, fuzzing), target_os = "linux"))]
+    fn guarded(capacity: u32) -> io::Result<Self> {
+        let length = DATA + capacity as usize;
+        let map = MmapRaw::from(MmapOptions::new().len(length + DATA).map_anon()?);
+        // SAFETY: the mapping has a page more, which begins here: capacities are multiples of a page.
+        let guard = unsafe { map.as_mut_ptr().add(length) };
+        // SAFETY: the whole of that page, which nobody knows yet.
+        unsafe { rustix::mm::mprotect(guard.cast(), DATA, rustix::mm::MprotectFlags::empty()) }?;
+        let base = NonNull::new(map.as_mut_ptr()).expect("a mapping is not at address zero");
+        Ok(Region { base, capacity, _memory: Arc::new(Backing::Guarded(map)) })
     }
 
     /// A region in a mapping of exactly its size.

@@ -148,8 +148,7 @@ fn a_consumed_position_is_believed_between_the_last_one_and_what_was_published()
 }
 
 /// Fault 3. Random positions over random frames: what is read lies within the ring, and what is given back
-/// within what was published. `GRITE_TEST_ROUNDS=1000000` tries a million; with AddressSanitizer a byte past
-/// the ring would end the test.
+/// within what was published. `GRITE_TEST_ROUNDS=1000000` tries a million; a byte past the ring would end the test.
 #[test]
 fn random_positions_over_random_frames_are_breaches_or_benign() {
     let rounds = std::env::var("GRITE_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());

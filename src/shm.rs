@@ -262,23 +262,31 @@ mod sealed {
     }
 }
 
-/// A number that names this process, and changes in a forked child: its process id.
+/// A number that tells this process from those that it was forked from.
 ///
 /// Costs one load from memory, so that a handle can ask at each use whether it was carried across a
 /// fork. The kernel wipes the page that holds the number in a child; where it cannot, each call is
-/// a system call.
+/// a system call for the process id.
 #[inline]
 pub(crate) fn process() -> u32 {
     static NUMBER: OnceLock<Option<&AtomicU32>> = OnceLock::new();
     let Some(number) = NUMBER.get_or_init(|| wiped_on_fork().ok()) else { return std::process::id() };
     match number.load(Ordering::Relaxed) {
-        0 => {
-            let id = std::process::id();
-            number.store(id, Ordering::Relaxed);
-            id
-        }
-        id => id,
+        0 => name_process(number),
+        named => named,
     }
+}
+
+/// Names this process by a number that none of its forefathers has: its process id may be that of one, in another
+/// namespace.
+#[cold]
+fn name_process(number: &AtomicU32) -> u32 {
+    /// How many numbers this process and its forefathers have taken: a child goes on from there.
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let next = TAKEN.fetch_add(1, Ordering::Relaxed) + 1;
+    number
+        .compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed)
+        .map_or_else(|named| named, |_| next)
 }
 
 #[cfg(target_os = "linux")]
@@ -368,9 +376,11 @@ impl ChangeCounter {
 /// process with a signal.
 #[cfg(target_os = "linux")]
 fn reserve(file: &File, length: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length) {
+    use rustix::io::{Errno, retry_on_intr};
+
+    match retry_on_intr(|| rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length)) {
         // Not all file systems can.
-        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(length),
+        Err(Errno::OPNOTSUPP) => file.set_len(length),
         reserved => Ok(reserved?),
     }
 }

@@ -125,13 +125,14 @@ impl<P: Protocol> ClientBuilder<P> {
     }
 
     /// How large the ring for requests should be, in bytes: a power of two from 4 KiB to 1 GiB, or
-    /// the next one up. The daemon may grant less.
+    /// the next one up. Where that is more than the daemon's
+    /// [`max_ring`](crate::ServerBuilder::max_ring), 1 MiB by default, it grants that much, without a word.
     pub fn request_ring(mut self, bytes: u32) -> Self {
         self.sizes.request = bytes;
         self
     }
 
-    /// As [`request_ring`](Self::request_ring), for replies.
+    /// As [`request_ring`](Self::request_ring), for replies; the daemon has the same limit for both.
     pub fn reply_ring(mut self, bytes: u32) -> Self {
         self.sizes.reply = bytes;
         self

@@ -42,16 +42,20 @@
 //!     Ok((lock, server))
 //! }
 //!
-//! fn ask(dir: &'static str, text: &str) -> Result<u32, Error> {
-//!     let mut client = Client::<Search>::builder().connect_or_spawn(dir, move || {
+//! fn ask(dir: &str, text: &str) -> Result<u32, Error> {
+//!     let searchd = || {
 //!         let mut command = Command::new("searchd");
 //!         command.arg(dir);
 //!         command
-//!     })?;
-//!     let hits = client.send(&Query { text: text.to_owned() })?;
+//!     };
+//!     let query = Query { text: text.to_owned() };
+//!     let hits = Client::<Search>::builder().ask_or_spawn(dir, searchd, &query)?;
 //!     Ok(hits.count.to_native())
 //! }
 //! ```
+//!
+//! That is for one question, and goes over the socket. For many, [`ClientBuilder::connect_or_spawn`] makes a client
+//! that stays, and has rings.
 //!
 //! # What to trust
 //!

@@ -399,17 +399,36 @@ impl Protocol for Checking {
 /// A server that has lost one of its threads would go on without those whom it has served.
 #[test]
 fn a_panic_while_a_request_is_checked_ends_the_server() {
-    for way in served_ways() {
+    is_ended_by_a_panic(served_ways(), |server| server.serve(|checked, _| checked.number.to_native()));
+}
+
+/// The same in async code, where one thread checks what comes by either way: the call panics as that one did.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_panic_while_a_request_is_checked_ends_the_future_that_serves() {
+    is_ended_by_a_panic([Way::Socket], |server| {
+        let serving = server.serve_async(async |checked, _| checked.number.to_native());
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serving)
+    });
+}
+
+fn is_ended_by_a_panic(
+    ways: impl IntoIterator<Item = Way>,
+    serve: fn(&Server<Checking>) -> Result<(), Error>,
+) {
+    for way in ways {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checking.sock");
         let server = Server::<Checking>::bind(&path).unwrap();
-        let serving = apart(server, |server| server.serve(|checked, _| checked.number.to_native()));
+        let serving = apart(server, serve);
         let transport = if way == Way::Ring { Transport::Ring } else { Transport::Socket };
         let builder = Client::<Checking>::builder().transport(transport).timeout(3 * PATIENCE);
         let mut client = builder.connect(&path).unwrap();
         assert_eq!(*client.send(&Checked { number: 12 }).unwrap(), 12);
         client.send(&Checked { number: 13 }).map(drop).unwrap_err();
         until("the server ends", || serving.is_finished());
-        assert!(serving.join().is_err(), "{way:?}: it says why");
+        let panic = serving.join().unwrap_err();
+        let said = panic.downcast_ref::<String>().expect("what the check says");
+        assert!(said.contains("as ordered"), "{way:?}: {said}");
     }
 }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{Context, Incoming, Responder, Server, ServerHandle};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::frame::FailureCode;
 use crate::protocol::{Message, Protocol};
 
@@ -90,9 +90,16 @@ impl<P: Protocol> Server<P> {
             let _ = tell.send(requests.end());
         };
         let thread = std::thread::Builder::new().name("ipc-poller".to_owned()).spawn(sweep);
-        thread.map_err(|error| Error::io("start the poller's thread", error))?;
+        let thread = thread.map_err(|error| Error::io("start the poller's thread", error))?;
         let _stop = Stop(self.handle());
-        ended.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "serve: the poller's thread ended")))
+        match ended.await {
+            Ok(served) => served,
+            // It panicked, or it would have told. It ends just now, and its panic goes on here.
+            Err(_) => match thread.join() {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(()) => unreachable!("the poller's thread tells how it went"),
+            },
+        }
     }
 }
 

@@ -140,6 +140,9 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         self.0.nothing_done.is_some()
     }
+    ///
+    /// [`Client::start`](crate::Client::start) says so, too, when as many answers are unclaimed as may be: then
+    /// waiting is of no use, and one of them is to be claimed or dropped first.
 
     /// Why nothing was done, where that is known.
     pub(crate) fn nothing_done(&self) -> Option<NothingDone> {

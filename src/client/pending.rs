@@ -33,7 +33,8 @@ impl<P: Protocol> Client<P> {
     ///
     /// # Errors
     /// As the sending half of [`send`](Self::send), and [`ErrorKind::Refused`] when
-    /// [`max_open`](Self::max_open) answers are unclaimed.
+    /// [`max_open`](Self::max_open) answers are unclaimed. That one is [retryable](Error::is_retryable) once an
+    /// answer was claimed or dropped; to wait helps nothing.
     pub fn start(&self, request: &P::Request) -> Result<Pending<'_, P>, Error> {
         let mut line = self.line.borrow_mut();
         let expiry = line.expiry();

@@ -152,7 +152,7 @@ impl Error {
     /// What to do now, as one imperative sentence without a full stop.
     pub fn advice(&self) -> &'static str {
         match self.0.kind {
-            ErrorKind::NotRunning => "start the daemon, or use connect_or_spawn",
+            ErrorKind::NotRunning => "start the daemon, or mend what kept it from starting",
             ErrorKind::Unresponsive => {
                 "look whether the daemon is stopped or busy, and end it if it is stuck"
             }

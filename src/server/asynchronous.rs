@@ -23,8 +23,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl<P: Protocol> Server<P> {
     /// Answers requests with what the futures of `handler` return, until a [`ServerHandle`] stops the server,
-    /// nobody was connected for the builder's idle time, the socket's file was taken away or replaced, or the
-    /// future of this call is dropped.
+    /// nobody was connected for the builder's idle time, a client of a later
+    /// [release](super::ServerBuilder::release) asked it to make way, the socket's file was taken away or replaced,
+    /// or the future of this call is dropped.
     ///
     /// Each request is a task of the current runtime, and answers are sent in the order in which they are
     /// ready. As many run at once as [`max_waiting`](super::ServerBuilder::max_waiting) says, and

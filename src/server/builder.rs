@@ -145,7 +145,7 @@ impl<P: Protocol> ServerBuilder<P> {
     ///
     /// One thread serves any number of clients, and answers some millions of short requests a second. More
     /// of them pay where handlers take long and the machine has CPUs for them and for the clients.
-    /// Of [`Server::serve`] and [`Server::serve_with`]; [`Server::incoming`] has one.
+    /// Of [`Server::serve`] and [`Server::serve_with`]; [`Server::incoming`] and `Server::serve_async` have one.
     pub fn pollers(mut self, count: usize) -> Self {
         self.limits.pollers = count.max(1);
         self
@@ -154,8 +154,8 @@ impl<P: Protocol> ServerBuilder<P> {
     /// Says which requests may block: they are answered on threads of their own, so that nobody waits for
     /// them but who has asked, and out of order.
     ///
-    /// Of [`Server::serve`] and [`Server::serve_with`]; whoever iterates over
-    /// [`Server::incoming`] decides by itself.
+    /// Of [`Server::serve`] and [`Server::serve_with`]; whoever iterates over [`Server::incoming`] decides by itself,
+    /// and `Server::serve_async`, whose requests are tasks, has no need of it.
     ///
     /// ```no_run
     /// # use libgrite_ipc::{Protocol, Server, wire};

@@ -24,8 +24,8 @@ use crate::protocol::{Encoded, Message, Protocol, Wire};
 ///
 /// The thread that iterates sweeps the rings itself, so a request in a ring reaches it without a
 /// change of threads. The iteration ends when a [`ServerHandle`] stops the server, nobody was
-/// connected for the idle time, the socket's file was taken away or replaced, or the system fails, which
-/// [`end`](Incoming::end) says. Dropping it
+/// connected for the idle time, a client of a later [release](super::ServerBuilder::release) asked it to make way,
+/// the socket's file was taken away or replaced, or the system fails, which [`end`](Incoming::end) says. Dropping it
 /// stops the server, too: what it has not given out is turned away, and what it has may still be
 /// answered, for five seconds at most.
 ///

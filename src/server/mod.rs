@@ -119,8 +119,8 @@ impl<P: Protocol> Server<P> {
     }
 
     /// Answers requests with what `handler` returns, until a [`ServerHandle`] stops it, nobody was connected
-    /// for the builder's idle time, or the socket's file was taken away or replaced, so that no client would
-    /// find it any more.
+    /// for the builder's idle time, a client of a later [release](ServerBuilder::release) asked it to make way, or
+    /// the socket's file was taken away or replaced, so that no client would find it any more.
     ///
     /// The handler runs on two threads or [more](ServerBuilder::pollers), at once if requests come over rings
     /// and over sockets. While it runs, other clients of the same thread wait: requests for which that takes

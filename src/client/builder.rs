@@ -18,7 +18,8 @@ pub enum Transport {
     /// Through rings where both sides have them, else over the socket.
     #[default]
     Auto,
-    /// Through rings in shared memory, or not at all.
+    /// Through rings in shared memory, or not at all. One question by [`ClientBuilder::ask`] or
+    /// [`ClientBuilder::ask_or_spawn`] goes over the socket whatever is chosen.
     Ring,
     /// Over the socket. Connecting is cheaper: right for a question or two.
     Socket,
@@ -110,7 +111,8 @@ impl<P: Protocol> ClientBuilder<P> {
         self
     }
 
-    /// How long connecting may take in all.
+    /// How long a handshake may take, connecting included. With [`Transport::Auto`] there is a second one for the
+    /// socket, with as much time, where rings cannot be mapped.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self

@@ -57,12 +57,15 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Whose fault an [`Error`] is.
+/// Whose fault an [`Error`] is: where to look first. It follows from the error's [kind](ErrorKind).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Blame {
-    /// The caller of this library: another call would have worked.
+    /// This process: no daemon was there for it, it was built from other types than the daemon, a message is longer
+    /// than may be, or the handle is not its own.
     Us,
-    /// The process on the other side.
+    /// The process on the other side: it ended, broke the rules, gave up, declined, or answers in another way than
+    /// was asked. A limit that it has told beforehand declines for it, without its being asked again.
     Peer,
     /// The operating system or how it is set up.
     System,
@@ -137,12 +140,12 @@ impl Error {
 
     /// Whether nothing of the request was done and the same call may succeed soon: the daemon turned
     /// it away because it was busy or on its way out, or came to it only when its time was up.
-    pub fn is_retryable(&self) -> bool {
-        self.0.nothing_done.is_some()
-    }
     ///
     /// [`Client::start`](crate::Client::start) says so, too, when as many answers are unclaimed as may be: then
     /// waiting is of no use, and one of them is to be claimed or dropped first.
+    pub fn is_retryable(&self) -> bool {
+        self.0.nothing_done.is_some()
+    }
 
     /// Why nothing was done, where that is known.
     pub(crate) fn nothing_done(&self) -> Option<NothingDone> {

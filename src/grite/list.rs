@@ -162,8 +162,7 @@ fn damaged() -> Error {
         .saying("its texts are not those that its issues name")
 }
 
-/// Some of the texts of an archived page. Each of those that were handed out has been cut off once before, to see
-/// that it can be.
+/// The labels or assignees of one issue. Their ends were checked when the issue was read, so each can be cut out.
 #[derive(Clone, Debug)]
 pub struct Texts<'a> {
     /// These, one behind the other, and maybe others behind them.

@@ -4,8 +4,8 @@
 //! that number in the handshake, so bytes that were laid out by other definitions are refused
 //! there and never reinterpreted. The trait also keeps out what a hostile archive could abuse:
 //! shared pointers, maps, `usize`, vectors of zero-sized items and recursive types do not
-//! implement it. Recursion cannot be written by hand either: a layout that contains itself is a
-//! compile error.
+//! implement it. A layout that contains itself is a compile error. One that is written by hand can leave itself out,
+//! and so be of a recursive type: then what stands in is the limit to which a check follows pointers.
 
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::{Error, Strategy};

@@ -1,8 +1,8 @@
 //! Answering: [`Server`] serves any number of clients, over rings and over the socket.
 //!
 //! Two threads share the work. The **poller** sweeps all rings in turn and answers what it finds;
-//! when they stay empty it sleeps on all of them at once, with a **watch** for each hundred more than fit
-//! into one sleep. The **reactor** accepts, shakes hands, serves the connections over the socket, and
+//! when they stay empty it sleeps on all of them at once. One sleep has room for 127 of them, and each 127
+//! more have a **watch**. The **reactor** accepts, shakes hands, serves the connections over the socket, and
 //! watches the lifelines of those over rings. Each calls the handler itself, so no request changes threads
 //! on its way, but for those that may block, which a **pool** answers.
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use common::daemon::{answered_by, be_the_daemon, end_daemon, start_daemon, visit};
 use common::process::{Process, role as own_role, until};
-use common::{Order, Work, pattern};
+use common::{Order, Work};
 use libgrite_ipc::{Client, DaemonLock, ErrorKind};
 
 /// The parts that this program plays when a test starts it again.
@@ -97,22 +97,4 @@ fn a_daemon_whose_socket_was_replaced_by_a_live_one_leaves_that_alone() {
     let calling = std::os::unix::net::UnixStream::connect(socket(&folder)).unwrap();
     drop(other.accept().unwrap());
     drop(calling);
-}
-
-/// Other changes of the file and its folder end nobody.
-#[test]
-fn a_daemon_whose_socket_only_changes_its_rights_serves_on() {
-    let home = tempfile::tempdir().unwrap();
-    let folder = home.path().join("run");
-    let mut daemon = start_daemon(&folder);
-    let mut connected = Client::<Work>::connect(socket(&folder)).unwrap();
-    for _ in 0..20 {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        fs::set_permissions(socket(&folder), mode).unwrap();
-        fs::write(folder.join("another file"), "x").unwrap();
-        fs::remove_file(folder.join("another file")).unwrap();
-        assert!(connected.send(&Order::Make(10)).unwrap().bytes == pattern(10)[..]);
-    }
-    assert!(daemon.child.try_wait().unwrap().is_none());
-    assert_eq!(answered_by(&folder), daemon.id());
 }

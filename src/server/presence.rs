@@ -39,3 +39,51 @@ impl Presence {
         !listener.is_in_place()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Changes the file of a socket or what lies beside it; says whether it is lost by that at the next look.
+    fn is_lost_by(change: impl FnOnce(&Path)) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = Listener::bind(&path).unwrap();
+        let mut presence = Presence::new();
+        assert!(!presence.is_lost(&listener, presence.due()));
+        change(&path);
+        let due = presence.due();
+        assert!(!presence.is_lost(&listener, due - Duration::from_millis(1)), "it does not look before");
+        assert_eq!(presence.due(), due);
+        let is_lost = presence.is_lost(&listener, due);
+        assert_eq!(presence.due(), due + PERIOD);
+        is_lost
+    }
+
+    #[test]
+    fn a_socket_whose_file_is_gone_or_another_is_lost() {
+        assert!(is_lost_by(|path| fs::remove_file(path).unwrap()));
+        assert!(is_lost_by(|path| fs::rename(path, path.with_extension("elsewhere")).unwrap()));
+        assert!(is_lost_by(|path| fs::remove_dir_all(path.parent().unwrap()).unwrap()));
+        assert!(is_lost_by(|path| {
+            let other = path.with_extension("other");
+            fs::write(&other, "x").unwrap();
+            fs::rename(other, path).unwrap();
+        }));
+    }
+
+    /// Other changes of the file and its folder end nobody.
+    #[test]
+    fn a_socket_whose_rights_and_neighbours_change_is_not_lost() {
+        assert!(!is_lost_by(|path| fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap()));
+        assert!(!is_lost_by(|path| {
+            fs::write(path.with_extension("other"), "x").unwrap();
+            fs::hard_link(path, path.with_extension("link")).unwrap();
+            fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0o750)).unwrap();
+        }));
+    }
+}

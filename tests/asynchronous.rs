@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use common::gate::Gate;
 use common::runtimes::{connect, everywhere, one_thread, several_threads, ways};
 use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern, work};
 use libgrite_ipc::{AsyncClient, Error, ErrorKind, Message, Responder, Server, WaitStrategy};
@@ -56,9 +57,10 @@ fn a_request_ends_at_its_deadline_and_the_connection_goes_on() {
         let server = Running::start();
         let builder = builder_for(way).timeout(Duration::from_millis(20));
         let client: AsyncClient<Work> = builder.connect_async(server.socket()).await.unwrap();
-        let error = client.send(&Order::Wait(200)).await.unwrap_err();
+        let gate = Gate::new();
+        let error = client.send(&gate.order(100)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        drop(gate);
         let end = Instant::now() + Duration::from_secs(20);
         // The machine may be too slow for the short timeout of this test once or twice.
         let done = loop {

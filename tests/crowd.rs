@@ -7,6 +7,7 @@ mod common;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use common::gate::Gate;
 use common::process::{PATIENCE, until};
 use common::{Order, Running, Way, Work, builder_for, pattern};
 use libgrite_ipc::{Client, ErrorKind, Server, Transport};
@@ -159,14 +160,14 @@ fn requests_that_wait_for_a_thread_are_bounded_in_bytes() {
     });
     for way in [Way::Ring, Way::Socket] {
         let client = server.client(way);
-        let busy = client.start(&Order::Wait(1_000)).unwrap();
-        // It has a thread by the time that this is answered.
-        client.start(&Order::Session).unwrap().wait().unwrap();
-        std::thread::sleep(Duration::from_millis(20));
+        let gate = Gate::new();
+        let busy = client.start(&gate.order(10)).unwrap();
+        gate.until_reached();
         let fits = client.start(&Order::Echo(pattern(600_000))).unwrap();
         let more = client.start(&Order::Echo(pattern(600_000))).unwrap();
         let error = more.wait().unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Refused, true), "{way:?}: {error}");
+        drop(gate);
         busy.wait().unwrap();
         assert_eq!(fits.wait().unwrap().bytes.len(), 600_000);
     }

@@ -262,12 +262,13 @@ fn signals_all_the_time_change_nothing() {
     assert!(HEARD.load(Ordering::Relaxed) > time.as_millis() as u64 / 10);
 }
 
-/// Asks in every way that waits, for so long; says how often.
+/// Asks in every way that waits, for so long at least; says how often.
 fn ask_while_pestered(way: Way, path: &Path, time: Duration) -> u64 {
     const DEADLINE: Duration = Duration::from_millis(100);
+    const LATE: Duration = Duration::from_millis(700);
     let start = Instant::now();
-    let mut asked = 0;
-    while start.elapsed() < time {
+    let (mut asked, mut timed_out) = (0, 0);
+    while start.elapsed() < time || timed_out == 0 {
         let rings =
             |builder: libgrite_ipc::ClientBuilder<Work>| builder.request_ring(1 << 20).reply_ring(1 << 20);
         let mut client = rings(builder_for(way)).timeout(PATIENCE).connect(path).unwrap();
@@ -279,10 +280,17 @@ fn ask_while_pestered(way: Way, path: &Path, time: Duration) -> u64 {
         Client::<Work>::builder().transport(Transport::Socket).ask(path, &Order::Make(100)).unwrap();
         let mut hasty = builder_for(way).timeout(DEADLINE).connect(path).unwrap();
         let before = Instant::now();
-        let error = hasty.send(&Order::Wait(700)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}: {error}");
-        assert!(before.elapsed() >= DEADLINE, "{way:?}: after {:?}", before.elapsed());
+        match hasty.send(&Order::Wait(LATE.as_millis() as u64)) {
+            // The machine has kept this process for so long that the answer was there first.
+            Ok(_) => assert!(before.elapsed() >= LATE, "{way:?}: after {:?}", before.elapsed()),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}: {error}");
+                assert!(before.elapsed() >= DEADLINE, "{way:?}: after {:?}", before.elapsed());
+                timed_out += 1;
+            }
+        }
         asked += 2;
+        assert!(timed_out > 0 || start.elapsed() < time + PATIENCE, "{way:?}: no deadline is kept");
     }
     asked
 }

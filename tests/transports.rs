@@ -4,6 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use common::gate::Gate;
 use common::{Order, Reached, WAYS, Way, pattern, reach};
 use libgrite_ipc::{ErrorKind, WaitStrategy};
 
@@ -86,11 +87,12 @@ fn a_late_answer_is_dropped_and_the_connection_goes_on() {
     over_each_way(|way| {
         let mut reached = reach(way, |builder| builder.timeout(Duration::from_millis(50)));
         let client = &mut reached.client;
+        let gate = Gate::new();
         let start = Instant::now();
-        let error = client.send(&Order::Wait(200)).unwrap_err();
+        let error = client.send(&gate.order(10)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}");
         assert!(start.elapsed() >= Duration::from_millis(50), "{way:?}");
-        std::thread::sleep(Duration::from_millis(250));
+        drop(gate);
         let end = Instant::now() + Duration::from_secs(20);
         // The machine may be too slow for the short timeout of this test once or twice.
         loop {
@@ -161,9 +163,10 @@ fn after_a_late_and_large_answer_requests_of_any_length_go_on() {
         let mut reached = reach(way, |builder| builder.timeout(Duration::from_millis(300)));
         let client = &mut reached.client;
         for length in [10, 1 << 20, 4 << 20] {
-            let error = client.send(&Order::MakeLate((4 << 20, 400))).unwrap_err();
+            let gate = Gate::new();
+            let error = client.send(&gate.order(4 << 20)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}");
-            std::thread::sleep(Duration::from_millis(300));
+            drop(gate);
             let bytes = pattern(length);
             let end = Instant::now() + Duration::from_secs(20);
             // The machine may be too slow for the short timeout of this test once or twice.
@@ -187,12 +190,14 @@ fn requests_that_time_out_on_a_busy_server_leave_the_connection_whole() {
         };
         let mut reached = reach(way, choose);
         let client = &mut reached.client;
-        client.send(&Order::Wait(400)).unwrap_err();
+        let gate = Gate::new();
+        client.send(&gate.order(10)).unwrap_err();
         // Longer than the ring, so each is under way when its time is up.
         for _ in 0..3 {
             let error = client.send(&Order::Echo(pattern(1 << 20))).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}: {error}");
         }
+        drop(gate);
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             match client.send(&Order::Make(9)) {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod daemon;
+pub mod gate;
 #[cfg(target_os = "linux")]
 pub mod hello;
 pub mod process;
@@ -28,6 +29,8 @@ wire! {
         Wait(u64),
         /// Answer with so many bytes after so many milliseconds.
         MakeLate((u32, u64)),
+        /// Answer with so many bytes once this gate is open: see [`gate::Gate`].
+        AtGate((u32, u64)),
         /// Panic.
         Panic,
         /// Say which session this is.
@@ -70,6 +73,10 @@ pub fn work(order: &ArchivedOrder, cx: &Context) -> Done {
         ArchivedOrder::MakeLate(late) => {
             std::thread::sleep(std::time::Duration::from_millis(late.1.to_native()));
             pattern(late.0.to_native() as usize)
+        }
+        ArchivedOrder::AtGate(held) => {
+            gate::pass(held.1.to_native());
+            pattern(held.0.to_native() as usize)
         }
         ArchivedOrder::Panic => panic!("as ordered"),
         ArchivedOrder::Session => Vec::new(),

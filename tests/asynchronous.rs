@@ -3,18 +3,17 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::pin::pin;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use common::gate::Gate;
+use common::process::{Daemon, PATIENCE, role as own_role, serve};
 use common::runtimes::{connect, everywhere, one_thread, several_threads, ways};
-use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern, work};
+use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern};
 use libgrite_ipc::{AsyncClient, Error, ErrorKind, Message, Responder, Server, WaitStrategy};
 use tokio::task::JoinSet;
 
@@ -328,55 +327,26 @@ fn a_request_that_is_left_alone_holds_up_no_other() {
     });
 }
 
-/// No child lives longer than its test, and no test waits longer than this for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-const ROLE: &str = "ASYNCHRONOUS_ROLE";
-
-/// The part that this program plays when a test starts it again: a server in the folder it is told.
+/// The part that this program plays when a test starts it again.
 #[test]
 fn role() {
-    let Ok(folder) = std::env::var(ROLE) else { return };
-    let server = Server::<Work>::bind(Path::new(&folder).join("work.sock")).unwrap();
-    println!("ready");
-    server.serve(work).unwrap();
-}
-
-/// A child that is killed and waited for when dropped.
-struct Process(Child);
-
-impl Process {
-    fn start(folder: &Path) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["role", "--exact", "--nocapture", "--quiet"]).env(ROLE, folder);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = Process(command.spawn().unwrap());
-        let lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line == "ready"), "the server starts");
-        process
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    if let Some((_, folder)) = own_role() {
+        serve(&folder);
     }
 }
 
 #[test]
 fn all_that_wait_learn_at_once_that_the_daemon_was_killed() {
     everywhere(async |way| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut server = Process::start(folder.path());
-        let client = connect(way, folder.path().join("work.sock")).await;
+        let mut server = Daemon::start("server");
+        let client = connect(way, server.path()).await;
         let mut all = JoinSet::new();
         for _ in 0..10 {
             let client = client.clone();
             all.spawn(async move { client.send(&Order::Wait(60_000)).await.map(drop) });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
-        server.0.kill().unwrap();
+        server.process.kill();
         let learned = async {
             while let Some(asked) = all.join_next().await {
                 let error = asked.unwrap().unwrap_err();
@@ -395,16 +365,14 @@ fn a_client_that_never_sleeps_learns_of_it_too() {
         return;
     }
     for runtime in [one_thread(), several_threads()] {
-        let folder = tempfile::tempdir().unwrap();
-        let mut server = Process::start(folder.path());
+        let mut server = Daemon::start("server");
         runtime.block_on(async {
             let builder = builder_for(Way::Ring).wait(WaitStrategy::Spin);
-            let client: AsyncClient<Work> =
-                builder.connect_async(folder.path().join("work.sock")).await.unwrap();
+            let client: AsyncClient<Work> = builder.connect_async(server.path()).await.unwrap();
             client.send(&Order::Wait(5)).await.unwrap();
             let asked = tokio::spawn(async move { client.send(&Order::Wait(60_000)).await.map(drop) });
             tokio::time::sleep(Duration::from_millis(20)).await;
-            server.0.kill().unwrap();
+            server.process.kill();
             let learned = tokio::time::timeout(PATIENCE, asked).await.expect("it learns of it");
             assert_eq!(learned.unwrap().unwrap_err().kind(), ErrorKind::PeerDied);
         });

@@ -8,133 +8,52 @@ mod rounds;
 
 use std::fs::{self, DirBuilder};
 use std::io::Write;
+use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ended::{DEADLINE, Ended, end};
+use ended::{Ended, end};
+use home::{WAYS, until};
 use libgrite_ipc::{DaemonLock, IpcCommand, IpcResponse, Protocol, Server};
 use rounds::rounds;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// The ways to the tracker that this system has.
-const WAYS: &[&str] = if cfg!(all(target_os = "linux", not(grite_portable))) {
-    &["direct", "socket", "ring", "auto"]
-} else {
-    &["direct", "socket", "auto"]
-};
-
-/// A state folder, a session and temporary files of its own. Its daemon ends with it.
-struct Home {
-    dir: TempDir,
-}
+/// A home whose commands get no input.
+struct Home(home::Home);
 
 impl Home {
-    /// Without a state folder.
     fn bare() -> Self {
-        let home = Home { dir: tempfile::tempdir().unwrap() };
-        fs::create_dir(home.path("tmp")).unwrap();
-        fs::create_dir(home.path("session")).unwrap();
-        home
+        Home(home::Home::bare())
     }
 
-    /// With an empty store.
     fn new() -> Self {
-        let home = Home::bare();
-        home.done(&["init"]);
-        home
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_grite"));
-        command
-            .args(arguments)
-            .env_clear()
-            .env("GRITE_DIR", self.path("state"))
-            .env("GRITE_ACTOR", "tester")
-            // Should a test be killed, its daemon does not stay for long.
-            .env("GRITE_IDLE_TIMEOUT", "60")
-            .env("XDG_RUNTIME_DIR", self.path("session"))
-            .env("TMPDIR", self.path("tmp"))
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
+        Home(home::Home::new())
     }
 
     fn run(&self, arguments: &[&str]) -> Ended {
-        end(self.command(arguments).spawn().unwrap(), "")
-    }
-
-    /// What a command printed that must succeed.
-    fn done(&self, arguments: &[&str]) -> String {
-        let ended = self.run(arguments);
-        assert!(ended.status.success(), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
-        ended.stdout
-    }
-
-    /// `data` of a command that must succeed.
-    fn data(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str::<Value>(&self.done(&[arguments, &["--json"]].concat())).unwrap()["data"].take()
-    }
-
-    /// The error and the exit code of a command that must fail.
-    fn failure(&self, arguments: &[&str]) -> (Value, i32) {
-        let ended = self.run(&[arguments, &["--json"]].concat());
-        let mut document: Value = serde_json::from_str(&ended.stdout).unwrap();
-        assert_eq!(document["ok"], false, "{arguments:?}: {document}");
-        (document["error"].take(), ended.status.code().unwrap())
-    }
-
-    fn create(&self, title: &str) -> String {
-        self.data(&["issue", "create", title])["id"].as_str().unwrap().to_owned()
+        self.0.run(arguments, "")
     }
 
     /// The daemon's process, if one runs.
     fn pid(&self) -> Option<u64> {
-        self.data(&["daemon", "status"])["pid"].as_u64()
-    }
-
-    /// The folder of the daemon's lock.
-    fn runtime(&self) -> PathBuf {
-        let mut folders = fs::read_dir(self.path("session/grite")).unwrap();
-        let folder = folders.next().unwrap().unwrap().path();
-        assert!(folders.next().is_none(), "one folder for one state folder");
-        folder
-    }
-
-    /// The processes that were started for this home and still run.
-    fn processes(&self) -> Vec<String> {
-        home::processes(self.dir.path())
+        self.0.pid().map(u64::from)
     }
 }
 
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = self.command(&["daemon", "stop", "--timeout", "20s"]).output();
-    }
-}
+impl Deref for Home {
+    type Target = home::Home;
 
-/// Waits until `done` says so, or fails at the deadline.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !done() {
-        assert!(Instant::now() < deadline, "{what} has not come to pass");
-        thread::sleep(Duration::from_millis(5));
+    fn deref(&self) -> &home::Home {
+        &self.0
     }
 }
 
 fn signal(pid: u64, signal: Signal) {
-    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+    home::signal(pid.try_into().unwrap(), signal);
 }
 
 /// Fault 60, as commands print it.

@@ -11,7 +11,7 @@ mod rounds;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::process::{PATIENCE, Process, role as own_role, role_command, until};
+use common::process::{PATIENCE, Process, role as own_role, role_command, serve, until};
 use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, served_ways, work};
 use libgrite_ipc::{Client, ErrorKind, Server};
 use rounds::rounds;
@@ -29,12 +29,6 @@ fn role() {
         "flood over the socket" => flood(&folder, Way::Socket),
         other => panic!("no such role: {other}"),
     }
-}
-
-fn serve(folder: &Path) {
-    let server = Server::<Work>::bind(folder.join("work.sock")).unwrap();
-    println!("ready");
-    server.serve(work).unwrap();
 }
 
 /// A server that works on requests that take long on threads of their own.

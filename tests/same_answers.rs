@@ -30,8 +30,7 @@ impl Scene {
         let file = issues::file(&home.path("."));
         let issues = fs::read_to_string(&file).unwrap();
         home.data(&["import", file.to_str().unwrap()]);
-        let runtime = fs::read_dir(home.path("grite")).unwrap().next().unwrap().unwrap().path();
-        let socket = DaemonLock::socket_path_in(runtime).unwrap();
+        let socket = DaemonLock::socket_path_in(home.runtime()).unwrap();
         let issues: Vec<Value> = issues.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         Scene { _home: home, socket, questions: questions(&issues) }
     }

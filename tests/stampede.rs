@@ -10,7 +10,6 @@ mod home;
 mod rounds;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -20,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ended::{Ended, end};
-use home::{Home, processes, signal};
+use home::{Home, signal};
 use libgrite_ipc::DaemonLock;
 use rounds::rounds;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
@@ -42,7 +41,7 @@ impl Scene {
     fn new() -> Self {
         let home = Home::new();
         let issue = home.create("asked for by all");
-        let runtime = fs::read_dir(home.path("grite")).unwrap().next().unwrap().unwrap().path();
+        let runtime = home.runtime();
         home.data(&["daemon", "stop"]);
         Scene { home, runtime, issue }
     }
@@ -194,7 +193,7 @@ fn two_hundred_commands_without_a_daemon_start_exactly_one() {
     for _ in 0..rounds(1) {
         assert_eq!(scene.home.pid(), None);
         took.push(stampede(&scene, COMMANDS, || {}).1);
-        let left = processes(&scene.home.path(""));
+        let left = scene.home.processes();
         assert_eq!(left.len(), 1, "{left:?}");
         scene.home.data(&["daemon", "stop"]);
     }
@@ -217,7 +216,7 @@ fn fifty_commands_after_a_kill_get_one_new_daemon_and_fifty_answers() {
         daemon = next;
         took.push(elapsed);
     }
-    let left = processes(&scene.home.path(""));
+    let left = scene.home.processes();
     assert_eq!(left.len(), 1, "{left:?}");
     report("after a kill", COMMANDS, took);
 }

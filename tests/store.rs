@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ended::{Ended, end};
-use home::{Home, signal};
+use home::{Home, integrity, signal};
 use libgrite_ipc::grite::WriteContext;
 use libgrite_ipc::{DaemonLock, IpcClient, IpcCommand, IpcResponse};
 use rounds::rounds;
@@ -25,18 +25,6 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const WRITERS: usize = 3;
-
-/// The folder of the daemon's lock.
-fn runtime(home: &Home) -> PathBuf {
-    let status = home.data(&["daemon", "status"]);
-    Path::new(status["socket"].as_str().unwrap()).parent().unwrap().to_owned()
-}
-
-/// Whether all of the store's pages are as they must be.
-fn integrity(state: &Path) -> String {
-    let store = rusqlite::Connection::open(state.join("issues.db")).unwrap();
-    store.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
-}
 
 /// The titles of all issues by id, read from the events alone.
 fn titles(home: &Home) -> BTreeMap<String, String> {
@@ -58,7 +46,7 @@ fn write(
 ) -> BTreeMap<String, String> {
     let spawn = {
         let (program, state) = (env!("CARGO_BIN_EXE_grite"), home.path("state"));
-        let session = home.path("");
+        let session = home.path("session");
         move || {
             let mut command = Command::new(program);
             command.args(["daemon", "run"]).env_clear().current_dir("/").env("GRITE_DIR", &state);
@@ -99,7 +87,7 @@ fn write(
 fn a_daemon_killed_amid_writes_loses_none_and_doubles_none() {
     let home = Home::new();
     home.create("the first one");
-    let runtime = runtime(&home);
+    let runtime = home.runtime();
     let (written, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let acknowledged = std::thread::scope(|scope| {
         let write = |writer| write(&home, &runtime, writer, &written, &over);

@@ -9,26 +9,15 @@ mod home;
 mod rounds;
 mod victim;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use clones::World;
 use ended::end;
-use home::Home;
+use home::{Home, integrity};
 use libgrite_ipc::DaemonLock;
 use libgrite_ipc::fault::POINTS;
 use victim::{Seen, Victim, seeds};
-
-/// The folder of the daemon's lock.
-fn runtime(home: &Home) -> PathBuf {
-    let status = home.data(&["daemon", "status"]);
-    Path::new(status["socket"].as_str().unwrap()).parent().unwrap().to_owned()
-}
-
-fn integrity(state: &Path) -> String {
-    let store = rusqlite::Connection::open(state.join("issues.db")).unwrap();
-    store.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
-}
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
@@ -45,7 +34,7 @@ fn names(folder: &Path) -> Vec<String> {
 fn a_daemon_killed_at_any_step_of_a_write_costs_no_command_anything() {
     let home = Home::new();
     home.create("0");
-    let runtime = runtime(&home);
+    let runtime = home.runtime();
     home.data(&["daemon", "stop"]);
     let sides =
         ["store.begun", "store.app", "store.comm", "lock.", "bind.", "daemon.acc", "daemon.heard", "ring."];

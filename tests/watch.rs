@@ -6,13 +6,12 @@ mod home;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, ChildStdout};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ended::{DEADLINE, Ended, end};
-use home::{Home, WAYS, signal};
+use home::{Home, WAYS, signal, until};
 use libgrite_ipc::DaemonLock;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -96,11 +95,6 @@ impl Drop for Watcher {
 
 fn ways() -> impl Iterator<Item = &'static str> {
     WAYS.iter().copied().filter(|way| *way != "direct")
-}
-
-/// The folder of the daemon's lock.
-fn runtime(home: &Home) -> std::path::PathBuf {
-    fs::read_dir(home.path("grite")).unwrap().next().unwrap().unwrap().path()
 }
 
 #[test]
@@ -258,16 +252,12 @@ fn a_daemon_lives_for_as_long_as_somebody_watches() {
     let mut start = home.command(&["daemon", "start"]);
     assert!(end(start.env("GRITE_IDLE_TIMEOUT", "0.3").spawn().unwrap(), "").status.success());
     let (watcher, _) = Watcher::watching(&home, &["--no-spawn"]);
-    let daemon = || DaemonLock::read(runtime(&home)).unwrap().and_then(|daemon| daemon.pid());
+    let daemon = || DaemonLock::read(home.runtime()).unwrap().and_then(|daemon| daemon.pid());
     let pid = daemon();
     thread::sleep(Duration::from_secs(1));
     assert!(pid.is_some() && daemon() == pid);
     drop(watcher);
-    let deadline = Instant::now() + DEADLINE;
-    while daemon().is_some() {
-        assert!(Instant::now() < deadline, "the idle daemon has not ended");
-        thread::sleep(Duration::from_millis(5));
-    }
+    until("the idle daemon's end", || daemon().is_none());
 }
 
 #[test]
@@ -298,5 +288,5 @@ fn what_cannot_be_watched_is_refused_with_advice() {
         assert_eq!((ended.status.code(), &error["code"]), (Some(exit), &json!("usage")), "{error}");
         assert_ne!(error["hint"], "");
     }
-    assert!(!Path::new(&home.path("grite")).exists(), "no daemon was started");
+    assert!(!home.path("session/grite").exists(), "no daemon was started");
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use libgrite_ipc::Client;
+use libgrite_ipc::{Client, Server};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Way, Work, builder_for};
+use super::{Way, Work, builder_for, work};
 
 const ROLE: &str = "TEST_ROLE";
 const FOLDER: &str = "TEST_FOLDER";
@@ -27,6 +27,13 @@ pub fn role_command(role: &str, folder: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["role", "--exact", "--nocapture", "--quiet"]).env(ROLE, role).env(FOLDER, folder);
     command
+}
+
+/// Serves in `folder`, as the part of a child that says when it is ready.
+pub fn serve(folder: &Path) {
+    let server = Server::<Work>::bind(folder.join("work.sock")).unwrap();
+    println!("ready");
+    server.serve(work).unwrap();
 }
 
 /// A child that is killed and waited for when dropped.

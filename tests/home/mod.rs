@@ -5,12 +5,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::ended::{Ended, end};
+use crate::ended::{DEADLINE, Ended, end};
 
 /// The ways to the tracker that this system has.
 pub const WAYS: &[&str] = if cfg!(all(target_os = "linux", not(grite_portable))) {
@@ -19,16 +21,24 @@ pub const WAYS: &[&str] = if cfg!(all(target_os = "linux", not(grite_portable)))
     &["direct", "socket", "auto"]
 };
 
-/// A state folder of its own. Its daemon ends with it.
+/// A state folder, a session and temporary files of its own. Its daemon ends with it.
 pub struct Home {
     dir: TempDir,
 }
 
 impl Home {
+    /// Without a state folder.
+    pub fn bare() -> Self {
+        let home = Home { dir: tempfile::tempdir().unwrap() };
+        fs::create_dir(home.path("tmp")).unwrap();
+        fs::create_dir(home.path("session")).unwrap();
+        home
+    }
+
     /// With an empty store.
     pub fn new() -> Self {
-        let home = Home { dir: tempfile::tempdir().unwrap() };
-        assert!(home.run(&["init"], "").status.success());
+        let home = Home::bare();
+        home.done(&["init"]);
         home
     }
 
@@ -45,8 +55,8 @@ impl Home {
             .env("GRITE_ACTOR", "tester")
             // Should a test be killed, its daemon does not stay for long.
             .env("GRITE_IDLE_TIMEOUT", "60")
-            .env("XDG_RUNTIME_DIR", self.dir.path())
-            .env("TMPDIR", self.dir.path())
+            .env("XDG_RUNTIME_DIR", self.path("session"))
+            .env("TMPDIR", self.path("tmp"))
             .current_dir(self.dir.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -58,11 +68,29 @@ impl Home {
         end(self.command(arguments).spawn().unwrap(), input)
     }
 
+    /// A command that must succeed.
+    fn success(&self, arguments: &[&str]) -> Ended {
+        let ended = self.run(arguments, "");
+        assert!(ended.status.success(), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+        ended
+    }
+
+    /// What a command printed that must succeed.
+    pub fn done(&self, arguments: &[&str]) -> String {
+        self.success(arguments).stdout
+    }
+
     /// `data` of a command that must succeed.
     pub fn data(&self, arguments: &[&str]) -> Value {
+        self.success(&[&["--json"], arguments].concat()).data()
+    }
+
+    /// The error and the exit code of a command that must fail.
+    pub fn failure(&self, arguments: &[&str]) -> (Value, i32) {
         let ended = self.run(&[&["--json"], arguments].concat(), "");
-        assert!(ended.status.success(), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
-        ended.data()
+        let mut document = ended.document();
+        assert_eq!(document["ok"], false, "{arguments:?}: {document}");
+        (document["error"].take(), ended.status.code().unwrap())
     }
 
     pub fn create(&self, title: &str) -> String {
@@ -73,6 +101,19 @@ impl Home {
     pub fn pid(&self) -> Option<u32> {
         self.data(&["daemon", "status"])["pid"].as_u64().map(|pid| pid as u32)
     }
+
+    /// The folder of the daemon's lock, once there was a daemon.
+    pub fn runtime(&self) -> PathBuf {
+        let mut folders = fs::read_dir(self.path("session/grite")).unwrap();
+        let folder = folders.next().unwrap().unwrap().path();
+        assert!(folders.next().is_none(), "one folder for one state folder");
+        folder
+    }
+
+    /// The processes that were started for this home and still run.
+    pub fn processes(&self) -> Vec<String> {
+        processes(self.dir.path())
+    }
 }
 
 impl Drop for Home {
@@ -81,13 +122,28 @@ impl Drop for Home {
     }
 }
 
+/// Waits until `done` says so, or fails at the deadline.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what} has not come to pass");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether all pages of the store in `state` are as they must be.
+pub fn integrity(state: &Path) -> String {
+    let store = rusqlite::Connection::open(state.join("issues.db")).unwrap();
+    store.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
+}
+
 pub fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
 }
 
 /// The processes that were started with this folder in their environment and still run.
 #[cfg(target_os = "linux")]
-pub fn processes(folder: &Path) -> Vec<String> {
+fn processes(folder: &Path) -> Vec<String> {
     let mark = folder.to_str().unwrap();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -100,6 +156,6 @@ pub fn processes(folder: &Path) -> Vec<String> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn processes(_: &Path) -> Vec<String> {
+fn processes(_: &Path) -> Vec<String> {
     Vec::new()
 }

@@ -1,20 +1,13 @@
 //! A server in a process of its own, whose descriptors, threads and mappings can be counted: [`Apart`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use libgrite_ipc::{Client, Server};
+use libgrite_ipc::Client;
 
 use crate::common::process::{PATIENCE, Process};
-use crate::common::{Way, Work, builder_for, work};
+use crate::common::{Way, Work, builder_for};
 use crate::held::{Held, held, until_no_more_than};
-
-/// Serves in `folder`, as the part that [`Apart`] has this program play.
-pub fn serve(folder: &Path) {
-    let server = Server::<Work>::bind(folder.join("work.sock")).unwrap();
-    println!("ready");
-    server.serve(work).unwrap();
-}
 
 /// A server that is a process; killed and waited for when dropped.
 pub struct Apart {

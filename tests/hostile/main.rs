@@ -32,5 +32,5 @@ mod welcome;
 fn role() {
     let Some((role, folder)) = common::process::role() else { return };
     assert_eq!(role, "server");
-    apart::serve(&folder);
+    common::process::serve(&folder);
 }

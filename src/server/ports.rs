@@ -3,7 +3,7 @@
 //! | its client | is looked at | ends a sleep by |
 //! |---|---|---|
 //! | **hot**: has asked lately | in each sweep | its word, on which the poller sleeps |
-//! | **near**: is quiet | a few in each turn of a hot one | its word, on which the poller sleeps |
+//! | **near**: is quiet | a few in each turn of a hot one, all in a long one | its word, on which the poller sleeps |
 //! | **far**: one more than fit into a sleep | by a [`Watch`], which sleeps on its word | the watch's note |
 //!
 //! So a crowd that says nothing costs a busy client next to nothing, and there may be any number of both.
@@ -32,6 +32,9 @@ const QUICK: Duration = Duration::from_micros(4);
 const NEAR_LOOKS: usize = 2;
 const NEAR_LOOKS_AFTER_BATCH: usize = 8;
 
+/// How long a request takes, in nanoseconds, after whose turn all of them are looked at: that takes no time beside it.
+const LONG: u64 = 1_000_000;
+
 /// After how many sweeps without a sleep it is looked which clients have become quiet.
 const COOLING: u32 = 4096;
 
@@ -52,6 +55,10 @@ pub(super) struct Ports {
     /// Which of the hot ones has its turn, and how many requests of it were answered in this turn.
     turn: usize,
     answered: u32,
+    /// When the latest request was found, as [`coarse_now`](wait::coarse_now) tells it, and whether one of this turn has
+    /// taken long.
+    found: u64,
+    is_long: bool,
     /// When the last turn of several requests was over.
     turned: Option<Instant>,
     /// Which of the near ones is looked at next.
@@ -105,6 +112,8 @@ impl Ports {
             }
             if let Some((id, now)) = port.poll(self.answered + 1 < BATCH, self.at_once) {
                 self.answered += 1;
+                self.is_long |= now.saturating_sub(self.found) >= LONG;
+                self.found = now;
                 return Some((self.turn, id, now));
             }
             if port.connection().is_closed() {
@@ -121,7 +130,12 @@ impl Ports {
     fn pass_on(&mut self) {
         if self.answered > 0 {
             // Whoever was answered does not wait for these looks.
-            self.look_near(if self.answered < BATCH { NEAR_LOOKS } else { NEAR_LOOKS_AFTER_BATCH });
+            let looks = match self.answered {
+                _ if std::mem::take(&mut self.is_long) => MAX_NEAR,
+                ..BATCH => NEAR_LOOKS,
+                BATCH.. => NEAR_LOOKS_AFTER_BATCH,
+            };
+            self.look_near(looks);
         }
         self.end_turn();
         self.turn += 1;
@@ -395,6 +409,28 @@ mod tests {
             found == 0
         });
         assert!(heard);
+    }
+
+    #[test]
+    fn a_quiet_client_is_heard_after_the_turn_of_one_whose_requests_take_long() {
+        let mut ports = Ports::new(true);
+        let mut clients: Vec<_> = (0..MAX_NEAR as u64).map(|session| join(&mut ports, session)).collect();
+        ports.cool();
+        ports.cool();
+        clients.iter_mut().for_each(ask);
+        ports.warm(0);
+        let (mut others, mut requests) = (0, 0);
+        while others == 0 {
+            match sweep(&mut ports).expect("somebody has asked") {
+                0 => requests += 1,
+                _ => others += 1,
+            }
+            // Longer than a tick of the clock.
+            std::thread::sleep(Duration::from_millis(10));
+            ask(&mut clients[0]);
+        }
+        assert!(requests <= BATCH);
+        assert!(ports.near.is_empty(), "the others are heard in the next turns");
     }
 
     /// Lets the client ask as often as one turn allows, and answers at the end of each request as many

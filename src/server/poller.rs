@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// How long a server that stops goes on answering what had come before.
 pub(super) const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long it takes at most to turn away what is left then: who asks without end is cut off.
+const REFUSE: Duration = Duration::from_secs(1);
+
 /// How long a poller that drains waits for what others still have to do, before it looks again.
 const DRAIN_TICK: Duration = Duration::from_millis(1);
 
@@ -61,6 +64,8 @@ pub(crate) struct Poller {
     published: u64,
     /// Until when a server that stops goes on answering.
     stopping: Option<Instant>,
+    /// Whether the time for that is up.
+    gave_up: bool,
     /// Until this poller of a server that stops has nothing left to answer.
     at_work: Option<AtWork>,
     crew: Arc<Crew>,
@@ -87,6 +92,7 @@ impl Poller {
             published: history.next(),
             history,
             stopping: None,
+            gave_up: false,
             at_work: Some(crew.join()),
             crew: Arc::clone(crew),
             spin: Spin::new(strategy).with_patience(PATIENCE),
@@ -99,30 +105,18 @@ impl Poller {
     pub(crate) fn next(&mut self) -> Option<Arrival<'_>> {
         self.control.owner.settle_here();
         let (id, now) = loop {
-            match self.look() {
-                Some(found) if !self.is_late() => break found,
-                // There are no more of these than had come before the stop.
-                Some((id, _)) => self.latest().0.turn_away(id),
-                None if self.pause() => {}
-                None => return None,
+            if let Some(found) = self.look() {
+                break found;
+            }
+            if !self.pause() {
+                return None;
             }
         };
-        let (connection, bytes) = self.latest();
-        Some(Arrival { connection, id, now, bytes })
-    }
-
-    /// Whose the request is that was found last, and what it says.
-    fn latest(&self) -> (&Arc<Connection>, &Bytes) {
-        match &self.found {
+        let (connection, bytes) = match &self.found {
             Found::Port(place) => (self.ports.hot(*place).connection(), self.ports.hot(*place).message()),
             Found::Here(connection, bytes) => (connection, bytes),
-        }
-    }
-
-    /// Whether the time is up in which a server that stops answers.
-    #[inline]
-    fn is_late(&self) -> bool {
-        self.stopping.is_some_and(|until| Instant::now() >= until)
+        };
+        Some(Arrival { connection, id, now, bytes })
     }
 
     /// Takes the connection and the bytes of the request that was found last out of the poller.
@@ -142,15 +136,24 @@ impl Poller {
             // The rings have had their turn.
             _ if self.has_notes() => {}
             None => self.rest(),
-            Some(_) => {
-                if self.ports.are_drained() || self.is_late() {
-                    self.at_work = None;
-                }
-                if self.at_work.is_none() && self.crew.is_done() {
-                    return false;
-                }
-                std::thread::sleep(DRAIN_TICK);
-            }
+            Some(until) => return self.drain(until),
+        }
+        true
+    }
+
+    /// Waits for what a server that stops still has to answer `until` then, or to turn away; says whether anything is
+    /// still to come.
+    fn drain(&mut self, until: Instant) -> bool {
+        let now = Instant::now();
+        let has_more_to_refuse = now >= until && self.ports.have_news();
+        if self.ports.are_drained() || now >= until && !has_more_to_refuse || now >= until + REFUSE {
+            self.at_work = None;
+        }
+        if self.at_work.is_none() && self.crew.is_done() {
+            return false;
+        }
+        if !has_more_to_refuse {
+            std::thread::sleep(DRAIN_TICK);
         }
         true
     }
@@ -200,6 +203,7 @@ impl Poller {
                 }
                 Note::Stirred(session) => self.ports.warm(session),
                 Note::Left(session) => self.ports.remove(session),
+                Note::Request { connection, id, .. } if self.gave_up => connection.turn_away(id),
                 Note::Request { connection, id, bytes } => {
                     self.found = Found::Here(connection, bytes);
                     self.heeded = true;
@@ -209,6 +213,10 @@ impl Poller {
                 Note::Stop => {
                     self.stopping.get_or_insert_with(|| Instant::now() + DRAIN);
                     self.ports.stop();
+                }
+                Note::GiveUp => {
+                    self.gave_up = true;
+                    self.ports.give_up();
                 }
             }
         }

@@ -24,6 +24,8 @@ pub(crate) struct Port {
     regions: Regions,
     /// Once the server stops: up to where requests are still answered.
     last: Option<u64>,
+    /// Up to where it is read then, at least.
+    end: Option<u64>,
     /// Whether it has asked something since the poller last looked who has.
     active: bool,
     /// Whether the client was told that nobody looks, and has not been told otherwise.
@@ -56,6 +58,7 @@ impl Port {
             connection,
             regions,
             last: None,
+            end: None,
             active: true,
             asleep: false,
             awaited: None,
@@ -197,13 +200,20 @@ impl Port {
     pub(super) fn stop(&mut self) {
         // A fault shows at the next poll.
         let _ = self.receiver.look();
-        self.last.get_or_insert(self.receiver.awaited().1);
+        let published = self.receiver.awaited().1;
+        self.last.get_or_insert(published);
+        self.end.get_or_insert(published);
+    }
+
+    /// Answers no request from now on.
+    pub(super) fn give_up(&mut self) {
+        self.last = Some(self.receiver.position());
     }
 
     /// Whether a port that stops has been read as far as it is going to be.
     pub(super) fn is_drained(&self) -> bool {
         self.connection.is_closed()
-            || self.last.is_some_and(|last| !precedes(self.receiver.position(), last))
+            || self.end.is_some_and(|end| !precedes(self.receiver.position(), end))
                 // One that has come in part is still to be turned away.
                 && !self.receiver.is_amid_message()
                 && self.connection.is_settled()

@@ -112,8 +112,10 @@ impl Ports {
             }
             if let Some((id, now)) = port.poll(self.answered + 1 < BATCH, self.at_once) {
                 self.answered += 1;
-                self.is_long |= now.saturating_sub(self.found) >= LONG;
-                self.found = now;
+                if now != self.found {
+                    self.is_long |= now.saturating_sub(self.found) >= LONG;
+                    self.found = now;
+                }
                 return Some((self.turn, id, now));
             }
             if port.connection().is_closed() {
@@ -244,6 +246,11 @@ impl Ports {
         far.into_iter().for_each(|session| self.warm_far(session));
         self.hot.iter_mut().for_each(Port::stop);
         self.stopped = true;
+    }
+
+    /// From now on answers nothing.
+    pub(super) fn give_up(&mut self) {
+        self.hot.iter_mut().for_each(Port::give_up);
     }
 
     /// Whether all that had come before the [`stop`](Self::stop) is answered.

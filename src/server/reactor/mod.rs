@@ -249,6 +249,7 @@ impl<'a> Reactor<'a> {
             let now = Instant::now();
             if end.take_if(|end| now >= *end).is_some() {
                 give_up();
+                self.pollers.iter().for_each(|(control, _)| control.tell(Note::GiveUp));
             }
             if drained || end.is_none() {
                 self.at_work = None;

@@ -94,6 +94,44 @@ fn a_dependency_on_an_issue_made_here_is_there_once_after_its_export_was_importe
     assert_eq!(show(&world, "b")["depends_on"], json!([]));
 }
 
+/// Their names in a file have another order than their ids.
+#[test]
+fn an_issue_made_here_that_waits_for_many_imported_ones_comes_back_unchanged() {
+    let world = World::new(&["a"]);
+    let one: Value = serde_json::from_str::<Value>(GITHUB).unwrap()[0].take();
+    let many = (1..=6).map(|number| {
+        let mut issue = one.clone();
+        issue["number"] = number.into();
+        issue["url"] = format!("https://github.com/o/r/issues/{number}").into();
+        issue
+    });
+    fs::write(world.path("gh.json"), Value::from_iter(many).to_string()).unwrap();
+    import(&world, "a", "gh.json");
+    let own = world.create("a", "ours");
+    let native = world.create("a", "another of ours");
+    let names = (1..=6).map(|number| format!("o/r#{number}")).chain([native]);
+    names.for_each(|on| drop(world.done("a", &["--direct", "issue", "dep", "add", &own, &on])));
+    go_round(&world, "a");
+}
+
+#[test]
+fn an_earlier_export_brings_back_what_is_missing_and_leaves_what_was_done_here() {
+    let world = World::new(&["a", "b"]);
+    let closed = world.create("a", "closed since");
+    export(&world, "a", "old.jsonl");
+    world.done("a", &["--direct", "issue", "close", &closed]);
+    let other = world.create("b", "of another store");
+    let both = fs::read_to_string(world.path("old.jsonl")).unwrap() + &export(&world, "b", "b.jsonl");
+    fs::write(world.path("both.jsonl"), both).unwrap();
+    assert_eq!(import(&world, "a", "both.jsonl"), json!({"created": 1, "updated": 0, "unchanged": 1}));
+    assert_eq!(import(&world, "a", "both.jsonl"), json!({"created": 0, "updated": 0, "unchanged": 2}));
+    let shown = |id: &str| world.data("a", &["--direct", "issue", "show", id]);
+    assert_eq!(
+        (&shown(&closed)["state"], &shown(&other)["title"]),
+        (&json!("closed"), &json!("of another store"))
+    );
+}
+
 /// An issue of one clone reaches another one by a file, is changed there, and comes by a sync as well.
 #[test]
 fn an_export_that_was_imported_before_the_first_sync_leaves_every_export_importable() {

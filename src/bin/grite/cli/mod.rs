@@ -46,7 +46,7 @@ struct Grite {
 enum Command {
     /// Make the state folder
     Init,
-    /// Take over issues from a file; the same file again changes nothing
+    /// Take over issues from a file; what is known from it, or was made here, stays as it is
     Import(import::Import),
     /// Write all issues, oldest first
     Export(export::Export),

@@ -1,20 +1,20 @@
 //! Import: issues of another tracker become events.
 //!
 //! What is new in a line is what differs from the imported events of its issue alone; what people did to it
-//! here is left as it is. A line about an issue that was made here is known already. So the same file again
-//! makes no event, a changed line makes events for what changed, and the events of a line depend on nothing but
+//! here is left as it is. So is an issue that was made with this program and is known, whatever a line says of it:
+//! the line is from an export, and the issue may have changed since. So the same file again makes no event, a changed line makes events for what changed, and the events of a line depend on nothing but
 //! the lines imported before it: two clones that import the same file have the same events. That is why an export of
 //! a comment that was made here is imported as an event, though the [`Issue`] shows one comment.
 
 use std::collections::BTreeSet;
 
 use libgrite_ipc::IpcResponse;
-use libgrite_ipc::grite::{ForeignIssue, IssueImportResult, IssueShowResult, Refusal};
+use libgrite_ipc::grite::{ForeignIssue, IssueImportResult, Refusal};
 
 use super::draft::Draft;
 use super::follow::lock;
 use super::memory::Memory;
-use super::read::{full, links};
+use super::read::links;
 use super::{Engine, Flaw, limits, refusal};
 use crate::model::{
     AddWins, Creation, Dependency, Event, EventId, Issue, IssueId, LogicalTime, Moment, Operation, Origin,
@@ -34,10 +34,7 @@ impl Engine {
             let memory = self.memory();
             let mut draft = Draft::on(&memory);
             for foreign in issues {
-                if let Some(own) = made_here(&memory, &foreign.id) {
-                    if !says_the_same(&own, foreign) {
-                        return Err(refusal::made_here(&foreign.id));
-                    }
+                if is_native(&memory, &foreign.id) {
                     result.unchanged += 1;
                     continue;
                 }
@@ -76,25 +73,11 @@ fn flawed(foreign: &ForeignIssue, flaw: Flaw) -> Refusal {
     refusal::invalid(&flaw.field, format!("in {:?}: {}", foreign.id, flaw.problem))
 }
 
-/// The issue of that whole id, if it goes by that, as those do that were made in this store: an export names it so.
-fn made_here(memory: &Memory, id: &str) -> Option<IssueShowResult> {
-    let own = full(memory, id.parse().ok()?)?;
-    own.source_id.is_none().then_some(own)
-}
-
-/// Whether a file says of an issue what its export would.
-fn says_the_same(own: &IssueShowResult, foreign: &ForeignIssue) -> bool {
-    let links = own.depends_on.iter().map(|link| link.source_id.as_ref().unwrap_or(&link.id));
-    own.title == foreign.title
-        && own.body == foreign.body
-        && own.state == foreign.state
-        && own.labels == foreign.labels
-        && own.assignees == foreign.assignees
-        && links.eq(&foreign.depends_on)
-        && own.author == foreign.author
-        && own.created_at == foreign.created_at
-        && own.updated_at == foreign.updated_at
-        && own.comments == foreign.comments
+/// Whether `id` is the whole id of a known issue that goes by it, as those do that were made with this program: an
+/// export names it so.
+fn is_native(memory: &Memory, id: &str) -> bool {
+    let native = |id| memory.issue(id).is_some_and(|issue| issue.goes_by_own_id(|id| memory.issue(id)));
+    id.parse().is_ok_and(native)
 }
 
 /// Whether nobody can see a difference.

@@ -37,15 +37,6 @@ pub fn key_taken(key: &str) -> Refusal {
     )
 }
 
-/// A line of a file says something else of an issue that was made here.
-pub fn made_here(id: &str) -> Refusal {
-    refuse(
-        RefusalCode::Conflict,
-        format!("{id:?} is an issue that was made here, and the file says something else of it"),
-        "take the line out of the file, or change the issue with `grite issue update`",
-    )
-}
-
 /// The issue waits for itself then.
 pub fn cycle(id: IssueId, on: IssueId) -> Refusal {
     refuse(

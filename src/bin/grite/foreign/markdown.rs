@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use libgrite_ipc::grite::IssueShowResult;
 
-use super::state_name;
+use super::{names, state_name};
 use crate::output::{line, text};
 
 /// One section of a document.
@@ -26,8 +26,7 @@ pub fn write(issue: &IssueShowResult) -> String {
     field("updated", &issue.updated_at);
     field("labels", &issue.labels.join(", "));
     field("assignees", &issue.assignees.join(", "));
-    let links = issue.depends_on.iter().map(|link| link.source_id.as_ref().unwrap_or(&link.id).as_str());
-    field("depends on", &links.collect::<Vec<_>>().join(", "));
+    field("depends on", &names(&issue.depends_on).join(", "));
     page.push('\n');
     if !issue.body.is_empty() {
         page += &quote(&issue.body);

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::{self, BufRead, Read};
 
-use libgrite_ipc::grite::{Comment, ForeignIssue, IssueShowResult, IssueState};
+use libgrite_ipc::grite::{Comment, ForeignIssue, IssueLink, IssueShowResult, IssueState};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -132,12 +132,8 @@ impl<'a> From<&'a Comment> for Remark<'a> {
 
 impl<'a> From<&'a IssueShowResult> for Record<'a> {
     fn from(issue: &'a IssueShowResult) -> Self {
-        let foreign = |id: &'a String, source: &'a Option<String>| source.as_ref().unwrap_or(id).as_str();
-        let mut depends_on: Vec<&str> =
-            issue.depends_on.iter().map(|link| foreign(&link.id, &link.source_id)).collect();
-        depends_on.sort_unstable();
         Record {
-            id: foreign(&issue.id, &issue.source_id),
+            id: name(&issue.id, issue.source_id.as_ref()),
             title: &issue.title,
             body: &issue.body,
             state: state_name(issue.state),
@@ -147,9 +143,21 @@ impl<'a> From<&'a IssueShowResult> for Record<'a> {
             created_at: &issue.created_at,
             updated_at: &issue.updated_at,
             comments: issue.comments.iter().map(Remark::from).collect(),
-            depends_on,
+            depends_on: names(&issue.depends_on),
         }
     }
+}
+
+/// The name by which a file knows an issue: the id that it came with, or else its own.
+fn name<'a>(id: &'a str, source: Option<&'a String>) -> &'a str {
+    source.map_or(id, String::as_str)
+}
+
+/// The names by which a file knows the issues behind `links`, sorted.
+fn names(links: &[IssueLink]) -> Vec<&str> {
+    let mut names: Vec<&str> = links.iter().map(|link| name(&link.id, link.source_id.as_ref())).collect();
+    names.sort_unstable();
+    names
 }
 
 /// The word for a state.

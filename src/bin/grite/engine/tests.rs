@@ -366,7 +366,7 @@ fn a_changed_line_updates_what_changed_and_leaves_what_people_did() {
         (issue.title, issue.labels),
         (foreign("x-1").title, vec!["local".to_owned(), "t:bug".to_owned()])
     );
-    // One command may name an issue twice; the later line wins.
+    // One command may name an issue twice; of two lines of one time the later line wins.
     assert_eq!(import(&engine, &[second.clone(), foreign("x-3"), foreign("x-3")]), [1, 1, 1]);
 }
 

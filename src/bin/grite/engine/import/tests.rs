@@ -47,6 +47,32 @@ fn a_state_that_was_set_here_outlives_a_line_where_only_its_time_is_new() {
     }
 }
 
+#[test]
+fn of_two_states_of_a_file_the_later_one_stands_whichever_is_imported_last() {
+    let earlier = ForeignIssue { state: IssueState::Open, ..foreign("x-1") };
+    let mut later = ForeignIssue { updated_at: LATER.to_owned(), ..foreign("x-1") };
+    "Later".clone_into(&mut later.title);
+    later.labels.clear();
+    for order in [[&earlier, &later], [&later, &earlier]] {
+        let (_dir, engine) = scratch();
+        for line in order {
+            import(&engine, std::slice::from_ref(line));
+        }
+        let stood = shown(&engine, "x-1");
+        assert_eq!((stood.state, &stood.title, &stood.labels), (later.state, &later.title, &later.labels));
+        let before = events(&engine);
+        for _ in 0..2 {
+            assert_eq!(import(&engine, std::slice::from_ref(&earlier)), [0, 0, 1]);
+            assert_eq!(import(&engine, std::slice::from_ref(&later)), [0, 0, 1]);
+        }
+        assert_eq!(events(&engine), before);
+        // It holds within a file, too.
+        let (_dir, engine) = scratch();
+        import(&engine, &order.map(Clone::clone));
+        assert_eq!(shown(&engine, "x-1").title, later.title);
+    }
+}
+
 /// All events of an engine.
 fn events(engine: &Engine) -> Vec<Sealed> {
     let mut store = lock(&engine.store);

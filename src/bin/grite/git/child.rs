@@ -1,7 +1,8 @@
 //! A child process with a deadline, written to and read from at once: [`run`].
 //!
 //! It is the first of a process group of its own, so that at the deadline its own children, such as ssh,
-//! end with it: asked first, so that git can take its lock files away, and killed if that is not enough.
+//! end with it: asked first, so that git can take its lock files away, and killed if that is not enough. What has left
+//! the group lives on, and keeps nobody.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::Finished;
+use super::pipe::Pipe;
 
 /// How much of what a child says is kept, in bytes.
 const SAID: usize = 16 << 10;
@@ -48,12 +50,17 @@ pub fn run<T>(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(Failure::Start)?;
-    let (Some(mut stdin), Some(stdout), Some(mut stderr)) =
+    let (Some(stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(Failure::Start(io::ErrorKind::BrokenPipe.into()));
     };
     let group = Pid::from_child(&child);
+    // By then it was killed.
+    let silence = end + GRACE;
+    let mut stdin = Pipe::new(stdin, group, silence).map_err(Failure::Start)?;
+    let mut stderr = Pipe::new(stderr, group, silence).map_err(Failure::Start)?;
+    let stdout = Pipe::new(stdout, group, silence).map_err(Failure::Start)?;
     let late = AtomicBool::new(false);
     let (result, said) = thread::scope(|scope| {
         let (done, watched) = channel::<()>();
@@ -93,9 +100,9 @@ fn watch(done: &Receiver<()>, end: Instant, group: Pid, late: &AtomicBool) {
     late.store(true, Ordering::Relaxed);
     // The child is not waited for before this thread has ended, so the number is still its own.
     let _ = kill_process_group(group, Signal::TERM);
-    if done.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
+    let _ = done.recv_timeout(GRACE);
+    // The first of it may have ended without the others.
+    let _ = kill_process_group(group, Signal::KILL);
 }
 
 /// Waits for a child that has closed its output, and kills it if it stays nevertheless.
@@ -171,6 +178,34 @@ mod tests {
         // The grandchild holds the output open.
         let late = run(&mut shell("sleep 600 & sleep 600"), end, |_| Ok(()), text);
         assert!(matches!(late, Err(Failure::Late)));
+    }
+
+    /// Runs `script`, in which `$left` starts a process that is in no group of ours and holds all that it is given.
+    fn leaving(script: &str, end: Instant, input: &[u8]) -> Result<(String, Finished), Failure> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let left = format!("exec 3<&0; left() {{ setsid sleep 20 & echo $! > {}; }};", file.path().display());
+        let start = Instant::now();
+        let ended = run(&mut shell(&format!("{left} {script}")), end, |stdin| stdin.write_all(input), text);
+        let pid = std::fs::read_to_string(file.path()).unwrap().trim().parse().unwrap();
+        let _ = rustix::process::kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+        assert!(start.elapsed() < Duration::from_secs(10), "{script}");
+        ended
+    }
+
+    #[test]
+    fn a_process_that_has_left_the_group_keeps_nobody_beyond_the_deadline() {
+        let end = Instant::now() + Duration::from_secs(1);
+        assert!(matches!(leaving("left; sleep 20", end, b""), Err(Failure::Late)));
+    }
+
+    #[test]
+    fn a_process_that_a_child_leaves_behind_keeps_nobody() {
+        // It does not read what the child has not read, either.
+        let input = vec![b'x'; 1 << 20];
+        let Ok((printed, finished)) = leaving("left; echo said; exit 3", soon(), &input) else {
+            panic!("it ran")
+        };
+        assert_eq!((printed.as_str(), finished.status.code()), ("said\n", Some(3)));
     }
 
     #[test]

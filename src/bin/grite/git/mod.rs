@@ -8,6 +8,7 @@ mod child;
 mod error;
 mod mend;
 mod objects;
+mod pipe;
 mod refs;
 mod remote;
 

@@ -187,8 +187,10 @@ fn a_truncated_chunk_comes_back_from_the_remote() {
 fn a_truncated_chunk_that_nobody_else_has_is_written_from_the_store() {
     let (world, _) = healthy();
     world.create("a", "not sent yet");
+    world.git("a", &["remote", "add", "nowhere", "../nowhere.git"]);
     let offline = world.run("a", &["sync", "push", "--remote", "nowhere", "--direct"]);
     assert_eq!(offline.status.code(), Some(7));
+    world.git("a", &["remote", "remove", "nowhere"]);
     let export = world.done("a", &["export", "--direct"]);
     let own = world.own_ref("a");
     let (blob, _) = world.chunks("a", &format!("{own}^!")).remove(0);

@@ -156,6 +156,50 @@ fn without_a_remote_locks_hold_within_the_clone_and_it_says_so() {
 }
 
 #[test]
+fn a_lock_holds_among_clones_whatever_their_remote_is_called() {
+    let world = World::new(&["a", "b"]);
+    for (clone, name) in [("a", "team/origin"), ("b", "größe")] {
+        world.git(clone, &["remote", "rename", "origin", name]);
+    }
+    for way in ["--transport=socket", "--direct"] {
+        let taken = world.data("a", &["lock", "acquire", "deploy", way]);
+        assert_eq!(taken["remote"], "team/origin", "{way}");
+        let (error, exit) = world.failure("b", &["lock", "acquire", "deploy", way]);
+        assert_eq!((&error["code"], exit), (&"conflict".into(), 4), "{way}: {error}");
+        world.done("a", &["lock", "release", "deploy", way]);
+    }
+    let id = world.create("a", "synced");
+    world.done("a", &["sync"]);
+    assert_eq!(world.data("b", &["sync"])["remote"], "größe");
+    assert_eq!(world.data("b", &["issue", "show", &id])["title"], "synced");
+    assert!(world.broken("a", &[]).is_empty() && world.broken("b", &[]).is_empty());
+}
+
+#[test]
+fn where_a_remote_cannot_be_used_nobody_gets_a_lock() {
+    let world = World::new(&["a"]);
+    world.git("a", &["remote", "remove", "origin"]);
+    world.git("a", &["config", "remote.two words.url", "../remote.git"]);
+    for arguments in [&["lock", "acquire", "deploy"][..], &["sync"], &["sync", "--remote", "two words"]] {
+        for way in ["--transport=socket", "--direct"] {
+            let (error, exit) = world.failure("a", &[arguments, &[way]].concat());
+            let words = format!("{} {}", error["message"], error["hint"]);
+            assert!(
+                exit == 7 && words.contains("two words") && words.contains("git remote rename"),
+                "{words}"
+            );
+        }
+    }
+    assert_eq!(world.broken("a", &[])[0]["check"], "locks");
+    // Of several, one has to be chosen.
+    world.git("a", &["remote", "add", "one", "../remote.git"]);
+    let (error, exit) = world.failure("a", &["lock", "acquire", "deploy"]);
+    assert!(exit == 7 && error["hint"].as_str().unwrap().contains("--remote"), "{error}");
+    world.done("a", &["lock", "acquire", "deploy", "--remote", "one"]);
+    assert!(world.broken("a", &[]).is_empty());
+}
+
+#[test]
 fn what_cannot_be_a_lock_is_refused() {
     let world = World::new(&["a"]);
     let long = "x".repeat(257);

@@ -17,6 +17,10 @@ pub fn check(checkup: &mut Checkup<'_>, git: &Git) {
     let remote = match git.remote(None) {
         Ok(remote) => remote,
         Err(GitError::NoRemotes) => return checkup.good("locks", "local ones: there is no remote"),
+        Err(GitError::NoRemote(_)) => {
+            return checkup
+                .good("locks", "not looked at: of several remotes none is `origin`; choose one by --remote");
+        }
         Err(error) => return checkup.bad("locks", error, "see `git remote`"),
     };
     let state = checkup.place.state.clone();

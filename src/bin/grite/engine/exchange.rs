@@ -113,16 +113,13 @@ impl Engine {
 
     /// The remote that `exchange` names, or the usual one.
     fn remote(&self, git: &Git, exchange: &Exchange) -> Result<Remote, Refusal> {
-        if let Some(name) = &exchange.remote {
-            return Ok(Remote::named(name)?);
-        }
         // Where it was synced with before, there is no need to ask git which remotes there are.
         let usual = Remote::usual();
         let known = lock(&self.store).read_refs()?;
-        if known.keys().any(|name| name.starts_with(&usual.tracking())) {
+        if exchange.remote.is_none() && known.keys().any(|name| usual.tracks(name)) {
             return Ok(usual);
         }
-        Ok(git.remote(None)?)
+        Ok(git.remote(exchange.remote.as_deref())?)
     }
 
     /// Appends what was made here since the last time to this clone's ref.
@@ -201,7 +198,7 @@ impl Engine {
         part: &mut dyn FnMut(Progress),
     ) -> Result<(Received, Vec<String>), Refusal> {
         let known = lock(&self.store).read_refs()?;
-        let of_remote = |name: &&String| name.starts_with(&remote.tracking());
+        let of_remote = |name: &&String| remote.tracks(name);
         let gone: Vec<String> = known
             .keys()
             .filter(of_remote)

@@ -128,6 +128,9 @@ impl From<GitError> for Refusal {
             ),
             GitError::Missing => (RefusalCode::Git, "install git 2.41 or later", false),
             GitError::NoRemotes => (RefusalCode::Git, "add one: `git remote add origin URL`", false),
+            GitError::OddRemote(_) => {
+                (RefusalCode::Git, "give it another name: `git remote rename OLD NEW`", false)
+            }
             GitError::NoRemote(_) => {
                 (RefusalCode::Git, "see `git remote`, and choose one with --remote", false)
             }

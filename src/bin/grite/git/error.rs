@@ -47,6 +47,9 @@ pub enum GitError {
     /// No remote has that name.
     #[error("the repository has no remote {0:?}")]
     NoRemote(String),
+    /// A remote has a name that cannot be used.
+    #[error("the remote {0:?} has a name that cannot stand in the name of a ref, or is too long")]
+    OddRemote(String),
     /// The repository names no remote at all.
     #[error("the repository has no remote")]
     NoRemotes,

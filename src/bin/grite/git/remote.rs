@@ -44,17 +44,24 @@ impl Remote {
     /// Checks a name.
     ///
     /// # Errors
-    /// [`GitError::NoRemote`] when no remote can be called so.
+    /// [`GitError::OddRemote`] when the name cannot stand in a ref, by git's rules or because of its length.
     pub fn named(name: &str) -> Result<Self, GitError> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        let good = !name.is_empty()
-            && name.len() <= MAX_NAME
-            && name.bytes().all(fits)
-            && !name.starts_with(['-', '.'])
+        let fits = |character: char| {
+            !character.is_control()
+                && !character.is_whitespace()
+                && !"~^:?*[\\".contains(character)
+                && character != char::REPLACEMENT_CHARACTER
+        };
+        let component = |part: &str| {
+            !part.is_empty() && !part.starts_with('.') && !part.ends_with('.') && !part.ends_with(".lock")
+        };
+        let good = name.len() <= MAX_NAME
+            && name.chars().all(fits)
+            && name.split('/').all(component)
+            && !name.starts_with('-')
             && !name.contains("..")
-            && !name.ends_with(".lock")
-            && !name.ends_with('.');
-        if good { Ok(Remote(name.to_owned())) } else { Err(GitError::NoRemote(name.to_owned())) }
+            && !name.contains("@{");
+        if good { Ok(Remote(name.to_owned())) } else { Err(GitError::OddRemote(name.to_owned())) }
     }
 
     /// What git itself calls the remote that a repository was cloned from.
@@ -70,10 +77,16 @@ impl Remote {
     pub fn tracking(&self) -> String {
         format!("refs/grite/remotes/{}/", self.0)
     }
+
+    /// Whether the ref `name` is a tracking ref of this remote's events. Another remote may have a name that goes on
+    /// behind a stroke.
+    pub fn tracks(&self, name: &str) -> bool {
+        name.strip_prefix(&self.tracking()).is_some_and(|rest| rest.starts_with("events/"))
+    }
 }
 
 impl Git {
-    /// The remotes that the repository knows.
+    /// The remotes that the repository knows and whose names can be used.
     ///
     /// # Errors
     /// [`GitError`] when git could not be run.
@@ -85,18 +98,16 @@ impl Git {
     /// The remote `name`; without a name `origin`, or else the only one.
     ///
     /// # Errors
-    /// [`GitError::NoRemote`], [`GitError::NoRemotes`], or that git could not be run.
+    /// [`GitError::NoRemote`], [`GitError::NoRemotes`], [`GitError::OddRemote`], or that git could not be run.
     pub fn remote(&self, name: Option<&str>) -> Result<Remote, GitError> {
-        let wanted = Remote::named(name.unwrap_or(DEFAULT))?;
-        let known = self.remotes()?;
-        if known.contains(&wanted) {
-            return Ok(wanted);
-        }
-        match (name, known.as_slice()) {
-            (Some(name), _) => Err(GitError::NoRemote(name.to_owned())),
-            (None, [only]) => Ok(only.clone()),
-            (None, []) => Err(GitError::NoRemotes),
-            (None, _) => Err(GitError::NoRemote(DEFAULT.to_owned())),
+        let text = self.run(&["remote"])?;
+        let known: Vec<&str> = text.lines().collect();
+        let wanted = name.unwrap_or(DEFAULT);
+        match known.as_slice() {
+            [] => Err(GitError::NoRemotes),
+            known if known.contains(&wanted) => Remote::named(wanted),
+            [only] if name.is_none() => Remote::named(only),
+            _ => Err(GitError::NoRemote(wanted.to_owned())),
         }
     }
 
@@ -168,9 +179,8 @@ impl Git {
 
     /// A remote that is not there is a better reason than what git says then.
     fn explain(&self, remote: &Remote, error: GitError) -> GitError {
-        match self.remotes() {
-            Ok(known) if known.is_empty() => GitError::NoRemotes,
-            Ok(known) if !known.contains(remote) => GitError::NoRemote(remote.name().to_owned()),
+        match self.remote(Some(remote.name())) {
+            Err(missing @ (GitError::NoRemotes | GitError::NoRemote(_))) => missing,
             _ => error,
         }
     }
@@ -213,11 +223,14 @@ mod tests {
 
     #[test]
     fn a_remote_has_a_name_that_can_stand_in_a_ref() {
-        for good in ["origin", "up-stream", "a.b_c", "9"] {
+        for good in ["origin", "up-stream", "a.b_c", "9", "team/origin", "größe", "@", "a+b"] {
             assert!(Remote::named(good).is_ok(), "{good}");
         }
-        for wrong in ["", "-x", "a b", "a/b", "a..b", ".a", "a.", "a.lock", "é", "ext::sh", &"x".repeat(101)]
-        {
+        let long = "x".repeat(101);
+        for wrong in [
+            "", "-x", "a b", "a..b", ".a", "a.", "a.lock", "ext::sh", "/tmp/x", "a//b", "a/", "a/.b",
+            "a/../b", "a@{b", "a\\b", "a\tb", "a\u{a0}b", "\u{fffd}", &long,
+        ] {
             assert!(Remote::named(wrong).is_err(), "{wrong}");
         }
     }

@@ -4,6 +4,8 @@
 mod clones;
 mod ended;
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -173,6 +175,26 @@ fn a_lock_holds_among_clones_whatever_their_remote_is_called() {
     assert_eq!(world.data("b", &["sync"])["remote"], "größe");
     assert_eq!(world.data("b", &["issue", "show", &id])["title"], "synced");
     assert!(world.broken("a", &[]).is_empty() && world.broken("b", &[]).is_empty());
+}
+
+/// The issues of a clone whose state folder is a link belong to the repository in which the link lies.
+#[test]
+fn a_linked_state_folder_has_one_repository_by_every_way() {
+    let world = World::new(&["a", "b"]);
+    fs::rename(world.state("a"), world.path("elsewhere")).unwrap();
+    symlink(world.path("elsewhere"), world.state("a")).unwrap();
+    let ways = ["--transport=socket", "--direct"];
+    for (one, other) in [(ways[0], ways[1]), (ways[1], ways[0])] {
+        assert_eq!(world.data("a", &["lock", "acquire", "deploy", one])["remote"], "origin", "{one}");
+        assert_eq!(world.failure("a", &["lock", "acquire", "deploy", "--actor", "x", other]).1, 4, "{other}");
+        assert_eq!(world.failure("b", &["lock", "acquire", "deploy"]).1, 4);
+        world.done("a", &["lock", "release", "deploy", other]);
+        let id = world.create("a", "sent");
+        assert_eq!(world.data("a", &["sync", one])["sent"], 1, "{one}");
+        world.done("b", &["sync"]);
+        assert_eq!(world.data("b", &["issue", "show", &id])["title"], "sent");
+    }
+    assert_eq!(world.broken("a", &[]), [] as [Value; 0]);
 }
 
 #[test]

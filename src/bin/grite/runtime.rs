@@ -25,7 +25,8 @@ const SESSION: &str = "grite";
 /// A state folder, and where its daemon can be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The state folder's true path.
+    /// The state folder: its true path, but for a link that it may be itself. The issues are those of the repository
+    /// in which that lies.
     pub state: PathBuf,
     /// The daemon's folder, whether it is there or not.
     pub runtime: PathBuf,
@@ -49,10 +50,11 @@ impl Place {
     }
 
     fn below(state: &Path, parent: &Path) -> Result<Self, CliError> {
-        let state =
-            fs::canonicalize(state).map_err(|error| CliError::io("find the folder", state, &error))?;
-        let runtime = parent.join(name(&state));
-        Ok(Place { state, runtime })
+        let place = || {
+            let runtime = parent.join(name(&fs::canonicalize(state)?));
+            Ok(Place { state: but_for_itself(state)?, runtime })
+        };
+        place().map_err(|error| CliError::io("find the folder", state, &error))
     }
 
     /// Makes the folder that holds the daemon's folder, closed to others, or says why it must not be
@@ -65,6 +67,15 @@ impl Place {
             Some(parent) => make_private(parent),
             None => Ok(()),
         }
+    }
+}
+
+/// The true path of `path`, but for a link that it may be itself.
+fn but_for_itself(path: &Path) -> io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok(fs::canonicalize(parent)?.join(name)),
+        _ => fs::canonicalize(path),
     }
 }
 
@@ -128,7 +139,12 @@ mod tests {
         fs::create_dir(&other).unwrap();
         symlink(&state, root.path().join("link")).unwrap();
         let place = Place::of(&state).unwrap();
-        assert_eq!(Place::of(&root.path().join("link")).unwrap(), place);
+        let linked = Place::of(&root.path().join("link")).unwrap();
+        assert_eq!(
+            (linked.runtime, linked.state),
+            (place.runtime.clone(), place.state.with_file_name("link"))
+        );
+        assert_eq!(Place::of(&root.path().join("link/../state")).unwrap(), place);
         assert_eq!(Place::of(&root.path().join("other/../state")).unwrap(), place);
         assert_ne!(Place::of(&other).unwrap().runtime, place.runtime);
         assert!(Place::of(&root.path().join("missing")).is_err());

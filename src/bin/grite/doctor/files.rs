@@ -10,7 +10,8 @@ use super::checkup::Checkup;
 const OTHERS: u32 = 0o077;
 
 pub fn check(checkup: &mut Checkup<'_>) {
-    let state = checkup.place.state.clone();
+    // A link says nothing of who may enter.
+    let state = fs::canonicalize(&checkup.place.state).unwrap_or_else(|_| checkup.place.state.clone());
     session(checkup);
     owner(checkup, "state folder", &state);
     private(checkup, "permissions", &state);

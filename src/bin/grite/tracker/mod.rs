@@ -91,20 +91,19 @@ pub enum Questions {
 /// A [`CliError`] when there is no state folder, or its store cannot be opened directly. A daemon is
 /// reached by the first question.
 pub fn open(wishes: &Wishes, questions: Questions) -> Result<Box<dyn Tracker>, CliError> {
-    let dir = folder::find()?;
-    let remote =
-        |transport, questions| Ok::<_, CliError>(Remote::new(Place::of(&dir)?, transport, wishes, questions));
+    let place = Place::of(&folder::find()?)?;
+    let remote = |transport, questions| Box::new(Remote::new(place.clone(), transport, wishes, questions));
     Ok(match wishes.transport {
-        Transport::Direct => Box::new(Direct::open(&dir)?),
+        Transport::Direct => Box::new(Direct::open(&place.state)?),
         // Rings are made in a handshake of their own, whatever is asked afterwards.
-        Transport::Ring => Box::new(remote(libgrite_ipc::Transport::Ring, Questions::Several)?),
-        Transport::Socket => Box::new(remote(libgrite_ipc::Transport::Socket, questions)?),
+        Transport::Ring => remote(libgrite_ipc::Transport::Ring, Questions::Several),
+        Transport::Socket => remote(libgrite_ipc::Transport::Socket, questions),
         Transport::Auto => {
             let transport = match questions {
                 Questions::One => libgrite_ipc::Transport::Socket,
                 Questions::Several => libgrite_ipc::Transport::Auto,
             };
-            Box::new(Auto::Remote(Box::new(remote(transport, questions)?)))
+            Box::new(Auto::Remote(remote(transport, questions)))
         }
     })
 }

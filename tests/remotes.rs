@@ -30,6 +30,55 @@ fn a_remote_that_was_put_back_to_an_earlier_state_gets_what_it_lacks() {
     }
 }
 
+/// The remote is made anew, put back to what it was once, or another one; whoever syncs next brings it all back.
+#[test]
+fn what_a_remote_does_not_have_of_a_clone_that_is_gone_is_sent_by_another_one() {
+    for loss in ["made anew", "made anew before a pull", "put back", "put back before a pull", "another one"]
+    {
+        let mut world = World::new(&["gone", "a"]);
+        let id = world.create("gone", "of a clone that is gone");
+        world.done("gone", &["sync"]);
+        let own = world.own_ref("gone");
+        let backup = world.git("remote.git", &["rev-parse", &own]);
+        world.done("gone", &["issue", "comment", &id, "after the backup"]);
+        world.done("gone", &["sync"]);
+        world.done("a", &["sync"]);
+
+        let mut remote = "origin";
+        if loss.starts_with("put back") {
+            world.git("remote.git", &["update-ref", &own, &backup]);
+        } else if loss == "another one" {
+            remote = "second";
+            world.git("", &["init", "--quiet", "--bare", "second.git"]);
+            world.git("a", &["remote", "add", remote, "../second.git"]);
+        } else {
+            fs::remove_dir_all(world.path("remote.git")).unwrap();
+            world.git("", &["init", "--quiet", "--bare", "remote.git"]);
+        }
+        if loss.ends_with("pull") {
+            world.done("a", &["sync", "pull"]);
+        }
+        let sync = || world.data("a", &["sync", "--remote", remote])["sent"].as_u64().unwrap();
+        assert_eq!(sync(), if loss.starts_with("put back") { 1 } else { 2 }, "{loss}");
+        let published = world.git("a", &["rev-parse", &world.own_ref("a")]);
+        assert_eq!([sync(), sync()], [0, 0], "{loss}");
+        assert_eq!(
+            world.git("a", &["rev-parse", &world.own_ref("a")]),
+            published,
+            "{loss}: it is there once"
+        );
+
+        world.clone("b");
+        let url = world.git("a", &["remote", "get-url", remote]);
+        world.git("b", &["remote", "set-url", "origin", &url]);
+        world.done("b", &["sync"]);
+        let exported = world.done("b", &["export"]);
+        assert!(exported.contains("after the backup"), "{loss}: {exported}");
+        assert_eq!(world.done("a", &["export"]), exported, "{loss}");
+        assert!(world.broken("a", &[]).is_empty() && world.broken("b", &[]).is_empty(), "{loss}");
+    }
+}
+
 #[test]
 fn a_clone_with_nothing_to_send_keeps_its_name_whatever_a_copy_of_it_has_sent() {
     let mut world = World::new(&["a"]);

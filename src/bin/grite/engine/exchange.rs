@@ -2,8 +2,10 @@
 //!
 //! Where there is nothing new it is one run of `git fetch` and a few look-ups. A sync that is killed
 //! anywhere is made good by the next one: what is in git but not in the store is read again, and what is
-//! published twice is one event.
+//! published twice is one event. What a remote does not have of other clones, since it was made anew or put back, is
+//! published by the clone that finds out.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use libgrite_ipc::IpcResponse;
@@ -95,6 +97,8 @@ impl Engine {
             result.damaged = received.damaged.iter().map(describe).chain(unreadable).collect();
         }
         if direction != Direction::Pull {
+            // What the remote turned out to lack.
+            self.publish(git)?;
             let unpushed = lock(&self.store).unpushed(remote.name())?;
             // A push alone has not looked what the remote has.
             if unpushed > 0 || direction == Direction::Push {
@@ -205,10 +209,11 @@ impl Engine {
             .filter(|name| refs.iter().all(|r| r.name != **name))
             .cloned()
             .collect();
-        if let Some(actor) = Actor::read(&self.dir).map_err(|error| unreadable_actor(&error))? {
-            let own = actor.tracking(remote);
-            let before = known.get(&own).and_then(|tip| ObjectId::parse(tip));
-            let now = refs.iter().find(|found| found.name == own);
+        let actor = Actor::read(&self.dir).map_err(|error| unreadable_actor(&error))?;
+        let own = actor.map(|actor| actor.tracking(remote));
+        if let Some(own) = &own {
+            let before = known.get(own).and_then(|tip| ObjectId::parse(tip));
+            let now = refs.iter().find(|found| found.name == *own);
             let kept = match (&before, now) {
                 (Some(before), Some(now)) => *before == now.id || git.descends(&now.id, before)?,
                 (before, _) => before.is_none(),
@@ -218,6 +223,9 @@ impl Engine {
                 self.note(|session| session.forget_pushed(remote.name()))?;
             }
         }
+        if self.may_lack(git, remote, own.as_deref(), &known, &refs)? {
+            self.adopt(git, remote, &refs)?;
+        }
         let tips: Vec<ObjectId> = known.values().filter_map(|tip| ObjectId::parse(tip)).collect();
         let new: Vec<Ref> = refs
             .into_iter()
@@ -226,6 +234,47 @@ impl Engine {
         let (listing, unreadable) = list(git, new, &tips)?;
         let received = self.receive(git, Intake { gone, ..listing }, part)?;
         Ok((received, unreadable))
+    }
+
+    /// Whether the remote, which has `refs` now, may not have all that others have published: it has lost what was
+    /// `known` of them, or is new to this clone, whose own ref is `own`.
+    fn may_lack(
+        &self,
+        git: &Git,
+        remote: &Remote,
+        own: Option<&str>,
+        known: &BTreeMap<String, String>,
+        refs: &[Ref],
+    ) -> Result<bool, Refusal> {
+        if !lock(&self.store).has_received()? {
+            return Ok(false);
+        }
+        let mut of_others =
+            known.iter().filter(|(name, _)| remote.tracks(name) && Some(name.as_str()) != own).peekable();
+        if of_others.peek().is_none() {
+            return Ok(true);
+        }
+        let mut moved = Vec::new();
+        for (name, tip) in of_others {
+            match refs.iter().find(|found| found.name == *name) {
+                None => return Ok(true),
+                Some(now) if now.id.as_str() != tip => moved.extend(ObjectId::parse(tip)),
+                Some(_) => {}
+            }
+        }
+        let now: Vec<&ObjectId> = refs.iter().map(|found| &found.id).collect();
+        Ok(!moved.is_empty() && !git.all_within(&moved, &now)?)
+    }
+
+    /// Takes over what others have published and the remote, which has `refs`, does not have: by way of this clone all
+    /// others get it again. What two clones take over is one event still.
+    fn adopt(&self, git: &Git, remote: &Remote, refs: &[Ref]) -> Result<(), Refusal> {
+        let (listing, _) = list(git, refs.to_vec(), &[])?;
+        let mut held = HashSet::new();
+        history::read(git, &listing.chunks, &mut |_, events| {
+            held.extend(events.unwrap_or_default().iter().map(|event| *event.id().as_bytes()));
+        })?;
+        Ok(self.note(|session| session.adopt(remote.name(), &held))?)
     }
 
     /// Pushes this clone's ref. Says whether it had to take a new name, since another clone, such as a copy

@@ -55,6 +55,17 @@ impl Git {
         Ok(finished.status.success())
     }
 
+    /// Whether the histories of `later` hold all of `earlier`; what git does not have is in none.
+    ///
+    /// # Errors
+    /// [`GitError`] when git could not be run.
+    pub fn all_within(&self, earlier: &[ObjectId], later: &[&ObjectId]) -> Result<bool, GitError> {
+        let earlier = earlier.iter().map(|id| format!("{id}\n"));
+        let input: String = earlier.chain(later.iter().map(|id| format!("^{id}\n"))).collect();
+        let (text, finished) = self.try_run(&["rev-list", "--max-count=1", "--stdin"], input.as_bytes())?;
+        Ok(finished.status.success() && text.is_empty())
+    }
+
     /// Removes the ref `name`, whatever it names.
     ///
     /// # Errors

@@ -4,12 +4,15 @@
 //! All of it can be lost without harm: events are then published and read a second time, and are there
 //! already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::{OptionalExtension, params};
 
 use super::{Sequence, Session, Store, StoreError};
 use crate::model::EventId;
+
+/// The name of an event, as the store has it.
+pub type EventHash = [u8; 32];
 
 /// Events that were made here and are in no ref yet.
 pub struct Unpublished {
@@ -53,6 +56,15 @@ impl Store {
             found.events.push(event);
         }
         Ok(found)
+    }
+
+    /// Whether there are events that others have made.
+    pub fn has_received(&self) -> Result<bool, StoreError> {
+        // There is an index of the other ones alone.
+        let mut statement = self.connection.prepare_cached(
+            "SELECT value > (SELECT count(*) FROM events WHERE received = 0) FROM meta WHERE name = 'events'",
+        )?;
+        Ok(statement.query_row([], |row| row.get(0))?)
     }
 
     /// The names of the events that were made here and are published.
@@ -111,6 +123,26 @@ impl Session<'_> {
     pub fn mark_published(&self, place: Sequence) -> Result<(), StoreError> {
         self.0.execute("UPDATE meta SET value = ?1 WHERE name = 'published'", [place])?;
         Ok(())
+    }
+
+    /// Takes over what others have made and `remote` does not have, which has the events `held`: from now on it is
+    /// published as what was made here is.
+    pub fn adopt(&self, remote: &str, held: &HashSet<EventHash>) -> Result<(), StoreError> {
+        let mut statement = self.0.prepare("SELECT seq, hash FROM events WHERE received = 1 ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        let mut places: Vec<Sequence> = Vec::new();
+        while let Some(row) = rows.next()? {
+            if !held.contains(&row.get::<_, EventHash>(1)?) {
+                places.push(row.get(0)?);
+            }
+        }
+        let Some(first) = places.first() else { return Ok(()) };
+        let mut adopt = self.0.prepare("UPDATE events SET received = 0 WHERE seq = ?1")?;
+        for place in &places {
+            adopt.execute([place])?;
+        }
+        self.0.execute("UPDATE meta SET value = min(value, ?1 - 1) WHERE name = 'published'", [first])?;
+        self.forget_pushed(remote)
     }
 
     /// Remembers that `remote` has all that is published.
@@ -233,5 +265,34 @@ mod tests {
         session.publish_again().unwrap();
         session.commit().unwrap();
         assert_eq!(store.unpublished(usize::MAX).unwrap().events.len(), 2);
+    }
+
+    #[test]
+    fn what_others_made_is_taken_over_where_a_remote_does_not_have_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        assert!(!store.has_received().unwrap());
+        let [own, held, lost] = ["own", "held", "lost"].map(event);
+        let session = store.begin().unwrap();
+        for (event, way) in [(&own, Way::Made), (&held, Way::Received), (&lost, Way::Received)] {
+            session.append(event, way).unwrap().unwrap();
+        }
+        session.count(3).unwrap();
+        session.mark_published(3).unwrap();
+        session.mark_pushed("origin").unwrap();
+        let held = HashSet::from([*held.id().as_bytes()]);
+        session.adopt("origin", &held).unwrap();
+        session.commit().unwrap();
+        assert_eq!(store.unpublished(usize::MAX).unwrap().events, [lost.bytes().to_vec()]);
+        let session = store.begin().unwrap();
+        session.mark_published(3).unwrap();
+        session.commit().unwrap();
+        assert_eq!(store.unpushed("origin").unwrap(), 2);
+        let session = store.begin().unwrap();
+        session.mark_pushed("origin").unwrap();
+        session.adopt("origin", &held).unwrap();
+        session.commit().unwrap();
+        assert_eq!(store.unpushed("origin").unwrap(), 0, "once is enough");
+        assert!(store.has_received().unwrap());
     }
 }

@@ -26,6 +26,8 @@ pub struct CliError {
     pub hint: String,
     /// Whether the same command can succeed later.
     pub retryable: bool,
+    /// With which idempotency key to repeat it, where it is a write that may have been carried out.
+    pub key: Option<String>,
 }
 
 /// What kind of failure it is.
@@ -107,7 +109,7 @@ impl Code {
 impl CliError {
     /// A failure that repeating does not mend.
     pub fn new(code: Code, message: impl Display, hint: &str) -> Self {
-        CliError { code, message: message.to_string(), hint: hint.to_owned(), retryable: false }
+        CliError { code, message: message.to_string(), hint: hint.to_owned(), retryable: false, key: None }
     }
 
     /// An argument or an input file that cannot be right.
@@ -157,7 +159,7 @@ impl From<Refusal> for CliError {
             RefusalCode::Git => Code::Git,
             RefusalCode::Timeout => Code::Timeout,
         };
-        CliError { code, message, hint, retryable }
+        CliError { code, message, hint, retryable, key: None }
     }
 }
 
@@ -185,7 +187,7 @@ impl From<Error> for CliError {
             ErrorKind::Sandboxed => "let the sandbox reach the socket, or use --direct",
             _ => error.advice(),
         };
-        CliError { code, message: error.to_string(), hint: hint.to_owned(), retryable }
+        CliError { code, message: error.to_string(), hint: hint.to_owned(), retryable, key: None }
     }
 }
 
@@ -206,7 +208,7 @@ impl From<OpenError> for CliError {
                 (Code::Environment, "look for free space and the folder's permissions", false)
             }
         };
-        CliError { code, message: error.to_string(), hint: hint.to_owned(), retryable }
+        CliError { code, message: error.to_string(), hint: hint.to_owned(), retryable, key: None }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::global::duration;
-use super::writing::Writing;
+use super::writing::{Writing, with_key};
 use crate::error::CliError;
 use crate::output::{Output, Paint, Table, line};
 use crate::tracker;
@@ -170,7 +170,8 @@ pub fn run(command: &Lock, global: &Global, output: &Output) -> Result<(), CliEr
 }
 
 fn one(command: &IpcCommand, exchange: &Exchange, global: &Global, output: &Output) -> Result<(), CliError> {
-    match tracker::ask(&mut *global.tracker_for_exchange(exchange)?, command)? {
+    let answer = tracker::ask(&mut *global.tracker_for_exchange(exchange)?, command);
+    match answer.map_err(|error| with_key(error, command))? {
         IpcResponse::Lock(result) => {
             let one = One { lock: Shown::from(&result.lock), remote: result.remote.as_deref() };
             output.report(&one, |_| {

@@ -116,6 +116,7 @@ const EXITS: &str = "\
 With --json, stdout is exactly one document, also for errors and wrong usage:
   {\"schema_version\":1,\"ok\":true,\"data\":{...}}
   {\"schema_version\":1,\"ok\":false,\"error\":{\"code\",\"message\",\"hint\",\"retryable\"}}
+A write of which it is open whether it is carried out has the field \"idempotency_key\", too: repeat it with that key.
 `export` is a stream of one issue a line, with or without --json; `batch` answers with one document a line, and so
 does `watch --json`, but without the envelope. A failure with --json is one line more.
 

@@ -4,6 +4,7 @@
 use libgrite_ipc::{IpcCommand, IpcResponse};
 
 use super::Global;
+use super::writing::with_key;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::tracker;
@@ -26,6 +27,7 @@ pub trait Question {
 /// Asks one question and prints the answer.
 pub fn ask(question: &dyn Question, global: &Global, output: &Output) -> Result<(), CliError> {
     let command = question.command(global)?;
-    let answer = tracker::ask(&mut *global.tracker()?, &command)?;
+    let answer =
+        tracker::ask(&mut *global.tracker()?, &command).map_err(|error| with_key(error, &command))?;
     question.report(answer, output)
 }

@@ -5,11 +5,12 @@ use std::io::{Read, stdin};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use libgrite_ipc::IpcCommand;
 use libgrite_ipc::grite::WriteContext;
 
 use super::Global;
 use crate::engine::MAX_TEXT;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::random;
 
 /// Options of every command that writes.
@@ -25,6 +26,36 @@ impl Writing {
     pub fn context(&self, global: &Global) -> WriteContext {
         let idempotency_key = self.idempotency_key.clone().unwrap_or_else(random::digits);
         WriteContext { actor: global.actor(), idempotency_key }
+    }
+}
+
+/// Says with which key to repeat `command` where it is a write and `error` leaves open whether it is carried out: with
+/// another one it might be carried out twice.
+pub fn with_key(error: CliError, command: &IpcCommand) -> CliError {
+    let open = match error.code {
+        Code::Timeout | Code::DaemonGone => true,
+        Code::Storage => error.retryable,
+        _ => false,
+    };
+    let Some(write) = written(command).filter(|_| open) else { return error };
+    let key = write.idempotency_key.clone();
+    let hint = format!("{}; repeat it with --idempotency-key {key}, so that it is done once", error.hint);
+    CliError { hint, key: Some(key), ..error }
+}
+
+/// Who writes what `command` writes.
+fn written(command: &IpcCommand) -> Option<&WriteContext> {
+    match command {
+        IpcCommand::IssueCreate { write, .. }
+        | IpcCommand::IssueUpdate { write, .. }
+        | IpcCommand::IssueClose { write, .. }
+        | IpcCommand::IssueReopen { write, .. }
+        | IpcCommand::IssueComment { write, .. }
+        | IpcCommand::IssueClaim { write, .. }
+        | IpcCommand::LockAcquire { write, .. }
+        | IpcCommand::LockRenew { write, .. }
+        | IpcCommand::LockRelease { write, .. } => Some(write),
+        _ => None,
     }
 }
 

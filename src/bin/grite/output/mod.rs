@@ -61,6 +61,8 @@ struct Reason<'a> {
     message: &'a str,
     hint: &'a str,
     retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
 }
 
 impl Output {
@@ -148,6 +150,7 @@ impl Output {
                 message: &error.message,
                 hint: &error.hint,
                 retryable: error.retryable,
+                idempotency_key: error.key.as_deref(),
             };
             document(&Failure { schema_version: SCHEMA_VERSION, ok: false, error: reason })
                 .and_then(|text| self.print(&text))

@@ -17,6 +17,7 @@ use std::path::Path;
 use libgrite_ipc::IpcCommand;
 
 use super::issue::Issue;
+use super::writing::with_key;
 use super::{Command, Global, Grite, carry_out, usage};
 use crate::error::CliError;
 use crate::output::Output;
@@ -117,10 +118,11 @@ impl Batch<'_> {
         let mut written = Ok(());
         match opened {
             Ok(tracker) => {
-                let mut asked = questions.iter();
+                let mut asked = questions.iter().zip(&*commands);
                 tracker.ask_all(commands, &mut |answer| {
-                    if let (Some(issue), Ok(())) = (asked.next(), &written) {
-                        let answer = answer.and_then(unless_refused);
+                    if let (Some((issue, command)), Ok(())) = (asked.next(), &written) {
+                        let answer =
+                            answer.and_then(unless_refused).map_err(|error| with_key(error, command));
                         let done = answer.and_then(|answer| issue.question().report(answer, output));
                         written = tell(output, done);
                     }

@@ -4,7 +4,11 @@
 mod ended;
 mod home;
 
-use home::Home;
+use std::time::{Duration, Instant};
+
+use ended::Ended;
+use home::{Home, signal};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// Keeps all others from writing to the store until it is dropped.
@@ -18,6 +22,51 @@ fn writing(home: &Home) -> rusqlite::Connection {
 fn error(document: &Value) -> &Value {
     assert_eq!(document["ok"], false, "{document}");
     &document["error"]
+}
+
+/// What a command ends with, which has one second.
+fn within_a_second(home: &Home, arguments: &[&str]) -> Ended {
+    let start = Instant::now();
+    let ended = home.run(arguments, "");
+    assert!(start.elapsed() < Duration::from_secs(4), "{arguments:?} took {:?}", start.elapsed());
+    ended
+}
+
+#[test]
+fn a_daemon_that_stands_still_keeps_no_command_beyond_its_time() {
+    let home = Home::new();
+    home.create("starts the daemon");
+    let pid = home.pid().unwrap();
+    signal(pid, Signal::STOP);
+    let ask = |arguments: &[&str]| within_a_second(&home, &[arguments, &["--json"]].concat());
+    let status = ask(&["daemon", "status", "--timeout", "1s"]).data();
+    assert_eq!((&status["running"], &status["answers"]), (&json!(true), &json!(false)), "{status}");
+    for arguments in [
+        &["daemon", "stop", "--timeout", "1s"][..],
+        &["issue", "list", "--timeout", "1s", "--transport", "ring"],
+        &["watch", "--timeout", "1s"],
+        &["watch", "--for", "1s"],
+    ] {
+        let ended = ask(arguments);
+        assert_eq!(ended.status.code(), Some(6), "{arguments:?}: {}", ended.stdout);
+    }
+    signal(pid, Signal::CONT);
+    assert_eq!(home.pid(), Some(pid), "it lives on");
+}
+
+#[test]
+fn a_process_that_writes_for_long_keeps_no_command_beyond_its_time() {
+    let home = Home::new();
+    let other = writing(&home);
+    let create = ["issue", "create", "late", "--direct", "--json", "--timeout", "1s"];
+    let ended = within_a_second(&home, &create);
+    assert_eq!(ended.status.code(), Some(6), "{}", ended.stdout);
+    let document = ended.document();
+    let error = error(&document);
+    assert_eq!((&error["code"], &error["retryable"]), (&json!("timeout"), &json!(true)), "{error}");
+    assert!(error["idempotency_key"].is_string(), "{error}");
+    drop(other);
+    assert_eq!(within_a_second(&home, &create).status.code(), Some(0));
 }
 
 #[test]

@@ -268,7 +268,7 @@ pub fn end(place: &Place, global: &Global) -> Result<Stopped, CliError> {
 /// where it is no value of its type.
 fn ask(place: &Place, global: &Global, command: &IpcCommand) -> Result<(Option<IpcResponse>, u32), Error> {
     let socket = DaemonLock::socket_path_in(&place.runtime)?;
-    let mut client = builder().transport(Transport::Socket).timeout(global.timeout()).connect(socket)?;
+    let mut client = builder(global.timeout()).transport(Transport::Socket).connect(socket)?;
     let release = client.daemon_release();
     Ok((client.send(command)?.to_value().ok(), release))
 }

@@ -26,13 +26,16 @@ use crate::error::{CliError, Code};
 use crate::folder;
 use crate::output::{Output, Paint, Terminal, line};
 use crate::runtime::Place;
-use crate::tracker::{self, Transport};
+use crate::tracker::{self, Transport, Wishes};
 
 /// How many daemons may be lost one after the other, none of which has lived for [`SETTLED`].
 const MOST_LOSSES: u32 = 10;
 
 /// A daemon that was there for so long has not ended because it cannot run.
 const SETTLED: Duration = Duration::from_secs(2);
+
+/// What a daemon has to answer in, however soon the watch is over.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// How long to wait before the next daemon is looked for.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -115,10 +118,12 @@ pub fn run(watch: &Watch, global: &Global, output: &Output) -> Result<(), CliErr
         // A time that the clock cannot express does not end.
         end: watch.time.and_then(|time| Instant::now().checked_add(time)),
     };
-    let builder = tracker::builder_for(&wishes).transport(transport);
     let mut losses = 0;
     loop {
         let start = Instant::now();
+        let left = stream.end.map_or(Duration::MAX, |end| end.saturating_duration_since(start));
+        let timeout = wishes.timeout.min(left.max(LEAST));
+        let builder = tracker::builder_for(&Wishes { timeout, ..wishes.clone() }).transport(transport);
         let lost = match tracker::connect(&place, &builder, wishes.spawn) {
             Ok(mut client) => match stream.follow(&mut client)? {
                 Some(lost) => lost,
@@ -127,7 +132,11 @@ pub fn run(watch: &Watch, global: &Global, output: &Output) -> Result<(), CliErr
             Err(error) => error,
         };
         losses = if start.elapsed() < SETTLED { losses + 1 } else { 1 };
-        if !wishes.spawn || !may_pass(&lost) || losses > MOST_LOSSES {
+        let over = stream.end.is_some_and(|end| Instant::now() >= end);
+        if over && stream.begun {
+            return Ok(());
+        }
+        if over || !wishes.spawn || !may_pass(&lost) || losses > MOST_LOSSES {
             return Err(tracker::unreached(&place, wishes.spawn, lost));
         }
         thread::sleep(PAUSE);

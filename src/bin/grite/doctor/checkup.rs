@@ -109,7 +109,7 @@ impl<'a> Checkup<'a> {
     /// # Errors
     /// As [`ClientBuilder::connect`](libgrite_ipc::ClientBuilder::connect).
     pub fn connect(&self) -> Result<IpcClient, Error> {
-        let builder = builder().transport(Transport::Socket).timeout(PATIENCE).handshake_timeout(PATIENCE);
+        let builder = builder(PATIENCE).transport(Transport::Socket);
         builder.connect(DaemonLock::socket_path_in(&self.place.runtime)?)
     }
 

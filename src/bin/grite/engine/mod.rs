@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::time::Duration;
 
 use libgrite_ipc::grite::{Notification, Progress, Refusal};
 use libgrite_ipc::{ChangeCounter, IpcCommand, IpcResponse};
@@ -41,6 +42,7 @@ use libgrite_ipc::{ChangeCounter, IpcCommand, IpcResponse};
 use crate::doctor;
 use crate::store::{Store, StoreError};
 use exchange::Direction;
+use follow::lock;
 use memory::Memory;
 
 pub use limits::{Flaw, MAX_TEXT, check_foreign};
@@ -106,6 +108,14 @@ impl Engine {
         };
         engine.catch_up().map_err(|error| failed(OpenCause::Store(error)))?;
         Ok(engine)
+    }
+
+    /// Waits for another process that writes to the store for no longer than `patience`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be told.
+    pub fn limit_patience(&self, patience: Duration) -> Result<(), StoreError> {
+        lock(&self.store).limit_patience(patience)
     }
 
     /// Tells `observer` of all changes from now on, whoever makes them. Only the first one is told.

@@ -53,6 +53,8 @@ const WIDE: i64 = 64 << 10;
 /// One connection to the store of a folder.
 pub struct Store {
     connection: Connection,
+    /// For how long it waits for another process that writes.
+    patience: Duration,
 }
 
 /// The place of an event in this store's log; each is greater than all before it.
@@ -90,9 +92,18 @@ impl Store {
         let mut connection = Connection::open(Store::path(dir))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         schema::prepare(&mut connection)?;
-        let mut store = Store { connection };
+        let mut store = Store { connection, patience: BUSY_TIMEOUT };
         store.rebuild_outdated()?;
         Ok(store)
+    }
+
+    /// Waits for another process that writes for no longer than `patience`.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn limit_patience(&mut self, patience: Duration) -> Result<(), StoreError> {
+        self.patience = patience.min(BUSY_TIMEOUT);
+        Ok(self.connection.busy_timeout(self.patience)?)
     }
 
     /// Lets transactions keep more pages in memory, until [`narrow`](Store::narrow): a long one would write
@@ -129,7 +140,7 @@ impl Store {
     pub fn try_begin(&mut self) -> Result<Option<Session<'_>>, StoreError> {
         self.connection.busy_timeout(Duration::ZERO)?;
         let begun = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate);
-        self.connection.busy_timeout(BUSY_TIMEOUT)?;
+        self.connection.busy_timeout(self.patience)?;
         match begun.map_err(StoreError::from) {
             Ok(transaction) => Ok(Some(Session::of(transaction))),
             Err(StoreError::Busy) => Ok(None),

@@ -94,7 +94,7 @@ pub fn open(wishes: &Wishes, questions: Questions) -> Result<Box<dyn Tracker>, C
     let place = Place::of(&folder::find()?)?;
     let remote = |transport, questions| Box::new(Remote::new(place.clone(), transport, wishes, questions));
     Ok(match wishes.transport {
-        Transport::Direct => Box::new(Direct::open(&place.state)?),
+        Transport::Direct => Box::new(Direct::open(&place.state, wishes.timeout)?),
         // Rings are made in a handshake of their own, whatever is asked afterwards.
         Transport::Ring => remote(libgrite_ipc::Transport::Ring, Questions::Several),
         Transport::Socket => remote(libgrite_ipc::Transport::Socket, questions),
@@ -145,7 +145,7 @@ impl Tracker for Auto {
             Ok(answer) => Ok(answer),
             Err(Failure::Other(error)) => Err(error),
             Err(Failure::Forbidden(error)) => {
-                let mut direct = Box::new(Direct::open(remote.state())?);
+                let mut direct = Box::new(Direct::open(remote.state(), remote.timeout())?);
                 // Nobody reads it where stderr is closed, and the answer counts for more.
                 let _ = writeln!(
                     stderr(),

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use libgrite_ipc::grite::Progress;
 use libgrite_ipc::{ClientBuilder, DaemonLock, Error, ErrorKind, Grite, IpcClient, IpcCommand, IpcResponse};
@@ -28,6 +29,7 @@ pub struct Remote {
     place: Place,
     builder: ClientBuilder<Grite>,
     spawn: bool,
+    timeout: Duration,
     questions: Questions,
     client: Option<IpcClient>,
 }
@@ -41,12 +43,18 @@ impl Remote {
         questions: Questions,
     ) -> Self {
         let builder = builder_for(wishes).transport(transport);
-        Remote { place, builder, spawn: wishes.spawn, questions, client: None }
+        let Wishes { spawn, timeout, .. } = *wishes;
+        Remote { place, builder, spawn, timeout, questions, client: None }
     }
 
     /// The folder of the store.
     pub fn state(&self) -> &Path {
         &self.place.state
+    }
+
+    /// For how long to wait for an answer.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Asks, and again if the daemon ended meanwhile, perhaps for a newer one: reads can be repeated, and a
@@ -80,7 +88,7 @@ impl Remote {
         part: &mut dyn FnMut(&Progress),
         too_large: Error,
     ) -> Result<IpcResponse, Failure> {
-        match Direct::open(self.state()) {
+        match Direct::open(self.state(), self.timeout) {
             Ok(mut direct) => direct.ask_in_parts(command, part).map_err(Failure::Other),
             Err(_) => Err(self.judge(too_large)),
         }
@@ -202,14 +210,19 @@ impl From<Failure> for CliError {
 /// How often a command is repeated whose daemon ended.
 const MOST_REPEATS: u32 = 3;
 
-/// A client of this release, which replaces the daemons of earlier ones where it may start its own.
-pub fn builder() -> ClientBuilder<Grite> {
-    IpcClient::builder().release(release::own())
+/// How long connecting may take where more time is given.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// A client of this release, which replaces the daemons of earlier ones where it may start its own. It waits until
+/// `timeout` for an answer, and no longer for a daemon that does not even say hello.
+pub fn builder(timeout: Duration) -> ClientBuilder<Grite> {
+    let builder = IpcClient::builder().release(release::own());
+    builder.timeout(timeout).handshake_timeout(timeout.min(HANDSHAKE))
 }
 
 /// A builder of clients that wait for as long as is wished.
 pub fn builder_for(wishes: &Wishes) -> ClientBuilder<Grite> {
-    builder().timeout(wishes.timeout).spawn_timeout(wishes.spawn_timeout)
+    builder(wishes.timeout).spawn_timeout(wishes.spawn_timeout)
 }
 
 /// Why the daemon of `place` gave no answer, where `spawn` says whether it may be started.

@@ -4,6 +4,8 @@
 mod ended;
 mod home;
 
+use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ended::Ended;
@@ -24,6 +26,22 @@ fn error(document: &Value) -> &Value {
     &document["error"]
 }
 
+/// A process that stands still until this is dropped.
+struct Still(u32);
+
+impl Still {
+    fn new(pid: u32) -> Self {
+        signal(pid, Signal::STOP);
+        Still(pid)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        signal(self.0, Signal::CONT);
+    }
+}
+
 /// What a command ends with, which has one second.
 fn within_a_second(home: &Home, arguments: &[&str]) -> Ended {
     let start = Instant::now();
@@ -37,7 +55,7 @@ fn a_daemon_that_stands_still_keeps_no_command_beyond_its_time() {
     let home = Home::new();
     home.create("starts the daemon");
     let pid = home.pid().unwrap();
-    signal(pid, Signal::STOP);
+    let still = Still::new(pid);
     let ask = |arguments: &[&str]| within_a_second(&home, &[arguments, &["--json"]].concat());
     let status = ask(&["daemon", "status", "--timeout", "1s"]).data();
     assert_eq!((&status["running"], &status["answers"]), (&json!(true), &json!(false)), "{status}");
@@ -50,8 +68,44 @@ fn a_daemon_that_stands_still_keeps_no_command_beyond_its_time() {
         let ended = ask(arguments);
         assert_eq!(ended.status.code(), Some(6), "{arguments:?}: {}", ended.stdout);
     }
-    signal(pid, Signal::CONT);
+    drop(still);
     assert_eq!(home.pid(), Some(pid), "it lives on");
+}
+
+#[test]
+fn a_daemon_whose_socket_is_gone_is_stopped_all_the_same() {
+    let home = Home::new();
+    home.create("starts the daemon");
+    let status = home.data(&["daemon", "status"]);
+    let pid = home.pid().unwrap();
+    // So that it does not find out by itself first.
+    let still = Still::new(pid);
+    fs::remove_file(status["socket"].as_str().unwrap()).unwrap();
+    thread::scope(|scope| {
+        let stop = scope.spawn(|| within_a_second(&home, &["daemon", "stop", "--timeout", "30s", "--json"]));
+        thread::sleep(Duration::from_secs(2));
+        drop(still);
+        let stopped = stop.join().unwrap().data();
+        assert_eq!((&stopped["pid"], &stopped["by_signal"]), (&json!(pid), &json!(true)), "{stopped}");
+    });
+    assert_eq!(home.pid(), None);
+}
+
+/// The lock is held, and nobody listens at first.
+#[test]
+fn a_daemon_that_has_just_begun_is_asked_to_stop_once_it_listens() {
+    let home = Home::new();
+    home.create("starts the daemon");
+    let status = home.data(&["daemon", "status"]);
+    let (socket, aside) = (status["socket"].as_str().unwrap(), home.path("aside"));
+    fs::rename(socket, &aside).unwrap();
+    thread::scope(|scope| {
+        let stop = scope.spawn(|| within_a_second(&home, &["daemon", "stop", "--json"]));
+        thread::sleep(Duration::from_millis(100));
+        fs::rename(&aside, socket).unwrap();
+        assert_eq!(stop.join().unwrap().data()["stopped"], true);
+    });
+    assert_eq!(home.pid(), None);
 }
 
 #[test]

@@ -21,6 +21,12 @@ use crate::release;
 use crate::runtime::Place;
 use crate::tracker::{self, builder};
 
+/// For how long a daemon may hold its lock without a socket: between the two it opens its store, or closes it.
+const UNHEARD: Duration = Duration::from_secs(1);
+
+/// How long to wait before looking again whether the daemon has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
 /// What to do with the daemon.
 #[derive(Subcommand)]
 pub enum Daemon {
@@ -97,7 +103,7 @@ pub struct Stopped {
     /// Whether one ran.
     stopped: bool,
     pid: Option<u32>,
-    /// Whether a signal had to ask it, since it speaks another version.
+    /// Whether a signal had to ask it, since it speaks another version or has no socket.
     by_signal: bool,
 }
 
@@ -153,7 +159,7 @@ fn status(place: &Place, global: &Global) -> Result<Status, CliError> {
         });
     };
     let socket = record.socket_path().display().to_string();
-    match ask(place, global, &IpcCommand::Status) {
+    match ask(place, global.timeout(), &IpcCommand::Status) {
         Ok((Some(IpcResponse::Status(result)), release)) => Ok(Status::told(result, release, socket)),
         other => Ok(Status {
             running: true,
@@ -227,7 +233,11 @@ fn stop(place: &Place, global: &Global, output: &Output) -> Result<(), CliError>
             return "no daemon runs\n".to_owned();
         }
         let process = stopped.pid.map_or_else(String::new, |pid| format!(", process {pid}"));
-        let how = if stopped.by_signal { "; it speaks another version, so a signal asked it" } else { "" };
+        let how = if stopped.by_signal {
+            "; it could not be asked over its socket, so a signal asked it"
+        } else {
+            ""
+        };
         format!("stopped{process}{how}\n")
     })
 }
@@ -237,38 +247,52 @@ pub fn end(place: &Place, global: &Global) -> Result<Stopped, CliError> {
     let Some(record) = DaemonLock::read(&place.runtime)? else {
         return Ok(Stopped { stopped: false, pid: None, by_signal: false });
     };
-    let by_signal = match ask(place, global, &IpcCommand::Stop) {
-        Ok(_) => false,
-        // It ends already, or has ended.
-        Err(error)
-            if error.is_retryable()
-                || matches!(error.kind(), ErrorKind::NotRunning | ErrorKind::PeerDied) =>
-        {
-            false
+    let start = Instant::now();
+    let (mut asked, mut by_signal) = (false, false);
+    loop {
+        let left = global.timeout().saturating_sub(start.elapsed());
+        if !asked {
+            match ask(place, left, &IpcCommand::Stop) {
+                Ok(_) => asked = true,
+                Err(error) if needs_signal(&error, start.elapsed()) => {
+                    daemon::terminate(&place.runtime, Signal::TERM)?;
+                    (asked, by_signal) = (true, true);
+                }
+                // It has just begun, has others to answer, or ends already.
+                Err(error) if may_listen_soon(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        Err(error) if error.kind() == ErrorKind::VersionMismatch => {
-            daemon::terminate(&place.runtime, Signal::TERM)?;
-            true
+        // A daemon that another command has started meanwhile is not the one that was to end.
+        if DaemonLock::read(&place.runtime)?.is_none_or(|now| now.pid() != record.pid()) {
+            return Ok(Stopped { stopped: true, pid: record.pid(), by_signal });
         }
-        Err(error) => return Err(error.into()),
-    };
-    let end = Instant::now() + global.timeout();
-    // A daemon that another command has started meanwhile is not the one that was to end.
-    while DaemonLock::read(&place.runtime)?.is_some_and(|now| now.pid() == record.pid()) {
-        if Instant::now() > end {
+        if left.is_zero() {
             let message = format!("the daemon has not ended within {:?}", global.timeout());
             return Err(CliError::new(Code::Timeout, message, "see `grite daemon status`"));
         }
-        thread::sleep(Duration::from_millis(2));
+        thread::sleep(LOOK_AGAIN);
     }
-    Ok(Stopped { stopped: true, pid: record.pid(), by_signal })
+}
+
+/// Whether the daemon can be asked by a signal alone: it speaks another version, or has no socket.
+fn needs_signal(error: &Error, after: Duration) -> bool {
+    match error.kind() {
+        ErrorKind::VersionMismatch => true,
+        ErrorKind::NotRunning => after > UNHEARD,
+        _ => false,
+    }
+}
+
+fn may_listen_soon(error: &Error) -> bool {
+    error.is_retryable() || matches!(error.kind(), ErrorKind::NotRunning | ErrorKind::PeerDied)
 }
 
 /// Asks the daemon that runs, whatever release it is, which comes with the answer. The answer is nothing
 /// where it is no value of its type.
-fn ask(place: &Place, global: &Global, command: &IpcCommand) -> Result<(Option<IpcResponse>, u32), Error> {
+fn ask(place: &Place, timeout: Duration, command: &IpcCommand) -> Result<(Option<IpcResponse>, u32), Error> {
     let socket = DaemonLock::socket_path_in(&place.runtime)?;
-    let mut client = builder(global.timeout()).transport(Transport::Socket).connect(socket)?;
+    let mut client = builder(timeout).transport(Transport::Socket).connect(socket)?;
     let release = client.daemon_release();
     Ok((client.send(command)?.to_value().ok(), release))
 }

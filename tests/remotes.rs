@@ -129,6 +129,31 @@ fn what_is_in_no_ref_any_more_before_it_was_sent_is_sent_all_the_same() {
 }
 
 #[test]
+fn a_bare_repository_and_its_worktrees_have_one_tracker() {
+    for made_in in ["x.git", "tree"] {
+        let world = World::new(&["a"]);
+        let identity = ["-c", "user.name=x", "-c", "user.email=x@x"];
+        world.git("a", &[&identity[..], &["commit", "--quiet", "--allow-empty", "-m", "x"]].concat());
+        world.git("", &["clone", "--quiet", "--bare", "a", "x.git"]);
+        world.git("x.git", &["worktree", "add", "--quiet", "../tree"]);
+        world.done(made_in, &["init", "--direct"]);
+        assert!(world.path("x.git/grite").is_dir(), "{made_in}");
+        let id = world.create("x.git", "seen by all");
+        for clone in ["tree", "x.git", "x.git/hooks"] {
+            assert_eq!(world.data(clone, &["issue", "show", &id, "--direct"])["title"], "seen by all");
+        }
+        // One that lies there by its other name is found by all, too.
+        fs::rename(world.path("x.git/grite"), world.path("x.git/.grite")).unwrap();
+        for clone in ["tree", "x.git"] {
+            world.done(clone, &["init", "--direct"]);
+            assert_eq!(world.data(clone, &["issue", "show", &id, "--direct"])["title"], "seen by all");
+        }
+        world.git("x.git", &["remote", "set-url", "origin", "../remote.git"]);
+        assert_eq!(world.data("tree", &["sync", "--direct"])["sent"], 1);
+    }
+}
+
+#[test]
 fn a_partial_clone_takes_in_what_the_others_have() {
     let world = World::new(&["a"]);
     world.git("remote.git", &["config", "uploadpack.allowFilter", "true"]);

@@ -47,7 +47,7 @@ pub fn make() -> Result<(PathBuf, bool), CliError> {
         Some(dir) => dir,
         None => {
             let start = current_dir()?;
-            common_git_dir(&start).map_or_else(|| start.join(BESIDE), |git| git.join(IN_GIT))
+            common_git_dir(&start).map_or_else(|| start.join(BESIDE), |git| within(&git))
         }
     };
     let new = !dir.is_dir();
@@ -63,11 +63,8 @@ pub fn make() -> Result<(PathBuf, bool), CliError> {
 /// The git folder of the repository in which the state folder `state` lies.
 pub fn repository(state: &Path) -> Option<PathBuf> {
     let parent = state.parent()?;
-    // Inside a git folder, as `init` puts it; a bare repository is one, too.
-    if parent.join("HEAD").is_file() && parent.join("objects").is_dir() {
-        return Some(parent.to_owned());
-    }
-    common_git_dir(parent)
+    // Inside a git folder, as `init` puts it.
+    if is_git_dir(parent) { Some(parent.to_owned()) } else { common_git_dir(parent) }
 }
 
 fn missing(what: &str) -> CliError {
@@ -85,8 +82,21 @@ fn from_environment() -> Option<PathBuf> {
 }
 
 fn find_from(start: &Path) -> Option<PathBuf> {
-    let in_git = common_git_dir(start).map(|git| git.join(IN_GIT)).filter(|dir| dir.is_dir());
+    let in_git = common_git_dir(start).map(|git| within(&git)).filter(|dir| dir.is_dir());
     in_git.or_else(|| start.ancestors().map(|dir| dir.join(BESIDE)).find(|dir| dir.is_dir()))
+}
+
+/// The state folder inside the common git folder `git`, whether it is there or not.
+fn within(git: &Path) -> PathBuf {
+    // A bare repository may have got the other one.
+    let beside = git.join(BESIDE);
+    let usual = git.join(IN_GIT);
+    if beside.is_dir() && !usual.is_dir() { beside } else { usual }
+}
+
+/// Whether `dir` is what git takes for a git folder; a bare repository is one, too.
+fn is_git_dir(dir: &Path) -> bool {
+    dir.join("HEAD").is_file() && dir.join("objects").is_dir() && dir.join("refs").is_dir()
 }
 
 /// The git folder that all worktrees of the repository around `start` share.
@@ -97,9 +107,11 @@ fn common_git_dir(start: &Path) -> Option<PathBuf> {
             return Some(git);
         }
         // A worktree or submodule has a file there that names its git folder.
-        let pointer = read_pointer(&git).ok()?;
-        let target = dir.join(pointer.strip_prefix("gitdir:")?.trim());
-        target.is_dir().then_some(target)
+        let pointed = read_pointer(&git).ok().and_then(|pointer| {
+            let target = dir.join(pointer.strip_prefix("gitdir:")?.trim());
+            target.is_dir().then_some(target)
+        });
+        pointed.or_else(|| is_git_dir(dir).then(|| dir.to_owned()))
     })?;
     match read_pointer(&git_dir.join("commondir")) {
         Ok(common) => fs::canonicalize(git_dir.join(common)).ok(),

@@ -300,6 +300,7 @@ fn a_bad_line_is_named_and_nothing_is_imported() {
         ("labels", json!("bug")),
         ("created_at", json!("2025-11-02")),
         ("updated_at", json!("later")),
+        ("updated_at", json!("2025-11-02T21:58:0éZ")),
         ("comments", json!({})),
         ("depends_on", json!([1])),
     ]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use clones::{Dice, World, from_environment, loose};
 use ended::{DEADLINE, end};
+use sha2::{Digest, Sha256};
 
 /// The ways to the tracker that this system has.
 const WAYS: &[&str] = if cfg!(all(target_os = "linux", not(grite_portable))) {
@@ -223,6 +224,29 @@ fn a_chunk_with_a_flipped_byte_is_named_and_costs_no_other_event() {
     assert_eq!(pulled["received"], 3);
     world.done("b", &["sync", "pull"]);
     assert_eq!(world.data("b", &["issue", "list"])["total"], 4);
+}
+
+/// A chunk has its form and its name, and in an event of it a character lies across the end of the seconds.
+#[test]
+fn an_event_whose_moment_cannot_be_read_is_named_and_costs_no_other_chunk() {
+    let world = World::new(&["a", "b"]);
+    world.create("a", "the one that suffers");
+    world.done("a", &["sync", "push", "--direct"]);
+    let (blob, _) = world.chunks("a", &world.own_ref("a")).remove(0);
+    let mut chunk = String::from_utf8(world.blob("a", &blob)).unwrap();
+    let at = chunk.find("\"at\":\"").unwrap() + 6;
+    let end = at + chunk[at..].find('"').unwrap();
+    chunk.replace_range(at..end, "2025-11-02T21:58:0éZ");
+    let name: String = Sha256::digest(&chunk).iter().map(|byte| format!("{byte:02x}")).collect();
+    push_chunk(&world, &"0".repeat(32), &name, chunk.as_bytes());
+
+    let pulled = world.data("b", &["sync", "pull", "--direct"]);
+    assert_eq!(pulled["received"], 1, "{pulled}");
+    let damaged = pulled["damaged"].as_array().unwrap();
+    assert!(damaged.len() == 1 && damaged[0].as_str().unwrap().contains(&name), "{pulled}");
+    assert!(world.broken("b", &[]).iter().any(|item| item["check"] == "chunks"));
+    world.done("b", &["rebuild"]);
+    assert_eq!(world.data("b", &["issue", "list", "--direct"])["total"], 1);
 }
 
 /// The same for what lies in git's own files.

@@ -87,7 +87,7 @@ impl Engine {
                 let (change, damaged) = self.store_events(&session, &read, intake.own, part)?;
                 match reader.join() {
                     Ok(read) => read?,
-                    Err(_) => return Err(refusal::invalid("chunk", "reading it failed")),
+                    Err(_) => return Err(refusal::unforeseen("reading chunks failed")),
                 }
                 for chunk in &before {
                     session.forget_damaged(&chunk.blob)?;

@@ -28,6 +28,12 @@ pub fn invalid(field: &str, problem: impl Display) -> Refusal {
     refuse(RefusalCode::Invalid, format!("{field}: {problem}"), "change the argument and try again")
 }
 
+/// `what` failed, and neither an argument nor the store is to blame.
+pub fn unforeseen(what: &str) -> Refusal {
+    let hint = "see what the same command says with --direct, and report it";
+    refuse(RefusalCode::Unsupported, format!("{what}, by a fault of this program"), hint)
+}
+
 /// The key belongs to another write.
 pub fn key_taken(key: &str) -> Refusal {
     refuse(

@@ -36,7 +36,8 @@ impl Moment {
         if text.len() > Self::MAX_TEXT || punctuation.iter().any(|&(index, mark)| shape[index] != mark) {
             return None;
         }
-        let zone = &text[19..];
+        // A character of several bytes may lie across the end of the seconds.
+        let zone = text.get(19..)?;
         if zone.contains(['[', ','])
             || !(zone.ends_with('Z') || zone.as_bytes().iter().rev().nth(2) == Some(&b':'))
         {
@@ -185,6 +186,8 @@ mod tests {
             "2025-11-02T21:58:07Z[UTC]",
             "2025-11-02T21:58:07-08",
             "20251102T215807Z",
+            "2025-11-02T21:58:0éZ",
+            "2025-11-02T21:58:0é",
             "éééééééééééééééé",
         ] {
             assert!(Moment::parse(wrong).is_none(), "{wrong}");

@@ -22,7 +22,7 @@ mod armed {
 
     /// All points: of a client, of a daemon that starts, of one that welcomes, of both on the way, of the store.
     #[rustfmt::skip]
-    pub const POINTS: [&str; 46] = [
+    pub const POINTS: [&str; 49] = [
         "client.dialled", "client.hello", "client.received", "client.half-mapped", "client.mapped",
         "client.telling", "spawn.directory", "spawn.locked", "spawn.started",
         "lock.directory", "lock.taken", "lock.half-written", "lock.written",
@@ -32,7 +32,7 @@ mod armed {
         "ring.reserve", "ring.write", "ring.skipped", "ring.commit", "ring.publish", "ring.published",
         "ring.copied", "ring.consumed", "channel.part", "channel.fragment", "channel.asleep", "channel.wake",
         "store.begun", "store.appended", "store.committing", "store.committed", "store.written-back",
-        "sync.published", "sync.renamed",
+        "renew.kept", "renew.replacing", "renew.replaced", "sync.published", "sync.renamed",
     ];
 
     /// How seldom a seed stops at the first passage of a point.

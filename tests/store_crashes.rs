@@ -1,4 +1,4 @@
-//! `grite` when its daemon is killed between any two steps of a write, a sync or its start.
+//! `grite` when its daemon is killed between any two steps of a write, a sync or its start, or a rebuild of its own.
 //!
 //! Of a build with `--cfg grite_faults`, as `tests/crashes.rs`. `GRITE_TEST_ROUNDS=10000` for the long run.
 #![cfg(all(grite_faults, feature = "cli", target_os = "linux", not(grite_portable)))]
@@ -9,7 +9,8 @@ mod home;
 mod rounds;
 mod victim;
 
-use std::path::Path;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use clones::World;
@@ -166,6 +167,47 @@ fn a_sync_killed_while_it_takes_a_new_name_leaves_nothing_unsent() {
                 assert!(passage > 1, "{fault} is never passed");
                 break;
             }
+        }
+    }
+}
+
+/// A rebuild is killed at each step of putting the new store in the place of the old one, alone and beside a batch
+/// that keeps much of the old one in its log. The name of the store leads to all that was written, with the old
+/// store or the new one, and the next rebuild is as good as the first.
+#[test]
+fn a_rebuild_killed_at_any_step_loses_nothing() {
+    for fault in ["renew.kept 1", "renew.replacing 1", "renew.replaced 1"] {
+        for beside_a_batch in [false, true] {
+            let home = Home::new();
+            let mut batch = home.command(&["batch", "--direct"]).spawn().unwrap();
+            writeln!(batch.stdin.as_ref().unwrap(), r#"["issue","create","by the batch"]"#).unwrap();
+            let mut answer = String::new();
+            BufReader::new(batch.stdout.as_mut().unwrap()).read_line(&mut answer).unwrap();
+            assert!(answer.contains("\"ok\":true"), "{answer}");
+            if !beside_a_batch {
+                drop(batch.stdin.take());
+                assert!(batch.wait().unwrap().success());
+            }
+            home.data(&["issue", "create", "by a command", "--direct"]);
+            let export = || home.run(&["export", "--direct"], "").stdout;
+            let before = export();
+            assert_eq!(before.lines().count(), 2);
+
+            let mut command = home.command(&["rebuild"]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let victim = Victim::start(command, fault);
+            assert_eq!(victim.until(|| false), Seen::Stopped, "{fault}");
+            victim.kill();
+            assert_eq!(export(), before, "{fault}, beside a batch: {beside_a_batch}");
+            assert_eq!(integrity(&home.path("state")), "ok", "{fault}");
+            if beside_a_batch {
+                drop(batch.stdin.take());
+                assert!(batch.wait().unwrap().success());
+            }
+            home.data(&["rebuild"]);
+            assert_eq!(export(), before, "{fault}, and once more");
+            let left = names(&home.path("state"));
+            assert!(!left.contains(&"issues.db.new".to_owned()), "{left:?}");
         }
     }
 }

@@ -2,12 +2,14 @@
 //! read, and [`replace`] makes a store of it and of what git holds.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
 use super::examine::open_existing;
 use super::{Store, StoreError, Way, read_event};
+use crate::fault;
 use crate::model::{Moment, Sealed};
 
 /// What comes behind the name of a store that was replaced.
@@ -101,7 +103,8 @@ pub struct Marks {
 /// Makes a new store in the folder `dir`, of `events`, which have come as far as `marks` says. Where an old
 /// one was, it is kept beside it, under the name that is given back.
 ///
-/// No other process may use the store meanwhile.
+/// The store's name leads to the old one or to the new one all the time, each with all that was committed. No other
+/// process may use the store meanwhile.
 ///
 /// # Errors
 /// [`StoreError`]; the old store is in its place then.
@@ -113,11 +116,27 @@ pub fn replace(dir: &Path, events: &[(Sealed, Way)], marks: &Marks) -> Result<Op
     }
     fs::create_dir(&workshop).map_err(failed)?;
     write(&workshop, dir, events, marks)?;
-    let kept = set_aside(dir).map_err(failed)?;
-    fs::rename(Store::path(&workshop), Store::path(dir)).map_err(failed)?;
+    let old = Store::path(dir);
+    let emptied = empty_log(&old)?;
+    let used = emptied && beside(&old, "-wal").exists();
+    let kept = beside(&old, &format!(".{REPLACED}-{}", Moment::now().milliseconds()));
+    let any = second_name(&old, &kept).map_err(failed)?;
+    fault::point("renew.kept");
+    // The new store would take what is in the log for changes of its own.
+    if !emptied {
+        set_log_aside(&old, &kept).map_err(failed)?;
+    }
+    fault::point("renew.replacing");
+    fs::rename(Store::path(&workshop), &old).map_err(failed)?;
+    fault::point("renew.replaced");
+    // An empty one that is there all the same is open in another process, which notices no other log as long as
+    // the store's file is the old one.
+    if used {
+        set_log_aside(&old, &kept).map_err(failed)?;
+    }
     fs::remove_dir_all(&workshop).map_err(failed)?;
     fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
-    Ok(kept)
+    Ok(any.then_some(kept))
 }
 
 fn write(workshop: &Path, old: &Path, events: &[(Sealed, Way)], marks: &Marks) -> Result<(), StoreError> {
@@ -159,25 +178,56 @@ fn copy(from: &Connection, into: &Connection, select: &str, insert: &str) -> Res
     Ok(())
 }
 
-/// Gives the old store's files other names.
-fn set_aside(dir: &Path) -> std::io::Result<Option<PathBuf>> {
-    let old = Store::path(dir);
-    let with = |path: &Path, end: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
-    let kept = with(&old, &format!(".{REPLACED}-{}", Moment::now().milliseconds()));
-    let mut any = false;
-    // The file itself last: until then the store is as it was.
-    for end in ["-wal", "-shm", ""] {
-        match fs::rename(with(&old, end), with(&kept, end)) {
-            Ok(()) => any = any || end.is_empty(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+/// Moves what is in the log of the store `old` to its place in the file; says whether the log is empty now.
+///
+/// # Errors
+/// [`StoreError::Busy`] while another process reads or writes.
+fn empty_log(old: &Path) -> Result<bool, StoreError> {
+    if !old.exists() {
+        return Ok(false);
+    }
+    let busy = open_existing(old).and_then(|connection| {
+        let busy = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
+        Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], busy)?)
+    });
+    match busy {
+        Ok(true) | Err(StoreError::Busy) => Err(StoreError::Busy),
+        Ok(false) => Ok(true),
+        // What could be read of a store that SQLite cannot use is in the new one by now.
+        Err(_) => Ok(false),
+    }
+}
+
+/// Gives the file `old`, if it is there, the name `new`, too, or makes a copy of it where a file has one name at
+/// most.
+fn second_name(old: &Path, new: &Path) -> std::io::Result<bool> {
+    match fs::hard_link(old, new) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(_) => {
+            fs::copy(old, new)?;
+            fs::File::open(new)?.sync_all()?;
+            Ok(true)
         }
     }
-    Ok(any.then_some(kept))
+}
+
+/// Gives the log of the store `old`, if there is one, the name that goes with `kept`.
+fn set_log_aside(old: &Path, kept: &Path) -> std::io::Result<()> {
+    for end in ["-wal", "-shm"] {
+        match fs::rename(beside(old, end), beside(kept, end)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The path of a file whose name is that of `path` and `end`.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
 }
 
 #[cfg(test)]

@@ -76,6 +76,24 @@ fn a_deleted_store_is_made_anew_from_git() {
 }
 
 #[test]
+fn a_store_of_which_only_refs_are_left_is_lost_and_comes_back_from_them() {
+    let (world, _) = healthy();
+    fs::remove_dir_all(world.state("a")).unwrap();
+    fs::create_dir(world.state("a")).unwrap();
+    let lost = || {
+        let (error, exit) = world.failure("a", &["issue", "list", "--direct"]);
+        assert_eq!((&error["code"], exit), (&"integrity".into(), 8), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("grite rebuild"), "{error}");
+    };
+    lost();
+    world.git("a", &["pack-refs", "--all", "--prune"]);
+    lost();
+    assert_eq!(fs::read_dir(world.state("a")).unwrap().count(), 0);
+    world.done("a", &["rebuild"]);
+    assert_eq!(world.data("a", &["issue", "list", "--direct"])["total"], 4);
+}
+
+#[test]
 fn a_store_with_a_damaged_page_is_made_anew_and_the_old_one_kept() {
     let (world, export) = healthy();
     sql(&world, "PRAGMA wal_checkpoint(TRUNCATE)");

@@ -1,14 +1,19 @@
 //! The state folder of a live daemon is removed or replaced: nothing that was acknowledged after that is lost,
-//! and nobody is answered from the store that is gone for long.
+//! and nobody is answered from the store that is gone for long. Where no store is, only `init` and a rebuild of one
+//! that was there make any.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
 mod ended;
 mod home;
 
 use std::fs;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
+use ended::{Ended, end};
 use home::{Home, WAYS};
 use serde_json::{Value, json};
 
@@ -19,21 +24,125 @@ fn titles(home: &Home, options: &[&str]) -> Vec<String> {
     list["items"].as_array().unwrap().iter().map(title).collect()
 }
 
+/// A command on the folder `name` of a home, in place of its state folder.
+fn elsewhere(home: &Home, name: &str, arguments: &[&str]) -> Ended {
+    let mut command = home.command(arguments);
+    end(command.env("GRITE_DIR", home.path(name)).spawn().unwrap(), "[\"issue\",\"list\"]\n")
+}
+
+/// The names in a folder, in order.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The code, the message with the hint, and the exit code of a command that must fail.
+fn failure(ended: &Ended) -> (String, String, Option<i32>) {
+    let document = ended.document();
+    let error = &document["error"];
+    let text = |name: &str| error[name].as_str().unwrap_or_else(|| panic!("{document}")).to_owned();
+    (text("code"), format!("{}; {}", text("message"), text("hint")), ended.status.code())
+}
+
+/// All commands that need a store, by each way.
+fn needing_a_store() -> Vec<Vec<&'static str>> {
+    let mut commands = Vec::new();
+    for way in WAYS {
+        for command in [
+            &["issue", "list"][..],
+            &["issue", "create", "x"],
+            &["export"],
+            &["ping"],
+            &["sync"],
+            &["lock", "status"],
+        ] {
+            commands.push([command, &["--json", "--transport", way]].concat());
+        }
+    }
+    commands.push(vec!["watch", "--json", "--for", "5s"]);
+    commands.push(vec!["daemon", "start", "--json"]);
+    commands.push(vec!["daemon", "run", "--json"]);
+    commands
+}
+
+#[test]
+fn no_command_takes_a_folder_of_others_for_a_state_folder() {
+    let home = Home::new();
+    let folder = home.path("any");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+    // A name that is also one of ours tells nothing.
+    fs::write(folder.join("changes"), "of somebody else").unwrap();
+    let mut commands = needing_a_store();
+    commands.extend(
+        [&["doctor"][..], &["doctor", "--fix"], &["rebuild"]].map(|words| [words, &["--json"]].concat()),
+    );
+    for command in commands {
+        let (code, words, exit) = failure(&elsewhere(&home, "any", &command));
+        assert_eq!((code.as_str(), exit), ("environment", Some(5)), "{command:?}: {words}");
+        assert!(
+            words.contains("is no state folder") && words.contains("`grite init`"),
+            "{command:?}: {words}"
+        );
+    }
+    let batch = elsewhere(&home, "any", &["batch"]);
+    assert_eq!(batch.document()["error"]["code"], "environment");
+    assert_eq!(names(&folder), ["changes"]);
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o755);
+    assert!(elsewhere(&home, "any", &["init"]).status.success());
+    assert!(elsewhere(&home, "any", &["issue", "list", "--direct"]).status.success());
+}
+
+#[test]
+fn a_store_that_is_gone_or_empty_is_named_and_no_command_but_a_rebuild_makes_another() {
+    for empty in [false, true] {
+        let home = Home::new();
+        home.create("in the lost store");
+        home.data(&["daemon", "stop"]);
+        let store = home.path("state/issues.db");
+        if empty {
+            fs::write(&store, "").unwrap();
+        } else {
+            fs::remove_file(&store).unwrap();
+        }
+        let before = names(&home.path("state"));
+        for command in needing_a_store() {
+            let (code, words, exit) = failure(&home.run(&command, ""));
+            assert_eq!((code.as_str(), exit), ("integrity", Some(8)), "{command:?}: {words}");
+            assert!(words.contains("lost") && words.contains("`grite rebuild`"), "{command:?}: {words}");
+        }
+        assert_eq!(names(&home.path("state")), before);
+        assert_eq!(fs::metadata(&store).map_or(0, |found| found.len()), 0);
+        let looked = home.run(&["doctor", "--json"], "").document();
+        let items = looked["data"]["items"].as_array().unwrap();
+        assert!(items.iter().any(|item| item["check"] == "store" && item["ok"] == false), "{looked}");
+        home.data(&[if empty { "rebuild" } else { "init" }]);
+        assert_eq!(titles(&home, &[]), Vec::<String>::new());
+    }
+}
+
 /// By each way: a write after the folder was removed and another store was made in its place, whether the daemon
 /// was told or not.
 #[test]
 fn what_is_acknowledged_after_the_state_folder_was_replaced_is_in_the_new_one() {
-    for init in [&["init"][..], &["issue", "list", "--direct"]] {
+    for told in [true, false] {
         for way in WAYS.iter().filter(|way| **way != "direct") {
             let home = Home::new();
             home.create("in the old store");
             let before = home.pid();
             assert!(before.is_some());
             fs::remove_dir_all(home.path("state")).unwrap();
-            fs::create_dir(home.path("state")).unwrap();
-            home.data(init);
+            if told {
+                home.data(&["init"]);
+            } else {
+                assert!(elsewhere(&home, "new", &["init"]).status.success());
+                fs::rename(home.path("new"), home.path("state")).unwrap();
+            }
             let created = home.data(&["issue", "create", "in the new store", "--transport", way]);
-            assert_eq!(titles(&home, &["--direct"]), ["in the new store"], "{init:?} {way}: {created}");
+            assert_eq!(titles(&home, &["--direct"]), ["in the new store"], "{told} {way}: {created}");
             assert_eq!(titles(&home, &["--transport", way]), ["in the new store"]);
             assert_ne!(home.pid(), before);
         }
@@ -44,10 +153,10 @@ fn what_is_acknowledged_after_the_state_folder_was_replaced_is_in_the_new_one() 
 #[test]
 fn reads_are_answered_from_the_store_that_is_there() {
     let home = Home::new();
-    fs::create_dir(home.path("backup")).unwrap();
-    let mut command = home.command(&["issue", "create", "in the backup", "--direct"]);
-    let made = ended::end(command.env("GRITE_DIR", home.path("backup")).spawn().unwrap(), "");
-    assert!(made.status.success(), "{}", made.stderr);
+    for command in [&["init"][..], &["issue", "create", "in the backup", "--direct"]] {
+        let made = elsewhere(&home, "backup", command);
+        assert!(made.status.success(), "{}", made.stderr);
+    }
     home.create("in the store");
     assert_eq!(titles(&home, &[]), ["in the store"]);
     fs::rename(home.path("state"), home.path("old")).unwrap();

@@ -439,10 +439,12 @@ fn what_cannot_be_synced_says_why() {
     let (error, _) = world.failure("a", &["sync"]);
     assert!(error["hint"].as_str().unwrap().contains("git remote add"), "{error}");
     let outside = tempfile::tempdir().unwrap();
-    let mut command = world.command("a", &["sync", "--direct", "--json"]);
-    let state = outside.path().join("state");
-    fs::create_dir(&state).unwrap();
-    let ended = end(command.env("GRITE_DIR", &state).spawn().unwrap(), "");
+    let there = |arguments: &[&str]| {
+        let mut command = world.command("a", arguments);
+        end(command.env("GRITE_DIR", outside.path().join("state")).spawn().unwrap(), "")
+    };
+    assert!(there(&["init"]).status.success());
+    let ended = there(&["sync", "--direct", "--json"]);
     assert!(ended.document()["error"]["message"].as_str().unwrap().contains("no git repository"));
 }
 

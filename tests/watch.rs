@@ -202,9 +202,10 @@ fn a_lost_daemon_is_followed_by_the_next_one_and_the_gap_is_told() {
 fn a_watcher_goes_on_with_the_store_that_was_put_in_the_place_of_its_own() {
     let home = Home::new();
     let (mut watcher, next) = Watcher::watching(&home, &[]);
+    let mut init = home.command(&["init"]);
+    assert!(ended::end(init.env("GRITE_DIR", home.path("new")).spawn().unwrap(), "").status.success());
     fs::rename(home.path("state"), home.path("old")).unwrap();
-    fs::create_dir(home.path("state")).unwrap();
-    home.data(&["issue", "list", "--direct"]);
+    fs::rename(home.path("new"), home.path("state")).unwrap();
     let stopping = watcher.line();
     assert_eq!((&stopping["type"], &stopping["seq"]), (&json!("stopping"), &json!(next)));
     let gap = watcher.line();

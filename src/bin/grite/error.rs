@@ -194,7 +194,12 @@ impl From<Error> for CliError {
 impl From<OpenError> for CliError {
     fn from(error: OpenError) -> Self {
         let (code, hint, retryable) = match error.cause() {
-            OpenCause::Missing => (Code::Environment, "run `grite init`", false),
+            OpenCause::Missing | OpenCause::NoState => (Code::Environment, "run `grite init`", false),
+            OpenCause::Lost | OpenCause::Store(StoreError::Missing) => (
+                Code::Integrity,
+                "put a copy of it back, or run `grite rebuild`, which makes it anew of what git holds",
+                false,
+            ),
             OpenCause::Store(StoreError::Busy) => {
                 (Code::Storage, "try again when the other process is done", true)
             }

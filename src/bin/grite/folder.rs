@@ -11,12 +11,16 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{CliError, Code};
+use crate::sync::Actor;
 
 /// The name of the state folder inside a common git folder.
 const IN_GIT: &str = "grite";
 
 /// The name of the state folder elsewhere.
 const BESIDE: &str = ".grite";
+
+/// How long the file `changes` is, in bytes.
+const CHANGES: u64 = 8;
 
 /// What git's files that point elsewhere hold at most, in bytes: a path and a word.
 const MAX_POINTER: u64 = 8192;
@@ -65,6 +69,24 @@ pub fn repository(state: &Path) -> Option<PathBuf> {
     let parent = state.parent()?;
     // Inside a git folder, as `init` puts it.
     if is_git_dir(parent) { Some(parent.to_owned()) } else { common_git_dir(parent) }
+}
+
+/// Whether something in the folder `dir`, or in the git folder where it lies, tells that it had a store.
+pub fn had_store(dir: &Path) -> bool {
+    let of_ours = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        name == "changes" && entry.metadata().is_ok_and(|found| found.len() == CHANGES)
+            || name.to_string_lossy().starts_with("issues.db") && name != "issues.db"
+    };
+    fs::read_dir(dir).into_iter().flatten().flatten().any(of_ours)
+        || matches!(Actor::read(dir), Ok(Some(_)))
+        || dir.ends_with(IN_GIT) && dir.parent().is_some_and(has_refs)
+}
+
+/// Whether the git folder `git` has refs of ours, as far as its files tell.
+fn has_refs(git: &Path) -> bool {
+    let loose = fs::read_dir(git.join("refs/grite")).is_ok_and(|mut entries| entries.next().is_some());
+    loose || fs::read_to_string(git.join("packed-refs")).is_ok_and(|refs| refs.contains(" refs/grite/"))
 }
 
 fn missing(what: &str) -> CliError {

@@ -176,7 +176,7 @@ fn own(global: &Global) -> Result<Target, CliError> {
 fn made_up(scratch: &Path, interrupts: &Interrupts) -> Result<Target, CliError> {
     let state = scratch.join("state");
     fs::create_dir(&state).map_err(|error| CliError::io("make the folder", &state, &error))?;
-    let engine = Engine::open(&state)?;
+    let engine = Engine::make(&state)?;
     Asker::Direct(&engine).answer(&IpcCommand::IssueImport { issues: issues(MADE_UP) })?;
     let daemon = DaemonProcess::start(&state, scratch, interrupts)?;
     Target::new(daemon.place().clone(), engine, Some(daemon))

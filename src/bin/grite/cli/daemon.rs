@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::Global;
 use super::global::duration;
 use crate::daemon::{self, Manner};
+use crate::engine;
 use crate::error::{CliError, Code};
 use crate::folder;
 use crate::output::{Output, line};
@@ -124,6 +125,7 @@ pub fn run(command: &Daemon, global: &Global, output: &Output) -> Result<(), Cli
 }
 
 fn start(place: &Place, global: &Global, output: &Output) -> Result<(), CliError> {
+    engine::check(&place.state)?;
     place.prepare()?;
     let before = DaemonLock::read(&place.runtime)?;
     let builder = tracker::builder_for(&global.wishes()).transport(Transport::Socket);

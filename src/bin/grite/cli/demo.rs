@@ -89,7 +89,7 @@ fn show(issues: Vec<ForeignIssue>, scratch: &Scratch, interrupts: &Interrupts) -
     let state = scratch.path().join("state");
     fs::create_dir(&state).map_err(|error| CliError::io("make the folder", &state, &error))?;
     // Makes the store, and answers directly later on.
-    let engine = Engine::open(&state)?;
+    let engine = Engine::make(&state)?;
     let daemon = DaemonProcess::start(&state, scratch.path(), interrupts)?;
     let socket = DaemonLock::socket_path_in(&daemon.place().runtime)?;
     let mut askers = Vec::new();

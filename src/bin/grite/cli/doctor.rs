@@ -5,6 +5,7 @@ use libgrite_ipc::grite::Finding;
 use serde::Serialize;
 
 use crate::doctor;
+use crate::engine::{self, OpenCause};
 use crate::error::{CliError, Code};
 use crate::folder;
 use crate::output::{Output, Paint, Terminal, line};
@@ -40,7 +41,7 @@ struct Rebuilt {
 }
 
 pub fn run(doctor: &Doctor, output: &Output) -> Result<(), CliError> {
-    let place = Place::of(&folder::find()?)?;
+    let place = place()?;
     let findings = doctor::examine(&place, doctor.fix);
     let healthy = findings.iter().all(|finding| finding.ok);
     let items = findings.iter().map(Item::from).collect();
@@ -48,8 +49,17 @@ pub fn run(doctor: &Doctor, output: &Output) -> Result<(), CliError> {
     if healthy { Ok(()) } else { Err(CliError::new(Code::Reported, "something is broken", "")) }
 }
 
-pub fn rebuild(output: &Output) -> Result<(), CliError> {
+/// The place whose store is looked at or made anew; another folder is left as it is.
+fn place() -> Result<Place, CliError> {
     let place = Place::of(&folder::find()?)?;
+    match engine::check(&place.state) {
+        Err(error) if matches!(error.cause(), OpenCause::NoState) => Err(error.into()),
+        _ => Ok(place),
+    }
+}
+
+pub fn rebuild(output: &Output) -> Result<(), CliError> {
+    let place = place()?;
     let detail = doctor::rebuild(&place).map_err(|problem| {
         let message = format!("cannot make the store in {} anew: {problem}", place.state.display());
         CliError::new(Code::Integrity, message, "see `grite doctor`")

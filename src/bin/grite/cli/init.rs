@@ -18,13 +18,13 @@ struct Made {
 
 pub fn run(global: &Global, output: &Output) -> Result<(), CliError> {
     let (dir, created) = folder::make()?;
-    if !Store::path(&dir).exists() {
+    if !Store::is_in(&dir) {
         // A daemon can only have a store that was there before: nobody is to be answered from that. One that is
         // out of reach notices by itself, if somewhat later.
         let _ = Place::of(&dir).and_then(|place| daemon::end(&place, global));
     }
     // A folder that cannot hold a store is found out here, and not at the first command.
-    Engine::open(&dir)?;
+    Engine::make(&dir)?;
     let made = Made { dir: dir.display().to_string(), created };
     output.report(&made, |_| {
         let dir = line(&made.dir);

@@ -130,7 +130,7 @@ Exit codes:
   5  the environment: no state folder, no permission, a sandbox, other versions
   6  the deadline passed, or the daemon is gone or may not be started
   7  git or a remote did not do what was asked of it
-  8  the store is damaged
+  8  the store is damaged or lost
 
 The state is in $GRITE_DIR, else in `grite` inside the repository's common git folder, else in the
 nearest `.grite` upward.";

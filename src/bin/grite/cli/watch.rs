@@ -22,6 +22,7 @@ use signal_hook::iterator::Signals;
 
 use super::Global;
 use super::global::duration;
+use crate::engine;
 use crate::error::{CliError, Code};
 use crate::folder;
 use crate::output::{Output, Paint, Terminal, line};
@@ -108,6 +109,7 @@ pub fn run(watch: &Watch, global: &Global, output: &Output) -> Result<(), CliErr
         Transport::Auto | Transport::Socket => libgrite_ipc::Transport::Socket,
     };
     let place = Place::of(&folder::find()?)?;
+    engine::check(&place.state)?;
     place.prepare()?;
     end_quietly()?;
     let mut stream = Stream {

@@ -40,6 +40,7 @@ use libgrite_ipc::grite::{Notification, Progress, Refusal};
 use libgrite_ipc::{ChangeCounter, IpcCommand, IpcResponse};
 
 use crate::doctor;
+use crate::folder;
 use crate::store::{Store, StoreError};
 use exchange::Direction;
 use follow::lock;
@@ -77,15 +78,13 @@ pub struct Engine {
 pub type Observer = Box<dyn Fn(Notification) + Send + Sync>;
 
 impl Engine {
-    /// Opens the store of the folder `dir`, which must exist.
+    /// Opens the store of the folder `dir`, and makes nothing where there is none.
     ///
     /// # Errors
     /// [`OpenError`] when the folder, its store or its change counter cannot be used.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        check(dir)?;
         let failed = |cause| OpenError { dir: dir.to_owned(), cause };
-        if !dir.is_dir() {
-            return Err(failed(OpenCause::Missing));
-        }
         let counter = ChangeCounter::open(dir.join("changes"))
             .map_err(|error| failed(OpenCause::Counter(error.to_string())))?;
         let mut store = Store::open(dir).map_err(|error| failed(OpenCause::Store(error)))?;
@@ -108,6 +107,16 @@ impl Engine {
         };
         engine.catch_up().map_err(|error| failed(OpenCause::Store(error)))?;
         Ok(engine)
+    }
+
+    /// As [`open`](Engine::open), and makes a store where there is none.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn make(dir: &Path) -> Result<Self, OpenError> {
+        Store::make(dir)
+            .map_err(|error| OpenError { dir: dir.to_owned(), cause: OpenCause::Store(error) })?;
+        Engine::open(dir)
     }
 
     /// Waits for another process that writes to the store for no longer than `patience`.
@@ -192,6 +201,23 @@ impl Engine {
     }
 }
 
+/// Looks whether the folder `dir` has a store, and touches nothing.
+///
+/// # Errors
+/// [`OpenError`] where it has none, which says whether it had one.
+pub fn check(dir: &Path) -> Result<(), OpenError> {
+    let cause = if !dir.is_dir() {
+        OpenCause::Missing
+    } else if Store::is_in(dir) {
+        return Ok(());
+    } else if folder::had_store(dir) {
+        OpenCause::Lost
+    } else {
+        OpenCause::NoState
+    };
+    Err(OpenError { dir: dir.to_owned(), cause })
+}
+
 /// Why a folder's issues cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the store in {}: {cause}", dir.display())]
@@ -206,6 +232,12 @@ pub enum OpenCause {
     /// There is no such folder.
     #[error("there is no such folder")]
     Missing,
+    /// Nothing in the folder tells of a tracker.
+    #[error("it is no state folder")]
+    NoState,
+    /// The folder had a store.
+    #[error("it is lost: the file issues.db is gone, or empty")]
+    Lost,
     /// The store could not be opened or read.
     #[error("{0}")]
     Store(StoreError),

@@ -109,6 +109,9 @@ impl From<Flaw> for Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let (code, hint, retryable) = match error {
+            StoreError::Missing => {
+                (RefusalCode::Integrity, "put a copy of it back, or run `grite rebuild`", false)
+            }
             StoreError::Busy => (RefusalCode::Storage, "try again when the other process is done", true),
             StoreError::Newer { .. } => {
                 (RefusalCode::Unsupported, "use the newer version of this program", false)

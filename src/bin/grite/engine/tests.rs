@@ -12,7 +12,7 @@ use super::limits::{MAX_KEY, MAX_NAMES, MAX_SEARCH};
 use super::*;
 
 pub(super) fn open(dir: &Path) -> Engine {
-    Engine::open(dir).unwrap()
+    Engine::make(dir).unwrap()
 }
 
 pub(super) fn by(key: &str) -> WriteContext {

@@ -100,7 +100,7 @@ mod tests {
 
     fn with_board(test: impl FnOnce(&mut dyn Board)) {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
         test(&mut LocalBoard(&mut store));
     }
 

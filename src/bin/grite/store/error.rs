@@ -7,6 +7,9 @@ use crate::model::BadEvent;
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// There is none.
+    #[error("there is no store")]
+    Missing,
     /// Another process writes, and did not end in time.
     #[error("another process has been writing for too long")]
     Busy,

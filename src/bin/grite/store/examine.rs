@@ -42,11 +42,10 @@ pub struct Sound {
 /// # Errors
 /// [`StoreError`] when the system does not let it be read.
 pub fn examine(dir: &Path) -> Result<Examined, StoreError> {
-    let path = Store::path(dir);
-    if std::fs::metadata(&path).map_or(0, |file| file.len()) == 0 {
+    if !Store::is_in(dir) {
         return Ok(Examined::Missing);
     }
-    match look(&path) {
+    match look(&Store::path(dir)) {
         Err(StoreError::Damaged(problem)) => Ok(Examined::Damaged(vec![problem])),
         other => other,
     }

@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn only_what_was_made_here_is_published_and_once() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
         let [first, other, second] = ["first", "other", "second"].map(event);
         let session = store.begin().unwrap();
         for (event, way) in [(&first, Way::Made), (&other, Way::Received), (&second, Way::Made)] {

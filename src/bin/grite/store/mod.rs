@@ -18,6 +18,7 @@ mod search;
 
 use std::fs;
 use std::io;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::fault;
 use crate::model::{EventId, Issue, IssueId, Sealed};
 
 pub use error::StoreError;
+use examine::open_existing;
 pub use examine::{Examined, Sound, examine};
 pub use exchange::Damaged;
 pub use renew::{Marks, REPLACED, replace, salvage};
@@ -84,14 +86,38 @@ impl Store {
         fs::metadata(Store::path(dir)).map(|found| (found.dev(), found.ino()))
     }
 
+    /// Whether the folder `dir` has a store: its file is there and not empty, as far as can be told.
+    pub fn is_in(dir: &Path) -> bool {
+        match fs::metadata(Store::path(dir)) {
+            Ok(found) => found.len() > 0,
+            Err(error) => !matches!(error.kind(), NotFound | NotADirectory),
+        }
+    }
+
+    /// Opens the store of the folder `dir`.
+    ///
+    /// # Errors
+    /// [`StoreError`]: among others when there is none, or a newer program made it.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        if !Store::is_in(dir) {
+            return Err(StoreError::Missing);
+        }
+        Store::of(open_existing(&Store::path(dir))?)
+    }
+
     /// Opens the store of the folder `dir`, and makes it if there is none yet.
     ///
     /// # Errors
     /// [`StoreError`]: among others when a newer program made it.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub fn make(dir: &Path) -> Result<Self, StoreError> {
         let mut connection = Connection::open(Store::path(dir))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        schema::prepare(&mut connection)?;
+        schema::make(&mut connection)?;
+        Store::of(connection)
+    }
+
+    fn of(connection: Connection) -> Result<Self, StoreError> {
+        schema::prepare(&connection)?;
         let mut store = Store { connection, patience: BUSY_TIMEOUT };
         store.rebuild_outdated()?;
         Ok(store)
@@ -124,7 +150,7 @@ impl Store {
 
     /// Writes what is in the log of the store of `dir` to its place, beside all who read and write.
     pub fn write_back(dir: &Path) -> Result<(), StoreError> {
-        let connection = Connection::open(Store::path(dir))?;
+        let connection = open_existing(&Store::path(dir))?;
         connection.pragma_update_and_check(None, "wal_checkpoint", "PASSIVE", |_| Ok(()))?;
         fault::point("store.written-back");
         Ok(())
@@ -351,7 +377,7 @@ mod tests {
     fn what_was_committed_is_there_after_opening_again() {
         let dir = tempfile::tempdir().unwrap();
         let event = event("kept");
-        let issue = keep(&mut Store::open(dir.path()).unwrap(), &event);
+        let issue = keep(&mut Store::make(dir.path()).unwrap(), &event);
         let mut store = Store::open(dir.path()).unwrap();
         let snapshot = store.snapshot().unwrap();
         assert_eq!(snapshot.issues, [(event.issue(), issue)]);
@@ -365,7 +391,7 @@ mod tests {
     #[test]
     fn what_a_long_transaction_commits_is_durable_at_once_and_written_to_its_place_later() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
         let length = || std::fs::metadata(Store::path(dir.path())).unwrap().len();
         store.widen().unwrap();
         let session = store.begin().unwrap();
@@ -389,7 +415,7 @@ mod tests {
     #[test]
     fn what_was_not_committed_never_was() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
         store.begin().unwrap().append(&event("lost"), Way::Made).unwrap().unwrap();
         assert_eq!(store.snapshot().unwrap().events, 0);
     }
@@ -397,7 +423,7 @@ mod tests {
     #[test]
     fn an_event_whose_bytes_were_changed_is_damage() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
         keep(&mut store, &event("whole"));
         store
             .connection
@@ -410,7 +436,7 @@ mod tests {
     #[test]
     fn answers_are_kept_for_their_time() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
         let session = store.begin().unwrap();
         let answer = Answer { command: vec![1], answer: "{}".to_owned() };
         session.remember("old", &answer, 0).unwrap();
@@ -424,7 +450,7 @@ mod tests {
     #[test]
     fn searching_finds_all_words_and_no_text_breaks_it() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
         let event = event("Warm Daemon answers: don't panic (bd-0088)");
         keep(&mut store, &event);
         let hits = |text: &str| Words::parse(text).map(|words| store.search(&words).unwrap().len());

@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn a_store_that_another_program_folded_is_folded_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
         let kept = event("found again");
         keep(&mut store, &kept);
         let before = store.snapshot().unwrap().issues;

@@ -140,7 +140,7 @@ pub fn replace(dir: &Path, events: &[(Sealed, Way)], marks: &Marks) -> Result<Op
 }
 
 fn write(workshop: &Path, old: &Path, events: &[(Sealed, Way)], marks: &Marks) -> Result<(), StoreError> {
-    let mut store = Store::open(workshop)?;
+    let mut store = Store::make(workshop)?;
     let session = store.begin()?;
     let mut places = vec![0];
     for (event, way) in events {
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_page_of_rubbish_loses_what_was_on_it_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
         for number in 0..400 {
             keep(&mut store, &event(&format!("number {number}, {}", "x".repeat(200))));
         }
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn a_row_that_was_changed_by_hand_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
         let kept = event("one");
         keep(&mut store, &kept);
         store.connection.execute("UPDATE issues SET folded = zeroblob(length(folded))", []).unwrap();

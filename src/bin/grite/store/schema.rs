@@ -60,11 +60,9 @@ const TABLES: &str = "
     CREATE TABLE locks (resource TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
-/// Sets the connection up, makes the tables where there are none, and refuses those of a newer
-/// program.
-pub fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
+/// Makes the tables where there are none.
+pub fn make(connection: &mut Connection) -> Result<(), StoreError> {
     write_ahead(connection)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
     if version(connection)?.is_none() {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Another process may have been first.
@@ -78,6 +76,13 @@ pub fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
         }
         transaction.commit()?;
     }
+    Ok(())
+}
+
+/// Sets the connection up, and refuses tables of another program.
+pub fn prepare(connection: &Connection) -> Result<(), StoreError> {
+    write_ahead(connection)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
     match version(connection)? {
         Some(VERSION) => Ok(()),
         Some(found) if found > VERSION => Err(StoreError::Newer { found, known: VERSION }),
@@ -126,10 +131,11 @@ mod tests {
     fn a_store_of_a_newer_program_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let mut connection = Connection::open(dir.path().join("x.db")).unwrap();
-        prepare(&mut connection).unwrap();
-        prepare(&mut connection).unwrap();
+        make(&mut connection).unwrap();
+        make(&mut connection).unwrap();
+        prepare(&connection).unwrap();
         connection.execute("UPDATE meta SET value = ?1 WHERE name = 'schema'", [VERSION + 1]).unwrap();
-        let error = prepare(&mut connection).unwrap_err();
+        let error = prepare(&connection).unwrap_err();
         assert!(matches!(error, StoreError::Newer { found, .. } if found == VERSION + 1));
     }
 
@@ -137,7 +143,8 @@ mod tests {
     fn a_write_is_durable_when_it_returns() {
         let dir = tempfile::tempdir().unwrap();
         let mut connection = Connection::open(dir.path().join("x.db")).unwrap();
-        prepare(&mut connection).unwrap();
+        make(&mut connection).unwrap();
+        prepare(&connection).unwrap();
         let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
         let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
         assert_eq!((mode.as_str(), synchronous), ("wal", 2));

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use libgrite_ipc::grite::Progress;
 use libgrite_ipc::{IpcCommand, IpcResponse};
 
+use crate::engine;
 use crate::error::CliError;
 use crate::folder;
 use crate::output::line;
@@ -92,6 +93,7 @@ pub enum Questions {
 /// reached by the first question.
 pub fn open(wishes: &Wishes, questions: Questions) -> Result<Box<dyn Tracker>, CliError> {
     let place = Place::of(&folder::find()?)?;
+    engine::check(&place.state)?;
     let remote = |transport, questions| Box::new(Remote::new(place.clone(), transport, wishes, questions));
     Ok(match wishes.transport {
         Transport::Direct => Box::new(Direct::open(&place.state, wishes.timeout)?),

@@ -14,6 +14,7 @@ use clones::{World, loose};
 use ended::end;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// A clone with issues that are on the remote, and what it exports.
 fn healthy() -> (World, String) {
@@ -93,18 +94,22 @@ fn a_store_of_which_only_refs_are_left_is_lost_and_comes_back_from_them() {
     assert_eq!(world.data("a", &["issue", "list", "--direct"])["total"], 4);
 }
 
+/// Writes rubbish over the first page of a table in the store of `a`.
+fn damage(world: &World, table: &str) {
+    sql(world, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let root: i64 = rusqlite::Connection::open(store(world))
+        .unwrap()
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table], |row| row.get(0))
+        .unwrap();
+    let mut file = File::options().write(true).open(store(world)).unwrap();
+    file.seek(SeekFrom::Start((root.unsigned_abs() - 1) * 4096)).unwrap();
+    file.write_all(&[0x5a; 4096]).unwrap();
+}
+
 #[test]
 fn a_store_with_a_damaged_page_is_made_anew_and_the_old_one_kept() {
     let (world, export) = healthy();
-    sql(&world, "PRAGMA wal_checkpoint(TRUNCATE)");
-    let root: i64 = rusqlite::Connection::open(store(&world))
-        .unwrap()
-        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'events'", [], |row| row.get(0))
-        .unwrap();
-    let mut file = File::options().write(true).open(store(&world)).unwrap();
-    file.seek(SeekFrom::Start((root.unsigned_abs() - 1) * 4096)).unwrap();
-    file.write_all(&[0x5a; 4096]).unwrap();
-    drop(file);
+    damage(&world, "events");
     finding(&world, "store");
     mend(&world, "store", &export);
     let files = fs::read_dir(world.state("a")).unwrap().flatten();
@@ -169,6 +174,104 @@ fn a_store_of_a_newer_program_is_left_alone() {
     assert!(broken.iter().any(|item| item["check"] == "store" && item["fixed"] == false), "{broken:?}");
     assert_eq!(world.failure("a", &["rebuild"]).1, 8);
     assert!(fs::read(store(&world)).unwrap() == before);
+}
+
+/// Makes one of the events in the store of `a` a newer program's.
+fn add_newer_event(world: &World) {
+    let body = br#"{"v":9,"what":"only the newer program knows"}"#;
+    let connection = rusqlite::Connection::open(store(world)).unwrap();
+    let insert =
+        "INSERT INTO events (hash, issue, received, body) SELECT ?1, issue, 0, ?2 FROM events LIMIT 1";
+    connection.execute(insert, rusqlite::params![&Sha256::digest(body)[..], &body[..]]).unwrap();
+    connection.execute_batch("UPDATE meta SET value = value + 1 WHERE name = 'events'").unwrap();
+    connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+}
+
+#[test]
+fn an_event_of_a_newer_program_keeps_a_store_as_it_is_damaged_or_not() {
+    for damaged in [false, true] {
+        let (world, _) = healthy();
+        add_newer_event(&world);
+        if damaged {
+            damage(&world, "issues");
+        }
+        let before = fs::read(store(&world)).unwrap();
+        if !damaged {
+            let found = finding(&world, "store");
+            assert!(found["detail"].as_str().unwrap().contains("format 9"), "{found}");
+            assert_eq!(found["fix"], "use the newer program");
+        }
+        let broken = world.broken("a", &["--fix"]);
+        let found = broken.iter().find(|item| item["check"] == "store").unwrap();
+        assert!(found["detail"].as_str().unwrap().contains("newer program"), "{found}");
+        let (error, exit) = world.failure("a", &["rebuild"]);
+        assert!(exit == 8 && error["message"].as_str().unwrap().contains("newer program"), "{error}");
+        assert!(fs::read(store(&world)).unwrap() == before, "damaged: {damaged}");
+    }
+}
+
+/// Appends a chunk that a newer program wrote to the ref of `a`, and sends it.
+fn append_newer_chunk(world: &World) {
+    let own = world.own_ref("a");
+    let bytes = b"grite events 2 1\nonly the newer program knows\n";
+    let name: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let blob = world.git_with_input("a", &["hash-object", "-w", "--stdin"], bytes);
+    let tree = world.git_with_input("a", &["mktree"], format!("100644 blob {blob}\t{name}\n").as_bytes());
+    let commit = ["-c", "user.name=x", "-c", "user.email=x@x", "commit-tree", &tree, "-p", &own, "-m", "x"];
+    let commit = world.git("a", &commit);
+    world.git("a", &["update-ref", &own, &commit]);
+    world.git("a", &["push", "--quiet", "origin", &own]);
+}
+
+#[test]
+fn chunks_of_a_newer_program_cost_no_ref_its_name_or_its_place_damaged_or_not() {
+    for damaged in [false, true] {
+        let (world, export) = healthy();
+        append_newer_chunk(&world);
+        if damaged {
+            world.create("a", "not sent yet");
+            world.run("a", &["sync", "push", "--remote", "nowhere", "--direct"]);
+            let (blob, _) = world.chunks("a", &format!("{}^!", world.own_ref("a"))).remove(0);
+            truncate(&world, &blob);
+        }
+        let (actor, remote) = (world.actor("a"), world.git("a", &["ls-remote", "origin"]));
+        let refs = world.git("a", &["for-each-ref", "refs/grite"]);
+        let found = finding(&world, "newer chunks");
+        assert_eq!(found["fix"], "use the newer program");
+        let broken = world.broken("a", &["--fix"]);
+        assert!(broken.iter().any(|item| item["check"] == "newer chunks"), "{broken:?}");
+        assert_eq!(broken.iter().any(|item| item["check"] == "chunks"), damaged, "{broken:?}");
+        assert_eq!(world.actor("a"), actor);
+        assert_eq!(world.git("a", &["ls-remote", "origin"]), remote, "damaged: {damaged}");
+        assert_eq!(world.git("a", &["for-each-ref", "refs/grite"]), refs, "damaged: {damaged}");
+        assert!(world.done("a", &["export", "--direct"]).starts_with(&export));
+    }
+}
+
+#[test]
+fn a_lock_of_a_newer_program_is_left_to_it() {
+    let (world, export) = healthy();
+    let text =
+        r#"{"v":2,"resource":"deploy","holder":"bob","clone":"c","key":"k","from":0,"until":1,"margin":0}"#;
+    let record = world.git_with_input("a", &["hash-object", "-w", "--stdin"], text.as_bytes());
+    let name: String = Sha256::digest("deploy").iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    world.git("a", &["push", "--quiet", "origin", &format!("{record}:refs/grite/locks/{name}")]);
+    world.done("a", &["lock", "acquire", "other", "--direct"]);
+    let locks = world.git("a", &["ls-remote", "origin", "refs/grite/locks/*"]);
+    assert_eq!(locks.lines().count(), 2);
+
+    assert!(world.broken("a", &["--fix"]).is_empty());
+    let items = world.data("a", &["lock", "status", "--direct"])["items"].clone();
+    let listed: Vec<_> =
+        items.as_array().unwrap().iter().map(|item| (&item["resource"], &item["holder"])).collect();
+    assert_eq!(listed, [(&"deploy".into(), &"bob".into()), (&"other".into(), &"a".into())]);
+    for command in ["acquire", "renew", "release"] {
+        let (error, exit) = world.failure("a", &["lock", command, "deploy", "--direct"]);
+        assert_eq!((&error["code"], exit), (&"unsupported".into(), 1), "{command}: {error}");
+        assert!(error["hint"].as_str().unwrap().contains("newer version"), "{error}");
+    }
+    assert_eq!(world.git("a", &["ls-remote", "origin", "refs/grite/locks/*"]), locks);
+    assert_eq!(world.done("a", &["export", "--direct"]), export);
 }
 
 #[test]

@@ -249,6 +249,25 @@ fn an_event_whose_moment_cannot_be_read_is_named_and_costs_no_other_chunk() {
     assert_eq!(world.data("b", &["issue", "list", "--direct"])["total"], 1);
 }
 
+#[test]
+fn a_chunk_of_a_newer_program_is_not_called_damaged() {
+    let world = World::new(&["a", "b"]);
+    world.create("a", "as it is today");
+    world.done("a", &["sync", "push", "--direct"]);
+    for (number, bytes) in ["grite events 2 1\nx\n", "grite events 1 1\n{\"v\":9}\n"].into_iter().enumerate()
+    {
+        let name: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        push_chunk(&world, &number.to_string().repeat(32), &name, bytes.as_bytes());
+    }
+    let told = world.done("b", &["sync", "pull", "--direct"]);
+    let skipped: Vec<&str> = told.lines().filter(|line| line.starts_with("skipped")).collect();
+    assert_eq!(skipped.len(), 2, "{told}");
+    for line in skipped {
+        assert!(line.ends_with("use the newer program") && !line.contains("damaged"), "{told}");
+    }
+    assert_eq!(world.data("b", &["issue", "list", "--direct"])["total"], 1);
+}
+
 /// The same for what lies in git's own files.
 #[test]
 fn a_damaged_object_is_named_and_fetched_anew() {

@@ -82,10 +82,10 @@ fn describe(synced: &Synced, direction: Direction) -> String {
         text += "another clone used the name of this one, so it goes by a new name now\n";
     }
     for damaged in damaged {
-        text += &format!("skipped, since it is damaged: {}\n", line(damaged));
+        text += &format!("skipped: {}\n", line(damaged));
     }
     if !damaged.is_empty() {
-        text += "`grite doctor --fix` fetches it anew where the remote has it whole\n";
+        text += "`grite doctor` says what helps, and --fix fetches anew what is damaged\n";
     }
     text
 }

@@ -35,14 +35,18 @@ pub fn check(checkup: &mut Checkup<'_>, git: &Git) {
     };
     let now = Moment::now().milliseconds();
     let total = found.len();
+    let newer = found.iter().filter(|(_, record)| record.as_ref().is_some_and(Record::is_newer)).count();
     let dead = |record: &Option<Record>| match record {
         None => true,
+        // When it ends is for that program to say.
+        Some(record) if record.is_newer() => false,
         Some(record) => now.saturating_sub(record.until.saturating_add(record.margin)) > KEPT.cast_signed(),
     };
     let dead: Vec<Ref> =
         found.into_iter().filter(|(_, record)| dead(record)).map(|(found, _)| found).collect();
     if dead.is_empty() {
-        return checkup.good("locks", format!("{total} on {}", remote.name()));
+        let newer = if newer > 0 { format!(", {newer} of them of a newer program") } else { String::new() };
+        return checkup.good("locks", format!("{total} on {}{newer}", remote.name()));
     }
     let on_remote = |found: &Ref| format!("{LOCKS}{}", found.name.rsplit('/').next().unwrap_or_default());
     let detail = format!(

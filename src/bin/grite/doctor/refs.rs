@@ -26,6 +26,16 @@ struct Contents {
     events: BTreeMap<String, BTreeSet<EventId>>,
     /// What cannot be read, by the ref that holds it.
     damaged: BTreeMap<String, Vec<String>>,
+    /// What a newer program wrote, likewise.
+    newer: BTreeMap<String, Vec<String>>,
+}
+
+impl Contents {
+    /// Whether a ref of the clone `actor`, here or as a remote has it, holds what a newer program wrote.
+    fn is_newer(&self, actor: &Actor) -> bool {
+        let end = format!("/{actor}");
+        self.newer.keys().any(|name| name.ends_with(&end))
+    }
 }
 
 pub fn check(checkup: &mut Checkup<'_>, git: &Git, sound: Option<&Sound>) {
@@ -130,7 +140,8 @@ fn read(git: &Git) -> Result<Contents, GitError> {
                 Err(problem) => {
                     let name = chunk.name.as_deref().unwrap_or("without a name");
                     let words = format!("chunk {name}, blob {}: {problem}", chunk.blob);
-                    contents.damaged.entry(found.name.clone()).or_default().push(words);
+                    let kind = if problem.is_newer() { &mut contents.newer } else { &mut contents.damaged };
+                    kind.entry(found.name.clone()).or_default().push(words);
                 }
             }
         }
@@ -140,17 +151,18 @@ fn read(git: &Git) -> Result<Contents, GitError> {
 
 /// Chunks that are not whole: a remote may have them, and what is this clone's own is in its store.
 fn chunks(checkup: &mut Checkup<'_>, git: &Git, contents: Contents) -> Contents {
+    if !contents.newer.is_empty() {
+        let named = named(&contents.newer);
+        let detail = format!("{} are of a newer program, and are left alone: {}", named.len(), some(&named));
+        checkup.bad("newer chunks", detail, "use the newer program");
+    }
     if contents.damaged.is_empty() {
         let events: usize = contents.events.values().map(BTreeSet::len).sum();
         checkup
             .good("chunks", format!("all are whole, with {events} events in {} refs", contents.events.len()));
         return contents;
     }
-    let named: Vec<String> = contents
-        .damaged
-        .iter()
-        .flat_map(|(name, problems)| problems.iter().map(move |problem| format!("{name}: {problem}")))
-        .collect();
+    let named = named(&contents.damaged);
     let detail = format!("{} cannot be read: {}", named.len(), some(&named));
     let mut after = None;
     checkup.mend("chunks", detail, "fetch them anew: `grite doctor --fix`", |checkup| {
@@ -165,7 +177,10 @@ fn chunks(checkup: &mut Checkup<'_>, git: &Git, contents: Contents) -> Contents 
         }
         let mut now = read(git).map_err(|error| error.to_string())?;
         let own = Actor::read(&checkup.place.state).map_err(|error| error.to_string())?;
-        if let Some(own) = own.filter(|own| now.damaged.contains_key(&own.events())) {
+        let own = own.filter(|own| now.damaged.contains_key(&own.events()));
+        if own.as_ref().is_some_and(|own| now.is_newer(own)) {
+            done.push("left the ref of this clone alone, which a newer program has written to".to_owned());
+        } else if let Some(own) = own {
             publish_as_another(checkup, git, &own, &remotes)?;
             done.push("published the events of this clone again, under a new name".to_owned());
             now = read(git).map_err(|error| error.to_string())?;
@@ -186,6 +201,13 @@ fn chunks(checkup: &mut Checkup<'_>, git: &Git, contents: Contents) -> Contents 
         result
     });
     after.unwrap_or(contents)
+}
+
+/// Each with the ref that holds it.
+fn named(problems: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    let named =
+        problems.iter().flat_map(|(name, each)| each.iter().map(move |each| format!("{name}: {each}")));
+    named.collect()
 }
 
 /// Puts what `remote` has in the place of what is damaged here.
@@ -216,6 +238,9 @@ fn exchange(checkup: &mut Checkup<'_>, git: &Git, sound: &Sound, contents: &Cont
         });
     }
     let own = match Actor::read(&checkup.place.state) {
+        Ok(Some(own)) if contents.is_newer(&own) => {
+            return checkup.good("published", "a newer program has written to the ref of this clone");
+        }
         Ok(own) => own.and_then(|own| contents.events.get(&own.events())),
         Err(error) => {
             let fix = "remove the file `actor` in the state folder; the next sync makes another";

@@ -22,7 +22,7 @@ pub fn check(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Option<Sound> {
     match examine(&state) {
         Err(error) => checkup.bad("store", error, "look for free space and the folder's permissions"),
         Ok(Examined::Newer(found)) => {
-            let detail = format!("it has format {found}, which a newer program made; it is left alone");
+            let detail = format!("{found}, which a newer program made; it is left alone");
             checkup.bad("store", detail, "use the newer program");
         }
         Ok(Examined::Missing) => {
@@ -57,7 +57,7 @@ pub fn check(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Option<Sound> {
 pub fn rebuild(place: &Place) -> Result<String, String> {
     let git = Git::around(&place.state, std::time::Duration::from_secs(600)).ok();
     if let Ok(Examined::Newer(found)) = examine(&place.state) {
-        return Err(format!("the store has format {found}, which a newer program made; it is left alone"));
+        return Err(format!("{found}, which a newer program made; it is left alone; use the newer program"));
     }
     anew(&mut Checkup::new(place, true), git.as_ref())
 }
@@ -66,6 +66,12 @@ fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<String, String> 
     checkup.quiesce()?;
     let state = &checkup.place.state;
     let found = salvage(state);
+    if found.newer > 0 {
+        let newer = found.newer;
+        return Err(format!(
+            "a newer program wrote {newer} of its events; it is left alone; use the newer program"
+        ));
+    }
     let read = found.events.len();
     let mut seen: BTreeSet<EventId> = BTreeSet::new();
     let mut events: Vec<(Sealed, Way)> = Vec::new();

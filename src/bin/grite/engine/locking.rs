@@ -183,6 +183,12 @@ impl From<BoardError> for Refusal {
         match error {
             BoardError::Git(error) => error.into(),
             BoardError::Store(error) => error.into(),
+            BoardError::Newer(..) => Refusal {
+                code: RefusalCode::Unsupported,
+                message: error.to_string(),
+                hint: "use the newer version of this program".to_owned(),
+                retryable: false,
+            },
             BoardError::Unreadable(_) => Refusal {
                 code: RefusalCode::Integrity,
                 message: error.to_string(),

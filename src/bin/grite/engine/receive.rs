@@ -134,7 +134,9 @@ impl Engine {
                     Ok(events) => events,
                     Err(problem) => {
                         let blob = chunk.blob.to_string();
-                        damaged.push(Damaged { blob, name: chunk.name, problem: problem.to_string() });
+                        let advice = if problem.is_newer() { "; use the newer program" } else { "" };
+                        let problem = format!("{problem}{advice}");
+                        damaged.push(Damaged { blob, name: chunk.name, problem });
                         continue;
                     }
                 };

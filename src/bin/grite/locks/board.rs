@@ -52,4 +52,7 @@ pub enum BoardError {
     /// What stands for a lock is no record.
     #[error("what is kept as a lock in {0} cannot be read")]
     Unreadable(String),
+    /// A newer program wrote the lock.
+    #[error("a newer program holds the lock on {0:?}, in format {1}")]
+    Newer(String, u32),
 }

@@ -1,6 +1,7 @@
 //! What is written about a lock: [`Record`].
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// How many bytes of a resource's hash name its ref.
@@ -31,9 +32,30 @@ impl Record {
     /// The version that this program writes and reads.
     pub const VERSION: u32 = 1;
 
-    /// Reads what was written; `None` for anything else.
+    /// Reads what was written, and of what a newer program wrote as much as it understands; `None` for anything
+    /// else.
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice::<Record>(bytes).ok().filter(|record| record.v == Self::VERSION)
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        let v = value["v"].as_u64().and_then(|v| u32::try_from(v).ok())?;
+        if v <= Self::VERSION {
+            return serde_json::from_value::<Record>(value).ok().filter(|record| record.v == Self::VERSION);
+        }
+        let text = |field: &str, otherwise: &str| value[field].as_str().unwrap_or(otherwise).to_owned();
+        Some(Record {
+            v,
+            resource: text("resource", "(unknown)"),
+            holder: text("holder", "(a newer program)"),
+            clone: text("clone", ""),
+            key: text("key", ""),
+            from: value["from"].as_i64().unwrap_or(0),
+            until: value["until"].as_i64().unwrap_or(i64::MAX),
+            margin: value["margin"].as_i64().unwrap_or(0),
+        })
+    }
+
+    /// Whether a newer program wrote it, so that only such a one may judge it.
+    pub fn is_newer(&self) -> bool {
+        self.v > Self::VERSION
     }
 
     /// The record as text.
@@ -84,10 +106,20 @@ pub mod tests {
     fn a_record_reads_back_and_nothing_else_does() {
         let record = record("ann", "k", 5);
         assert_eq!(Record::read(record.text().as_bytes()), Some(record.clone()));
-        let later = Record { v: 2, ..record };
-        for wrong in ["", "{}", "null", &later.text()] {
+        let none = Record { v: 0, ..record };
+        for wrong in ["", "{}", "null", "[2]", "{\"v\":1}", "{\"v\":-2}", &none.text()] {
             assert_eq!(Record::read(wrong.as_bytes()), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_a_newer_program_wrote_is_told_from_what_is_no_record() {
+        let later = Record { v: 2, ..record("ann", "k", 5) };
+        assert_eq!(Record::read(later.text().as_bytes()), Some(later.clone()));
+        assert!(later.is_newer() && !record("ann", "k", 5).is_newer());
+        let odd = Record::read(br#"{"v":3,"resource":{"name":"deploy"},"holder":"bob"}"#).unwrap();
+        assert_eq!((odd.holder.as_str(), odd.resource.as_str(), odd.is_newer()), ("bob", "(unknown)", true));
+        assert!(odd.free_in(0) > 0, "it is not known when it ends");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What taking, keeping and giving back a lock do with a [`Board`].
 
-use super::{Board, BoardError, Record};
+use super::{Board, BoardError, Held, Record};
 
 /// How often a swap is tried again after another one was faster. Whoever is faster holds the lock, or has
 /// given it back at once; so many in a row are no chance.
@@ -30,7 +30,7 @@ pub fn acquire(board: &mut dyn Board, wanted: &Record, now: &dyn Fn() -> i64) ->
         if board.swap(&wanted.resource, before.as_deref(), Some(wanted))? {
             return Ok(Outcome::Ours(wanted.clone()));
         }
-        match board.read(&wanted.resource)? {
+        match read(board, &wanted.resource)? {
             None => before = None,
             Some(held)
                 if held.record.key == wanted.key && held.record.is_of(&wanted.holder, &wanted.clone) =>
@@ -62,7 +62,7 @@ pub fn renew(
     until: i64,
 ) -> Result<Outcome, BoardError> {
     for _ in 0..TRIES {
-        let Some(held) = board.read(resource)? else { return Ok(Outcome::Free) };
+        let Some(held) = read(board, resource)? else { return Ok(Outcome::Free) };
         if !held.record.is_of(holder.0, holder.1) {
             return Ok(Outcome::Theirs(held.record));
         }
@@ -80,7 +80,7 @@ pub fn renew(
 /// [`BoardError`] when the board could not be used.
 pub fn release(board: &mut dyn Board, resource: &str, holder: (&str, &str)) -> Result<Outcome, BoardError> {
     for _ in 0..TRIES {
-        let Some(held) = board.read(resource)? else { return Ok(Outcome::Free) };
+        let Some(held) = read(board, resource)? else { return Ok(Outcome::Free) };
         if !held.record.is_of(holder.0, holder.1) {
             return Ok(Outcome::Theirs(held.record));
         }
@@ -91,10 +91,18 @@ pub fn release(board: &mut dyn Board, resource: &str, holder: (&str, &str)) -> R
     Ok(Outcome::Busy)
 }
 
+/// The lock of `resource`, which is this program's to judge.
+fn read(board: &mut dyn Board, resource: &str) -> Result<Option<Held>, BoardError> {
+    match board.read(resource)? {
+        Some(held) if held.record.is_newer() => Err(BoardError::Newer(resource.to_owned(), held.record.v)),
+        held => Ok(held),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::LocalBoard;
     use super::super::record::tests::record;
-    use super::super::{Held, LocalBoard};
     use super::*;
     use crate::store::Store;
 
@@ -151,6 +159,20 @@ mod tests {
             assert_eq!(release(board, "deploy", ("ann", "c")).unwrap(), Outcome::Free);
             assert_eq!(release(board, "deploy", ("ann", "c")).unwrap(), Outcome::Free);
             assert!(board.all().unwrap().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_lock_of_a_newer_program_is_its_own_to_take_keep_and_give_back() {
+        with_board(|board| {
+            let later = Record { v: 2, ..record("ann", "1", 100) };
+            board.swap("deploy", None, Some(&later)).unwrap();
+            let ours = record("ann", "1", 900);
+            let newer = |done: Result<Outcome, BoardError>| matches!(done, Err(BoardError::Newer(_, 2)));
+            assert!(newer(acquire(board, &ours, &|| 500)));
+            assert!(newer(renew(board, "deploy", ("ann", "c"), 500, 900)));
+            assert!(newer(release(board, "deploy", ("ann", "c"))));
+            assert_eq!(board.all().unwrap()[0].record, later, "it can be seen");
         });
     }
 

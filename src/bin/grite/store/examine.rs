@@ -16,8 +16,8 @@ const NAMED: usize = 5;
 pub enum Examined {
     /// There is no file, or an empty one.
     Missing,
-    /// A newer program made it.
-    Newer(i64),
+    /// A newer program made it, or something in it; what it has, in words.
+    Newer(String),
     /// Pages or events cannot be as they were written; what was found, in words.
     Damaged(Vec<String>),
     /// The events are sound.
@@ -63,7 +63,7 @@ fn look(path: &Path) -> Result<Examined, StoreError> {
     let mut connection = open_existing(path)?;
     match schema::version(&connection)? {
         None => return Ok(Examined::Damaged(vec!["the schema's version is missing".to_owned()])),
-        Some(found) if found > VERSION => return Ok(Examined::Newer(found)),
+        Some(found) if found > VERSION => return Ok(Examined::Newer(format!("it has format {found}"))),
         Some(VERSION) => {}
         Some(found) => {
             return Ok(Examined::Damaged(vec![format!("it has format {found}, which no release had")]));
@@ -91,6 +91,10 @@ fn look(path: &Path) -> Result<Examined, StoreError> {
                 Ok(event) => {
                     sound.issues.entry(event.issue()).or_default().apply(&event);
                     sound.events.push(event.id());
+                }
+                // Whatever else is wrong is that program's to mend, which can read all of it.
+                Err(StoreError::Newer { found, .. }) => {
+                    return Ok(Examined::Newer(format!("an event in it has format {found}")));
                 }
                 Err(error) => problems.push(error.to_string()),
             }

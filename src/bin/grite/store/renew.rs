@@ -31,6 +31,8 @@ pub struct Salvage {
     pub events: Vec<(Sealed, Way)>,
     /// How many places of the log hold something that is no event any more.
     pub lost: u64,
+    /// How many hold an event that a newer program wrote.
+    pub newer: u64,
 }
 
 /// Reads each event that can be read in the store of the folder `dir`.
@@ -71,6 +73,7 @@ fn read_from(connection: &Connection, next: i64, found: &mut Salvage) -> Result<
             let way = if row.get(1)? { Way::Received } else { Way::Made };
             match read_event(row.get(2)?, row.get(3)?) {
                 Ok(event) => found.events.push((event, way)),
+                Err(StoreError::Newer { .. }) => found.newer += 1,
                 Err(_) => found.lost += 1,
             }
             place += 1;

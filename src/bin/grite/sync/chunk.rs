@@ -111,6 +111,13 @@ pub enum BadChunk {
     Event(#[from] BadEvent),
 }
 
+impl BadChunk {
+    /// Whether nothing is wrong with it but that a newer program wrote it, or an event in it.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, BadChunk::Newer(_) | BadChunk::Event(BadEvent::Newer(_)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +186,14 @@ mod tests {
         assert_eq!(judge(b"grite events 1 0\n"), Ok(Vec::new()));
         assert_eq!(judge(b"grite events 2 something\n"), Err(BadChunk::Newer(2)));
         assert!(matches!(judge(b"grite events 1 1\n{\n"), Err(BadChunk::Event(_))));
+        for (bytes, is_newer) in [
+            (&b"grite events 2 something\n"[..], true),
+            (b"grite events 1 1\n{\"v\":9}\n", true),
+            (b"grite events 1 1\n{\"v\":1}\n", false),
+            (b"grite events x\n", false),
+        ] {
+            assert_eq!(judge(bytes).unwrap_err().is_newer(), is_newer);
+        }
         assert_eq!(judge(b"grite events 1 1\n{\"v\":9}\n"), Err(BadChunk::Event(BadEvent::Newer(9))));
     }
 }

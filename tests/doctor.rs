@@ -3,6 +3,7 @@
 
 mod clones;
 mod ended;
+mod home;
 
 use std::fs::{self, File, Permissions};
 use std::io::{Seek, SeekFrom, Write};
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clones::{World, loose};
 use ended::end;
+use home::Home;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -114,6 +116,34 @@ fn a_store_with_a_damaged_page_is_made_anew_and_the_old_one_kept() {
     mend(&world, "store", &export);
     let files = fs::read_dir(world.state("a")).unwrap().flatten();
     assert!(files.map(|file| file.file_name()).any(|name| name.to_string_lossy().contains("replaced")));
+}
+
+/// Outside of git there is nothing to make good what lay on a page of the log.
+#[test]
+fn what_a_damaged_page_has_cost_is_said_and_is_no_success() {
+    for command in [&["doctor", "--fix"][..], &["rebuild"]] {
+        let home = Home::new();
+        let lines =
+            (0..300).map(|number| format!("[\"issue\",\"create\",\"{} {number}\"]\n", "x".repeat(200)));
+        assert!(home.run(&["batch", "--direct"], &lines.collect::<String>()).status.success());
+        let store = home.path("state/issues.db");
+        let mut bytes = fs::read(&store).unwrap();
+        let (event, title) = (br#""op":{"create""#, format!("{} 150", "x".repeat(200)));
+        let holds = |page: &&mut [u8], what: &[u8]| page.windows(what.len()).any(|window| window == what);
+        let mut pages = bytes.chunks_mut(4096);
+        pages.find(|page| holds(page, event) && holds(page, title.as_bytes())).unwrap().fill(0xa5);
+        fs::write(&store, &bytes).unwrap();
+
+        let ended = home.run(&[command, &["--json"]].concat(), "");
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.stdout);
+        let left = home.data(&["issue", "list", "--direct"])["total"].as_u64().unwrap();
+        assert!((250..300).contains(&left), "{left}");
+        let words = format!("{} places of the log could not be read", 300 - left);
+        assert!(ended.stdout.contains(&words), "{words}: {}", ended.stdout);
+        // Once it was said, the store is as good as any.
+        assert!(home.run(&["doctor"], "").status.success());
+        assert!(home.run(&["rebuild"], "").status.success());
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use clap::Args;
 use libgrite_ipc::grite::Finding;
 use serde::Serialize;
 
-use crate::doctor;
+use crate::doctor::{self, Anew};
 use crate::engine::{self, OpenCause};
 use crate::error::{CliError, Code};
 use crate::folder;
@@ -38,6 +38,8 @@ struct Item<'a> {
 #[derive(Serialize)]
 struct Rebuilt {
     detail: String,
+    /// What could not be saved.
+    lost: Option<String>,
 }
 
 pub fn run(doctor: &Doctor, output: &Output) -> Result<(), CliError> {
@@ -60,12 +62,16 @@ fn place() -> Result<Place, CliError> {
 
 pub fn rebuild(output: &Output) -> Result<(), CliError> {
     let place = place()?;
-    let detail = doctor::rebuild(&place).map_err(|problem| {
+    let Anew { done, lost } = doctor::rebuild(&place).map_err(|problem| {
         let message = format!("cannot make the store in {} anew: {problem}", place.state.display());
         CliError::new(Code::Integrity, message, "see `grite doctor`")
     })?;
-    let rebuilt = Rebuilt { detail };
-    output.report(&rebuilt, |_| format!("{}\n", line(&rebuilt.detail)))
+    let rebuilt = Rebuilt { detail: done, lost };
+    output.report(&rebuilt, |_| {
+        let lost = rebuilt.lost.as_ref().map_or_else(String::new, |lost| format!("LOST: {}\n", line(lost)));
+        format!("{}\n{lost}", line(&rebuilt.detail))
+    })?;
+    if rebuilt.lost.is_none() { Ok(()) } else { Err(CliError::new(Code::Reported, "something is lost", "")) }
 }
 
 impl<'a> From<&'a Finding> for Item<'a> {

@@ -22,7 +22,7 @@ use libgrite_ipc::grite::{DoctorResult, Finding, Refusal, RefusalCode};
 
 use crate::runtime::Place;
 
-pub use store::rebuild;
+pub use store::{Anew, rebuild};
 
 use checkup::Checkup;
 

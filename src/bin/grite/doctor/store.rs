@@ -18,7 +18,7 @@ const NAMED: usize = 5;
 /// What is in the store, where its events are sound.
 pub fn check(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Option<Sound> {
     let state = checkup.place.state.clone();
-    let mut made = false;
+    let mut made = None;
     match examine(&state) {
         Err(error) => checkup.bad("store", error, "look for free space and the folder's permissions"),
         Ok(Examined::Newer(found)) => {
@@ -28,13 +28,13 @@ pub fn check(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Option<Sound> {
         Ok(Examined::Missing) => {
             let detail = format!("there is no store in {}", state.display());
             checkup.mend("store", detail, "grite rebuild", |checkup| {
-                anew(checkup, git).inspect(|_| made = true)
+                anew(checkup, git).map(|anew| made.insert(anew).done.clone())
             });
         }
         Ok(Examined::Damaged(problems)) => {
             let detail = format!("it is damaged: {}", problems.join("; "));
             checkup.mend("store", detail, "grite rebuild", |checkup| {
-                anew(checkup, git).inspect(|_| made = true)
+                anew(checkup, git).map(|anew| made.insert(anew).done.clone())
             });
         }
         Ok(Examined::Sound(sound)) => {
@@ -44,17 +44,28 @@ pub fn check(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Option<Sound> {
             return Some(sound);
         }
     }
-    match made.then(|| examine(&state)) {
+    if let Some(lost) = made.as_ref().and_then(|made| made.lost.as_ref()) {
+        checkup.bad("lost events", lost, "take them from another clone, or import an export that has them");
+    }
+    match made.map(|_| examine(&state)) {
         Some(Ok(Examined::Sound(sound))) => Some(sound),
         _ => None,
     }
 }
 
-/// Makes the store of `place` anew from its events and from those that git holds, and says what it did.
+/// What came of making a store anew, in words.
+pub struct Anew {
+    /// What was done.
+    pub done: String,
+    /// What is in neither the old store nor git, if anything is.
+    pub lost: Option<String>,
+}
+
+/// Makes the store of `place` anew from its events and from those that git holds.
 ///
 /// # Errors
 /// Why that is not possible, in words.
-pub fn rebuild(place: &Place) -> Result<String, String> {
+pub fn rebuild(place: &Place) -> Result<Anew, String> {
     let git = Git::around(&place.state, std::time::Duration::from_secs(600)).ok();
     if let Ok(Examined::Newer(found)) = examine(&place.state) {
         return Err(format!("{found}, which a newer program made; it is left alone; use the newer program"));
@@ -62,7 +73,7 @@ pub fn rebuild(place: &Place) -> Result<String, String> {
     anew(&mut Checkup::new(place, true), git.as_ref())
 }
 
-fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<String, String> {
+fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<Anew, String> {
     checkup.quiesce()?;
     let state = &checkup.place.state;
     let found = salvage(state);
@@ -108,10 +119,21 @@ fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<String, String> 
     let from_git = events.len().saturating_sub(read);
     let kept = replace(state, &events, &marks).map_err(|error| error.to_string())?;
     let kept = kept.map_or_else(String::new, |kept| format!("; the old one is {}", kept.display()));
-    Ok(format!(
+    let done = format!(
         "made it anew of {} events: {read} from the old store, {from_git} more from git{kept}",
         events.len()
-    ))
+    );
+    let lost = found.lost.iter().filter(|name| name.is_none_or(|name| !seen.contains(&name))).count();
+    let lost = match (lost, read) {
+        (0, _) => None,
+        (_, 0) => {
+            Some("nothing of the log could be read, and git may not have all that was in it".to_owned())
+        }
+        _ => {
+            Some(format!("{lost} places of the log could not be read, and git does not have what was there"))
+        }
+    };
+    Ok(Anew { done, lost })
 }
 
 /// What git holds.

@@ -37,6 +37,12 @@ impl EventId {
     }
 }
 
+impl From<[u8; 32]> for EventId {
+    fn from(bytes: [u8; 32]) -> Self {
+        EventId(bytes)
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -1,6 +1,7 @@
 //! A new store in the place of one that is damaged, gone, or not trusted: [`salvage`] reads what can be
 //! read, and [`replace`] makes a store of it and of what git holds.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use rusqlite::Connection;
 use super::examine::open_existing;
 use super::{Store, StoreError, Way, read_event};
 use crate::fault;
-use crate::model::{Moment, Sealed};
+use crate::model::{EventId, Moment, Sealed};
 
 /// What comes behind the name of a store that was replaced.
 pub const REPLACED: &str = "replaced";
@@ -29,20 +30,23 @@ const KEPT: [(&str, &str); 2] = [
 pub struct Salvage {
     /// The events, each with how it came.
     pub events: Vec<(Sealed, Way)>,
-    /// How many places of the log hold something that is no event any more.
-    pub lost: u64,
+    /// The places of the log that hold something that is no event any more: what the event was called, where that
+    /// is known.
+    pub lost: Vec<Option<EventId>>,
     /// How many hold an event that a newer program wrote.
     pub newer: u64,
 }
 
 /// Reads each event that can be read in the store of the folder `dir`.
 pub fn salvage(dir: &Path) -> Salvage {
-    let path = Store::path(dir);
     let mut found = Salvage::default();
-    if !path.exists() {
+    if !Store::is_in(dir) {
         return found;
     }
-    let Ok(connection) = open_existing(&path) else { return found };
+    let Ok(connection) = open_existing(&Store::path(dir)) else {
+        found.lost.push(None);
+        return found;
+    };
     let (mut next, mut failed) = (1, 0);
     while failed < PATIENCE {
         match read_from(&connection, next, &mut found) {
@@ -58,7 +62,20 @@ pub fn salvage(dir: &Path) -> Salvage {
             break;
         }
     }
+    if !found.lost.is_empty()
+        && let Ok(names) = names(&connection)
+    {
+        let read: BTreeSet<EventId> = found.events.iter().map(|(event, _)| event.id()).collect();
+        found.lost = names.into_iter().filter(|name| !read.contains(name)).map(Some).collect();
+    }
     found
+}
+
+/// The names of all events of the log, which its index has on other pages than the events themselves.
+fn names(connection: &Connection) -> Result<Vec<EventId>, rusqlite::Error> {
+    let mut select = connection.prepare("SELECT hash FROM events INDEXED BY sqlite_autoindex_events_1")?;
+    let names = select.query_map([], |row| row.get::<_, [u8; 32]>(0))?;
+    names.map(|name| name.map(EventId::from)).collect()
 }
 
 /// Reads the log from the place `next` on; the place that could not be read is the error.
@@ -74,7 +91,7 @@ fn read_from(connection: &Connection, next: i64, found: &mut Salvage) -> Result<
             match read_event(row.get(2)?, row.get(3)?) {
                 Ok(event) => found.events.push((event, way)),
                 Err(StoreError::Newer { .. }) => found.newer += 1,
-                Err(_) => found.lost += 1,
+                Err(_) => found.lost.push(None),
             }
             place += 1;
         }
@@ -82,7 +99,7 @@ fn read_from(connection: &Connection, next: i64, found: &mut Salvage) -> Result<
     };
     let read = read();
     read.map_err(|_| {
-        found.lost += 1;
+        found.lost.push(None);
         place
     })
 }
@@ -266,7 +283,9 @@ mod tests {
         assert!(matches!(examine(dir.path()), Ok(Examined::Damaged(_))));
 
         let found = salvage(dir.path());
-        assert!(found.events.len() > 300, "{} read, {} lost", found.events.len(), found.lost);
+        assert!(found.events.len() > 300, "{} read, {} lost", found.events.len(), found.lost.len());
+        assert_eq!(found.events.len() + found.lost.len(), 400);
+        assert!(found.lost.iter().all(Option::is_some), "the index has their names");
         let kept = replace(dir.path(), &found.events, &Marks::default()).unwrap().unwrap();
         assert!(kept.exists());
         assert_eq!(sound(dir.path()).len(), found.events.len());

@@ -271,10 +271,51 @@ fn a_command_does_not_wait_longer_for_a_stopped_daemon_than_it_may() {
 #[test]
 fn a_daemon_that_cannot_start_says_why() {
     let home = Home::new();
-    fs::write(home.path("state/issues.db"), vec![b'x'; 8192]).unwrap();
-    let (error, exit) = home.failure(&["issue", "list"]);
-    assert_eq!((&error["code"], exit), (&"not_running".into(), 6), "{error}");
-    assert!(error["message"].as_str().unwrap().contains("cannot open the store"), "{error}");
+    home.done(&["daemon", "start"]);
+    home.done(&["daemon", "stop"]);
+    fs::create_dir(home.runtime().join("daemon.sock")).unwrap();
+    for way in WAYS.iter().filter(|way| **way != "direct") {
+        let (error, exit) = home.failure(&["issue", "list", "--transport", way]);
+        assert_eq!((&error["code"], exit), (&"not_running".into(), 6), "{error}");
+        assert!(
+            error["message"].as_str().unwrap().contains("cannot listen on the daemon's socket"),
+            "{error}"
+        );
+    }
+}
+
+/// A daemon cannot start then, and the command says of the store what it says without a daemon.
+#[test]
+fn a_store_that_nobody_can_use_is_told_of_in_the_same_words_by_every_way() {
+    let spoil = |store: &Path, how| match how {
+        "damaged" => fs::write(store, vec![b'x'; 8192]).unwrap(),
+        "newer" => {
+            let connection = rusqlite::Connection::open(store).unwrap();
+            connection.execute_batch("UPDATE meta SET value = 99 WHERE name = 'schema'").unwrap();
+        }
+        // Not even a superuser may read it.
+        _ => {
+            fs::remove_file(store).unwrap();
+            fs::create_dir(store).unwrap();
+        }
+    };
+    for (how, code, exit, hint) in [
+        ("damaged", "integrity", 8, "`grite doctor --fix`"),
+        ("newer", "environment", 5, "newer version"),
+        ("unreadable", "environment", 5, "permissions"),
+    ] {
+        let home = Home::new();
+        spoil(&home.path("state/issues.db"), how);
+        let (direct, found) = home.failure(&["issue", "list", "--direct"]);
+        assert_eq!((&direct["code"], found), (&code.into(), exit), "{direct}");
+        assert!(direct["hint"].as_str().unwrap().contains(hint), "{direct}");
+        for way in WAYS {
+            assert_eq!(home.failure(&["issue", "list", "--transport", way]), (direct.clone(), exit), "{way}");
+        }
+        for command in [&["daemon", "start"][..], &["daemon", "run"], &["watch"]] {
+            assert_eq!(home.failure(command), (direct.clone(), exit), "{command:?}");
+        }
+    }
 }
 
 /// Permission bits do not bind a superuser, but a folder that others may enter is refused to all.

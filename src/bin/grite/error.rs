@@ -207,7 +207,7 @@ impl From<OpenError> for CliError {
                 (Code::Environment, "use the newer version of this program", false)
             }
             OpenCause::Store(StoreError::Damaged(_)) => {
-                (Code::Integrity, "keep a copy of the folder, then mend the store", false)
+                (Code::Integrity, "run `grite doctor --fix`; it keeps what it replaces", false)
             }
             OpenCause::Store(StoreError::System(_)) | OpenCause::File(_) | OpenCause::Counter(_) => {
                 (Code::Environment, "look for free space and the folder's permissions", false)

@@ -168,7 +168,8 @@ fn own(global: &Global) -> Result<Target, CliError> {
     let engine = Engine::open(&place.state)?;
     let wishes = global.wishes();
     place.prepare()?;
-    tracker::connect(&place, &tracker::builder_for(&wishes), wishes.spawn)?;
+    tracker::connect(&place, &tracker::builder_for(&wishes), wishes.spawn)
+        .map_err(|error| tracker::unreached(&place, wishes.spawn, error))?;
     Target::new(place, engine, None)
 }
 

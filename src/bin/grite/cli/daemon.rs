@@ -129,7 +129,8 @@ fn start(place: &Place, global: &Global, output: &Output) -> Result<(), CliError
     place.prepare()?;
     let before = DaemonLock::read(&place.runtime)?;
     let builder = tracker::builder_for(&global.wishes()).transport(Transport::Socket);
-    let mut client = tracker::connect(place, &builder, true)?;
+    let client = tracker::connect(place, &builder, true);
+    let mut client = client.map_err(|error| tracker::unreached(place, true, error))?;
     let Ok(IpcResponse::Status(result)) = client.send_with_retry(&IpcCommand::Status)?.to_value() else {
         return Err(CliError::mismatched());
     };

@@ -11,9 +11,11 @@ use libgrite_ipc::{ClientBuilder, DaemonLock, Error, ErrorKind, Grite, IpcClient
 use rkyv::rancor;
 
 use super::{Answered, Direct, Questions, Tracker, Wishes};
+use crate::engine::{Engine, OpenCause};
 use crate::error::{CliError, Code};
 use crate::release;
 use crate::runtime::Place;
+use crate::store::StoreError;
 
 /// Why the daemon gave no answer.
 #[derive(Debug)]
@@ -232,8 +234,17 @@ pub fn unreached(place: &Place, spawn: bool, error: Error) -> CliError {
             let message = format!("no daemon runs for {}", place.state.display());
             CliError::new(Code::NotRunning, message, "run `grite daemon start`, or let commands start it")
         }
+        // What keeps a daemon from its store keeps others from it, too, and they are told in the same words.
+        ErrorKind::NotRunning => broken_store(&place.state).unwrap_or_else(|| error.into()),
         _ => error.into(),
     }
+}
+
+/// Why the store in the folder `dir` cannot be used by anybody, if that is so.
+fn broken_store(dir: &Path) -> Option<CliError> {
+    let error = Engine::open(dir).err()?;
+    // One that is busy may be free again by now.
+    (!matches!(error.cause(), OpenCause::Store(StoreError::Busy))).then(|| error.into())
 }
 
 /// Connects to the daemon of `place`, and starts it first where it may and must.

@@ -267,6 +267,25 @@ fn a_command_does_not_wait_longer_for_a_stopped_daemon_than_it_may() {
     assert_eq!(home.pid(), Some(pid));
 }
 
+#[test]
+fn a_state_folder_that_is_named_is_found_from_a_folder_that_is_gone() {
+    let home = Home::new();
+    for arguments in
+        [&["issue", "list", "--direct"][..], &["issue", "create", "x"], &["issue", "list"], &["doctor"]]
+    {
+        let model = home.command(&[]);
+        let mut shell = Command::new("sh");
+        let script = "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" \"$@\"";
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_grite")]).args(arguments).env_clear();
+        shell.envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.env("PATH", std::env::var_os("PATH").unwrap()).current_dir(home.path(""));
+        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ended = end(shell.spawn().unwrap(), "");
+        assert!(ended.status.success(), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+    }
+    assert_eq!(home.data(&["issue", "list"])["total"], 1);
+}
+
 /// Fault 58, for commands.
 #[test]
 fn a_daemon_that_cannot_start_says_why() {

@@ -30,7 +30,6 @@ const MAX_POINTER: u64 = 8192;
 /// # Errors
 /// A [`CliError`] that says where it was looked for.
 pub fn find() -> Result<PathBuf, CliError> {
-    let start = current_dir()?;
     if let Some(dir) = from_environment() {
         return if dir.is_dir() {
             Ok(dir)
@@ -38,6 +37,7 @@ pub fn find() -> Result<PathBuf, CliError> {
             Err(missing(&format!("$GRITE_DIR is {}, and there is no such folder", dir.display())))
         };
     }
+    let start = current_dir()?;
     find_from(&start)
         .ok_or_else(|| missing(&format!("no state folder was found at or above {}", start.display())))
 }

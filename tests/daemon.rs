@@ -303,6 +303,34 @@ fn a_daemon_that_cannot_start_says_why() {
     }
 }
 
+#[test]
+fn a_variable_that_holds_no_time_is_named() {
+    let home = Home::new();
+    let fail = |name: &str, value: &str, arguments: &[&str]| {
+        let mut command = home.command(&[arguments, &["--json"]].concat());
+        let ended = end(command.env(name, value).spawn().unwrap(), "");
+        let error = ended.document()["error"].clone();
+        assert_eq!(
+            (&error["code"], ended.status.code()),
+            (&"usage".into(), Some(2)),
+            "{arguments:?}: {error}"
+        );
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(name) && message.contains(value), "{arguments:?}: {message}");
+    };
+    for name in ["GRITE_IDLE_TIMEOUT", "GRITE_SYNC_EVERY"] {
+        for way in WAYS.iter().filter(|way| **way != "direct") {
+            fail(name, "bogus", &["issue", "list", "--transport", way]);
+        }
+        for command in [&["daemon", "run"][..], &["daemon", "start"], &["watch"]] {
+            fail(name, "-1s", command);
+        }
+        let mut unset = home.command(&["ping"]);
+        assert!(end(unset.env(name, "").spawn().unwrap(), "").status.success());
+        home.done(&["daemon", "stop"]);
+    }
+}
+
 /// A daemon cannot start then, and the command says of the store what it says without a daemon.
 #[test]
 fn a_store_that_nobody_can_use_is_told_of_in_the_same_words_by_every_way() {

@@ -8,6 +8,7 @@
 mod cli;
 mod daemon;
 mod doctor;
+mod duration;
 mod engine;
 mod error;
 mod fault;

@@ -12,8 +12,8 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use super::Global;
-use super::global::duration;
 use crate::daemon::{self, Manner};
+use crate::duration::duration;
 use crate::engine;
 use crate::error::{CliError, Code};
 use crate::folder;
@@ -44,13 +44,12 @@ pub enum Daemon {
 /// Arguments of `grite daemon run`.
 #[derive(Args)]
 pub struct Run {
-    /// End when nobody was connected for this long
-    #[arg(long, env = "GRITE_IDLE_TIMEOUT", default_value = "10m", value_parser = duration,
-          value_name = "TIME")]
-    pub idle_timeout: Duration,
+    /// End when nobody was connected for this long; $GRITE_IDLE_TIMEOUT, or 10m, where it is not given
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub idle_timeout: Option<Duration>,
 
-    /// Sync with the usual remote this often; not at all where it is not given
-    #[arg(long, env = "GRITE_SYNC_EVERY", value_parser = duration, value_name = "TIME")]
+    /// Sync with the usual remote this often; $GRITE_SYNC_EVERY, or not at all, where it is not given
+    #[arg(long, value_parser = duration, value_name = "TIME")]
     pub sync_every: Option<Duration>,
 }
 
@@ -112,7 +111,7 @@ pub fn run(command: &Daemon, global: &Global, output: &Output) -> Result<(), Cli
     let place = Place::of(&folder::find()?)?;
     match command {
         Daemon::Run(run) => {
-            daemon::run(&place, Manner { idle: run.idle_timeout, sync_every: run.sync_every })?;
+            daemon::run(&place, Manner::of(run.idle_timeout, run.sync_every)?)?;
             output.report(&Ran { stopped: true }, |_| String::new())
         }
         Daemon::Start => start(&place, global, output),

@@ -9,6 +9,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 use libgrite_ipc::grite::Exchange;
 
+use crate::duration::duration;
 use crate::error::{CliError, Code};
 use crate::tracker::{self, Questions, Tracker, Transport, Wishes};
 
@@ -135,23 +136,6 @@ impl Global {
     }
 }
 
-/// Reads a time with its unit; seconds where there is none.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let number = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-    let seconds = match &text[number.len()..] {
-        "ms" => 0.001,
-        "s" | "" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        unit => return Err(format!("{unit:?} is no unit; use ms, s, m or h")),
-    };
-    let number: f64 = number.parse().map_err(|_| "a number with a unit is needed, such as 10s".to_owned())?;
-    match Duration::try_from_secs_f64(number * seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("it must be more than nothing, and not for ever".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,18 +154,6 @@ mod tests {
                 in_batch: false,
             };
             assert_eq!(global.wishes().spawn_timeout, Duration::from_secs(spawn_timeout), "{timeout:?}");
-        }
-    }
-
-    #[test]
-    fn a_time_has_a_unit_or_is_in_seconds() {
-        for (text, milliseconds) in
-            [("500ms", 500), ("10s", 10_000), ("0.5", 500), ("2m", 120_000), ("1h", 3_600_000)]
-        {
-            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)));
-        }
-        for wrong in ["", "s", "0s", "-1s", "5 parsecs", "1d", "inf", "nan"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 }

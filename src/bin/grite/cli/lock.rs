@@ -8,8 +8,8 @@ use libgrite_ipc::{IpcCommand, IpcResponse};
 use serde::Serialize;
 
 use super::Global;
-use super::global::duration;
 use super::writing::{Writing, with_key};
+use crate::duration::duration;
 use crate::error::CliError;
 use crate::output::{Output, Paint, Table, line};
 use crate::tracker;

@@ -21,7 +21,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Global;
-use super::global::duration;
+use crate::duration::duration;
 use crate::engine;
 use crate::error::{CliError, Code};
 use crate::folder;

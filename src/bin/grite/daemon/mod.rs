@@ -12,13 +12,13 @@ mod cache;
 mod desk;
 mod descriptors;
 mod follower;
+mod manner;
 mod terminate;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use libgrite_ipc::grite::Notification;
 use libgrite_ipc::{DaemonLock, Error, ErrorKind, IpcServer, Readiness, ServerHandle};
@@ -33,16 +33,8 @@ use background::Background;
 use desk::Desk;
 use follower::Follower;
 
+pub use manner::Manner;
 pub use terminate::terminate;
-
-/// How a daemon runs.
-#[derive(Clone, Copy, Debug)]
-pub struct Manner {
-    /// It ends when nobody was connected for this long.
-    pub idle: Duration,
-    /// It syncs with the usual remote this often, if at all.
-    pub sync_every: Option<Duration>,
-}
 
 /// Is the daemon of `place` until it is told to stop, or nobody was connected for the idle time.
 ///

@@ -11,6 +11,7 @@ use libgrite_ipc::{ClientBuilder, DaemonLock, Error, ErrorKind, Grite, IpcClient
 use rkyv::rancor;
 
 use super::{Answered, Direct, Questions, Tracker, Wishes};
+use crate::daemon::Manner;
 use crate::engine::{Engine, OpenCause};
 use crate::error::{CliError, Code};
 use crate::release;
@@ -234,8 +235,12 @@ pub fn unreached(place: &Place, spawn: bool, error: Error) -> CliError {
             let message = format!("no daemon runs for {}", place.state.display());
             CliError::new(Code::NotRunning, message, "run `grite daemon start`, or let commands start it")
         }
-        // What keeps a daemon from its store keeps others from it, too, and they are told in the same words.
-        ErrorKind::NotRunning => broken_store(&place.state).unwrap_or_else(|| error.into()),
+        // What keeps a daemon from its store keeps others from it, too, and they are told in the same words. It
+        // has had the environment of this process.
+        ErrorKind::NotRunning => Manner::of(None, None)
+            .err()
+            .or_else(|| broken_store(&place.state))
+            .unwrap_or_else(|| error.into()),
         _ => error.into(),
     }
 }

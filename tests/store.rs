@@ -293,3 +293,31 @@ fn where_nothing_can_be_written_a_write_says_so_and_nothing_is_lost() {
     assert!(disk.create(3).status.success());
     assert_eq!(disk.integrity(), "ok");
 }
+
+/// A limit that the command has, and the daemon that it starts.
+#[test]
+fn where_no_file_may_grow_a_write_says_so_and_nothing_is_lost() {
+    for way in ["direct", "socket"] {
+        let home = Home::new();
+        home.create("before");
+        home.data(&["daemon", "stop"]);
+        let limited = |body: &str| {
+            let model = home.command(&[]);
+            let mut shell = Command::new("sh");
+            let script = "ulimit -f 64 && exec \"$0\" --json --transport \"$1\" issue create x --body \"$2\"";
+            shell.args(["-c", script, env!("CARGO_BIN_EXE_grite"), way, body]).env_clear();
+            shell.envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            end(shell.spawn().unwrap(), "")
+        };
+        let ended = limited(&"x".repeat(100_000));
+        let error = failure(&ended);
+        assert_eq!((&error["code"], ended.status.code()), (&"storage".into(), Some(1)), "{way}: {error}");
+        assert!(error["hint"].as_str().unwrap().contains("ulimit -f"), "{error}");
+        assert_eq!(home.data(&["issue", "list"])["total"], 1, "{way}: reads go on");
+        let _ = home.run(&["daemon", "stop"], "");
+        home.create("after");
+        assert_eq!(home.data(&["issue", "list"])["total"], 2);
+        assert_eq!(integrity(&home.path("state")), "ok");
+    }
+}

@@ -209,9 +209,11 @@ impl From<OpenError> for CliError {
             OpenCause::Store(StoreError::Damaged(_)) => {
                 (Code::Integrity, "run `grite doctor --fix`; it keeps what it replaces", false)
             }
-            OpenCause::Store(StoreError::System(_)) | OpenCause::File(_) | OpenCause::Counter(_) => {
-                (Code::Environment, "look for free space and the folder's permissions", false)
-            }
+            OpenCause::Store(StoreError::System(_)) | OpenCause::File(_) | OpenCause::Counter(_) => (
+                Code::Environment,
+                "look for free space, the limit of file sizes (`ulimit -f`) and the folder's permissions",
+                false,
+            ),
         };
         CliError { code, message: error.to_string(), hint: hint.to_owned(), retryable, key: None }
     }

@@ -27,7 +27,14 @@ mod sync;
 mod tracker;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::SIGXFSZ;
 
 fn main() -> ExitCode {
+    // A file that may not grow any more is then an error of whoever writes, and not the end of the process. What
+    // this one starts has the signal as it always is, since a handler does not outlive `exec`.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     cli::run()
 }

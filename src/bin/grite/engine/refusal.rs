@@ -119,9 +119,11 @@ impl From<StoreError> for Refusal {
             StoreError::Damaged(_) => {
                 (RefusalCode::Integrity, "run `grite doctor --fix`; it keeps what it replaces", false)
             }
-            StoreError::System(_) => {
-                (RefusalCode::Storage, "look for free space and the folder's permissions", true)
-            }
+            StoreError::System(_) => (
+                RefusalCode::Storage,
+                "look for free space, the limit of file sizes (`ulimit -f`) and the folder's permissions",
+                true,
+            ),
         };
         Refusal { code, message: error.to_string(), hint: hint.to_owned(), retryable }
     }

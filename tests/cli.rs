@@ -361,6 +361,17 @@ fn failures_have_their_codes() {
 }
 
 #[test]
+fn what_is_asked_for_as_json_is_never_markdown() {
+    let scratch = Scratch::new();
+    scratch.create("there");
+    let (code, message, exit) = scratch.failure(&["export", "--format", "md"]);
+    assert_eq!((code.as_str(), exit), ("usage", 2), "{message}");
+    assert!(scratch.done(&["export", "--format", "md"]).contains("there"));
+    let lines = scratch.done(&["export", "--json"]);
+    assert!(serde_json::from_str::<Value>(lines.trim()).is_ok(), "{lines}");
+}
+
+#[test]
 fn an_ambiguous_prefix_names_its_candidates() {
     let scratch = Scratch::new();
     let records: Vec<Value> = (0..1500)

@@ -7,7 +7,7 @@ use libgrite_ipc::grite::IssueShowResult;
 use libgrite_ipc::{IpcCommand, IpcResponse};
 
 use super::Global;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::foreign::{Record, markdown};
 use crate::output;
 use crate::tracker;
@@ -32,6 +32,10 @@ enum Format {
 }
 
 pub fn run(export: &Export, global: &Global) -> Result<(), CliError> {
+    if global.json && matches!(export.format, Format::Md) {
+        let message = "an export as Markdown is for people, and --json asks for JSON";
+        return Err(CliError::new(Code::Usage, message, "leave --json or --format md away"));
+    }
     let mut tracker = global.tracker_for_several()?;
     let mut out = BufWriter::new(stdout().lock());
     let mut cursor = None;

@@ -361,6 +361,34 @@ fn failures_have_their_codes() {
 }
 
 #[test]
+fn a_command_that_is_missing_is_said_to_be_and_no_hidden_one_is_named() {
+    let scratch = Scratch::bare();
+    for words in [&[][..], &["issue"], &["issue", "dep"], &["lock"], &["daemon"]] {
+        let command = [&["grite"], words].concat().join(" ");
+        for arguments in [[&["--json"], words].concat(), [words, &["--json"]].concat()] {
+            let ended = end(scratch.command(&arguments).spawn().unwrap(), "");
+            let error = &ended.document()["error"];
+            assert_eq!(
+                (&error["code"], ended.status.code()),
+                (&"usage".into(), Some(2)),
+                "{arguments:?}: {error}"
+            );
+            assert_eq!(error["message"], format!("a command is missing behind `{command}`"));
+            assert_eq!(error["hint"], format!("see `{command} --help`"));
+        }
+        for arguments in [words.to_vec(), [&["--direct"], words].concat()] {
+            let ended = end(scratch.command(&arguments).spawn().unwrap(), "");
+            assert_eq!(ended.status.code(), Some(2));
+            assert!(
+                ended.stderr.contains("Usage:") && !ended.stderr.contains("bench-peer"),
+                "{}",
+                ended.stderr
+            );
+        }
+    }
+}
+
+#[test]
 fn what_is_asked_for_as_json_is_never_markdown() {
     let scratch = Scratch::new();
     scratch.create("there");

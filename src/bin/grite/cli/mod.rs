@@ -148,7 +148,7 @@ pub fn run() -> ExitCode {
             let done = usage::explain(&error, &output);
             (output, done)
         }
-        Err(error) => return usage::explain_to_people(&error),
+        Err(error) => return usage::explain_to_people(error),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

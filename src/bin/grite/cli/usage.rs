@@ -4,7 +4,7 @@ use std::env;
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use serde::Serialize;
 
 use crate::error::{CliError, Code};
@@ -28,16 +28,25 @@ pub fn explain(error: &clap::Error, output: &Output) -> Result<(), CliError> {
     let text = error.render().to_string();
     if is_asked_for(error) {
         output.report(&Help { text: text.trim_end() }, |_| String::new())
+    } else if matches!(
+        error.kind(),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        Err(missing(&text))
     } else {
         Err(failure(&text))
     }
 }
 
 /// Prints what the parser says, and chooses the exit code.
-pub fn explain_to_people(error: &clap::Error) -> ExitCode {
+pub fn explain_to_people(mut error: clap::Error) -> ExitCode {
+    if error.kind() == ErrorKind::MissingSubcommand {
+        // It has hidden ones, too.
+        error.remove(ContextKind::ValidSubcommand);
+    }
     // The parser writes to stdout or stderr itself, with colour where there may be any.
     let printed = error.print().and_then(|()| stdout().flush()).map_err(|error| CliError::output(&error));
-    if !is_asked_for(error) {
+    if !is_asked_for(&error) {
         return ExitCode::from(Code::Usage.exit());
     }
     match printed {
@@ -58,6 +67,13 @@ fn failure(text: &str) -> CliError {
     let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
     let message = lines.collect::<Vec<_>>().join(" ");
     let message = message.strip_prefix("error: ").unwrap_or(&message);
-    let message = if message.starts_with("An issue tracker") { "a command is missing" } else { message };
     CliError::new(Code::Usage, message, "see `grite --help`")
+}
+
+/// A command stands at the end that only has commands below it. Which ones is for its help to say.
+fn missing(text: &str) -> CliError {
+    let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or("grite");
+    let command = usage.split(['[', '<']).next().unwrap_or(usage).trim();
+    let message = format!("a command is missing behind `{command}`");
+    CliError::new(Code::Usage, message, &format!("see `{command} --help`"))
 }

@@ -10,7 +10,7 @@ mod rounds;
 mod victim;
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use clones::World;

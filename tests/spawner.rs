@@ -15,7 +15,7 @@ use common::daemon::{answered_by, be_the_daemon, end_daemon, start_daemon, visit
 use common::process::{PATIENCE, Process, role as own_role, role_command, signal, stop, until};
 use common::{ArchivedOrder, Order, Work, stop_after, work};
 use libgrite_ipc::{Client, ClientBuilder, Context, DaemonLock, Error, ErrorKind, Server, Transport};
-use rustix::process::{Pid, Signal, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
 
 /// The parts that this program plays when a test starts it again.
 #[test]
@@ -101,6 +101,32 @@ fn a_daemon_that_does_not_come_up_is_reported_in_its_own_words_and_leaves_no_orp
     }
     answered_by(&folder);
     end_daemon(&folder);
+}
+
+/// A program that writes to its standard output without end, and never says that it is ready, is ended at the
+/// deadline like one that says nothing.
+#[test]
+fn a_daemon_that_writes_without_end_is_ended_at_the_deadline() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    // Of several writers one always runs: the starter never finds nothing to read.
+    let many = "cat /dev/zero & cat /dev/zero & cat /dev/zero & cat /dev/zero & exec cat /dev/zero";
+    for program in ["exec yes", "exec cat /dev/zero", many] {
+        let process = home.path().join("process");
+        let script = format!("echo $$ > {}; {program}", process.display());
+        let (told, is_told) = std::sync::mpsc::channel();
+        let starting = folder.clone();
+        std::thread::spawn(move || told.send(start(&starting, &script)));
+        let told = is_told.recv_timeout(PATIENCE / 6);
+        let process =
+            Pid::from_raw(std::fs::read_to_string(process).unwrap().trim().parse().unwrap()).unwrap();
+        // Nobody else does where the starter waits for ever.
+        told.is_err().then(|| kill_process_group(process, Signal::KILL));
+        let (error, elapsed) = told.unwrap_or_else(|_| panic!("{program}: the starter is not told"));
+        assert_eq!(error.kind(), ErrorKind::Unresponsive, "{program}: {error}");
+        assert!(elapsed >= DEADLINE, "{program}: {elapsed:?}");
+        until("the daemon is gone", || test_kill_process(process).is_err());
+    }
 }
 
 /// A starter has died and left a daemon behind that holds the lock and does not listen yet. The daemon of the

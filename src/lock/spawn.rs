@@ -142,7 +142,15 @@ fn listen(stream: &Stream, until: Instant) -> io::Result<Word> {
         }
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(Word::Failed(last_words(&said))),
-            Ok(read) => said.extend_from_slice(&buffer[..read]),
+            Ok(read) => {
+                said.extend_from_slice(&buffer[..read]);
+                let excess = said.len().saturating_sub(MAX_SAID);
+                said.drain(..excess);
+                // Whoever writes without end never has this side wait.
+                if Instant::now() >= until {
+                    return Ok(understand(&said).unwrap_or(Word::None));
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if !stream.wait_readable(until)? {
                     return Ok(Word::None);
@@ -153,8 +161,6 @@ fn listen(stream: &Stream, until: Instant) -> io::Result<Word> {
             }
             Err(error) => return Err(error),
         }
-        let excess = said.len().saturating_sub(MAX_SAID);
-        said.drain(..excess);
     }
 }
 

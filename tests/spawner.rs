@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use common::daemon::{answered_by, be_the_daemon, end_daemon, start_daemon, visit};
 use common::process::{PATIENCE, Process, role as own_role, role_command, signal, stop, until};
 use common::{ArchivedOrder, Order, Work, stop_after, work};
-use libgrite_ipc::{Client, ClientBuilder, Context, DaemonLock, Error, ErrorKind, Server, Transport};
+use libgrite_ipc::{
+    Client, ClientBuilder, Context, DaemonLock, Error, ErrorKind, Readiness, Server, Transport,
+};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
 
 /// The parts that this program plays when a test starts it again.
@@ -29,6 +31,7 @@ fn role() {
             std::thread::sleep(PATIENCE);
         }
         "slow daemon" => be_a_slow_daemon(&folder),
+        "daemon with much to say" => Readiness::of_this_process().failed(&"ü".repeat(4000)),
         "visitor" => visit(&folder),
         other => panic!("no such role: {other}"),
     }
@@ -85,6 +88,10 @@ fn a_daemon_that_does_not_come_up_is_reported_in_its_own_words_and_leaves_no_orp
         ("echo out of paper; exit 1", "it ended; its last words: out of paper"),
         ("exit 1", "it ended without a word"),
         ("kill -9 $$", "it ended without a word"),
+        (
+            "exec sleep 60 > /dev/null",
+            "it closed its standard output without saying that it is ready, and was ended",
+        ),
     ] {
         let (error, _) = start(&folder, script);
         assert_eq!((error.kind(), error.reason()), (ErrorKind::NotRunning, Some(reason)), "{script}");
@@ -101,6 +108,19 @@ fn a_daemon_that_does_not_come_up_is_reported_in_its_own_words_and_leaves_no_orp
     }
     answered_by(&folder);
     end_daemon(&folder);
+}
+
+/// A reason that is longer than anybody wants to read is told in part, from its beginning.
+#[test]
+fn a_daemon_that_gives_a_long_reason_is_reported_with_the_beginning_of_it() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    let command = {
+        let folder = folder.clone();
+        move || role_command("daemon with much to say", &folder)
+    };
+    let error = Client::<Work>::builder().connect_or_spawn(&folder, command).unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::NotRunning, Some(&*"ü".repeat(512))));
 }
 
 /// A program that writes to its standard output without end, and never says that it is ready, is ended at the

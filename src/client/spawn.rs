@@ -43,6 +43,7 @@ impl<P: Protocol> ClientBuilder<P> {
     /// - [`ErrorKind::NotRunning`]: the daemon did not start; the reason is its own.
     /// - [`ErrorKind::Unresponsive`]: it was not ready within the builder's spawn timeout, or the
     ///   daemon that lives does not listen, or one of an older release has not ended by then.
+    /// - [`ErrorKind::Io`]: the command cannot be started, for there is no such program, say.
     /// - [`ErrorKind::Refused`]: one that lives has turned each attempt away until then; the reason is its own.
     pub fn connect_or_spawn(
         &self,

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::directory::private_directory;
 use super::file::{self, Holder};
@@ -27,6 +28,18 @@ const FAILED: &str = "libgrite-ipc: failed: ";
 
 /// How much of what a daemon says is kept, in bytes.
 const MAX_SAID: usize = 4096;
+
+/// How long the reason may be that a daemon gives, in bytes: with the line's beginning it must be kept whole.
+const MAX_REASON: usize = 1024;
+
+/// How long a daemon whose standard output has closed may take to end.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
+
+/// What its starter says of one that did not.
+const CLOSED: &str = "it closed its standard output without saying that it is ready, and was ended";
+
+/// What it says of one that said nothing of itself until the deadline.
+const LATE: &str = "it was not ready in time and was ended";
 
 /// The right to start a daemon in a directory. Others look on until it is dropped.
 #[derive(Debug)]
@@ -79,28 +92,27 @@ impl SpawnLock {
         let spawned = command.spawn();
         fault::point("spawn.started");
         let path = command_path(&command);
-        let mut child = spawned.map_err(|error| Error::io("start the daemon", error).at(&path))?;
+        // Where the system forbids that, too, it is the program that is at fault, and not the way to the daemon.
+        let not_started = |error| Error::new(ErrorKind::Io, "start the daemon").at(&path).because(error);
+        let mut child = spawned.map_err(not_started)?;
         // The command holds our copy of the daemon's end, which must close for its end to show.
         drop(command);
-        match listen(&Stream::from(std::os::fd::OwnedFd::from(ours)), until) {
+        let (kind, reason) = match listen(&Stream::from(std::os::fd::OwnedFd::from(ours)), until) {
             Ok(Word::Ready) => {
                 reap_in_time(child);
-                Ok(())
+                return Ok(());
             }
-            Ok(Word::Failed(reason)) => {
-                end(&mut child);
-                Err(Error::new(ErrorKind::NotRunning, "start the daemon").at(path).saying(reason))
-            }
-            Ok(Word::None) => {
-                end(&mut child);
-                let error = Error::new(ErrorKind::Unresponsive, "start the daemon").at(path);
-                Err(error.saying("it was not ready in time and was ended"))
-            }
+            Ok(Word::Failed(reason)) => (ErrorKind::NotRunning, reason),
+            Ok(Word::Last(said)) if ends_soon(&child) => (ErrorKind::NotRunning, last_words(&said)),
+            Ok(Word::Last(_)) => (ErrorKind::NotRunning, CLOSED.to_owned()),
+            Ok(Word::None) => (ErrorKind::Unresponsive, LATE.to_owned()),
             Err(error) => {
                 end(&mut child);
-                Err(Error::io("wait for the daemon to be ready", error).at(path))
+                return Err(Error::io("wait for the daemon to be ready", error).at(path));
             }
-        }
+        };
+        end(&mut child);
+        Err(Error::new(kind, "start the daemon").at(path).saying(reason))
     }
 }
 
@@ -109,6 +121,8 @@ impl SpawnLock {
 enum Word {
     Ready,
     Failed(String),
+    /// Neither, and there is nothing to come behind this.
+    Last(Vec<u8>),
     /// Nothing in time.
     None,
 }
@@ -126,6 +140,24 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
+/// Whether our own child, which says nothing more, has ended or is about to: what it has open closes a moment before
+/// its end. Leaves its number to it.
+fn ends_soon(child: &Child) -> bool {
+    let Some(child) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return true };
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let until = Instant::now() + LAST_MOMENT;
+    loop {
+        match waitid(WaitId::Pid(child), ended) {
+            Ok(None) | Err(Errno::INTR) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(None) | Err(Errno::INTR) => return false,
+            // A program that ignores the ends of its children has none left to wait for.
+            Ok(Some(_)) | Err(_) => return true,
+        }
+    }
+}
+
 /// Lets no zombie remain if the daemon ends before its starter does.
 fn reap_in_time(mut child: Child) {
     // Without the thread a zombie remains until the starter ends, which harms nobody.
@@ -141,7 +173,7 @@ fn listen(stream: &Stream, until: Instant) -> io::Result<Word> {
             return Ok(word);
         }
         match stream.read(&mut buffer) {
-            Ok(0) => return Ok(Word::Failed(last_words(&said))),
+            Ok(0) => return Ok(Word::Last(said)),
             Ok(read) => {
                 said.extend_from_slice(&buffer[..read]);
                 let excess = said.len().saturating_sub(MAX_SAID);
@@ -156,9 +188,7 @@ fn listen(stream: &Stream, until: Instant) -> io::Result<Word> {
                     return Ok(Word::None);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                return Ok(Word::Failed(last_words(&said)));
-            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Word::Last(said)),
             Err(error) => return Err(error),
         }
     }
@@ -197,18 +227,20 @@ fn last_words(said: &[u8]) -> String {
 /// nothing.
 ///
 /// ```no_run
-/// use libgrite_ipc::{DaemonLock, Grite, Readiness, Server};
+/// use libgrite_ipc::{DaemonLock, Error, Grite, Readiness, Server};
 ///
-/// let readiness = Readiness::of_this_process();
-/// match DaemonLock::acquire("/run/user/1000/grite") {
-///     Ok(lock) => {
-///         let server = Server::<Grite>::bind(lock.socket_path())?;
-///         readiness.ready();
-///         // server.serve(…)
-///     }
-///     Err(error) => readiness.failed(&error.to_string()),
+/// let (lock, server) = listen("/run/user/1000/grite").inspect_err(|error| {
+///     Readiness::of_this_process().failed(&error.to_string());
+/// })?;
+/// Readiness::of_this_process().ready();
+/// // server.serve(…)
+///
+/// fn listen(directory: &str) -> Result<(DaemonLock, Server<Grite>), Error> {
+///     let lock = DaemonLock::acquire(directory)?;
+///     let server = Server::bind(lock.socket_path())?;
+///     Ok((lock, server))
 /// }
-/// # Ok::<(), libgrite_ipc::Error>(())
+/// # Ok::<(), Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Readiness {
@@ -243,9 +275,10 @@ impl Readiness {
         self.say(&format!("{READY}\n"));
     }
 
-    /// Says why the daemon does not start. Its starter kills it then, with all of its process group: what is to be
-    /// cleaned up or logged comes before.
+    /// Says why the daemon does not start, in 1 KiB: what is longer is cut off. Its starter kills it then, with all
+    /// of its process group: what is to be cleaned up or logged comes before.
     pub fn failed(self, reason: &str) {
+        let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
         self.say(&format!("{FAILED}{}\n", reason.replace(['\r', '\n'], " ")));
     }
 
@@ -297,6 +330,7 @@ mod tests {
             ("echo a banner; echo libgrite-ipc: failed: the disk is full; exec sleep 60", "the disk is full"),
             ("echo panicked; exit 1", "it ended; its last words: panicked"),
             ("exit 1", "it ended without a word"),
+            ("echo a banner; exec sleep 60 > /dev/null", CLOSED),
         ] {
             let error = start(script, Duration::from_secs(20)).unwrap_err();
             assert_eq!((error.kind(), error.reason()), (ErrorKind::NotRunning, Some(reason)));
@@ -310,11 +344,21 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_an_error() {
+    fn a_program_that_cannot_be_started_is_named_with_its_cause() {
         let folder = tempfile::tempdir().unwrap();
         let lock = SpawnLock::try_take(&folder.path().join("run")).unwrap().unwrap();
-        let error = lock.start(Command::new("/nowhere/at/all"), Instant::now()).unwrap_err();
-        assert_eq!(error.path(), Some(Path::new("/nowhere/at/all")));
+        let not_executable = folder.path().join("text");
+        std::fs::write(&not_executable, "no program").unwrap();
+        for (program, cause) in [
+            (Path::new("/nowhere/at/all"), io::ErrorKind::NotFound),
+            (&not_executable, io::ErrorKind::PermissionDenied),
+        ] {
+            let error = lock.start(Command::new(program), Instant::now()).unwrap_err();
+            assert_eq!((error.kind(), error.path()), (ErrorKind::Io, Some(program)), "{error}");
+            let source =
+                std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+            assert_eq!(source.map(io::Error::kind), Some(cause), "{error}");
+        }
     }
 
     #[test]

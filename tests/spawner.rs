@@ -172,6 +172,33 @@ fn a_starter_whose_daemon_comes_second_is_answered_by_the_first() {
     assert_eq!(DaemonLock::read(&folder).unwrap().unwrap().pid(), Some(first.id()));
 }
 
+/// The daemon that a client has started is gone, and the next one cannot start: the client is told why at once, and
+/// tries it once.
+#[test]
+fn a_retry_starts_a_daemon_that_does_not_come_up_once_and_is_told_why() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    let count = Arc::new(AtomicUsize::new(0));
+    let command = {
+        let (folder, count) = (folder.clone(), Arc::clone(&count));
+        move || {
+            if count.fetch_add(1, Ordering::Relaxed) == 0 {
+                return role_command("daemon", &folder);
+            }
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo libgrite-ipc: failed: out of paper; exit 1"]);
+            command
+        }
+    };
+    let mut client = Client::<Work>::builder().timeout(PATIENCE).connect_or_spawn(&folder, command).unwrap();
+    end_daemon(&folder);
+    let begin = Instant::now();
+    let error = client.send_with_retry(&Order::Session).map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::NotRunning, Some("out of paper")));
+    assert_eq!(count.load(Ordering::Relaxed), 2, "one has started, and one has failed to");
+    assert!(begin.elapsed() < PATIENCE / 2, "{:?}", begin.elapsed());
+}
+
 /// A visitor that counts how often it is to start a daemon.
 fn counted(builder: ClientBuilder<Work>, folder: &Path) -> (Result<Client<Work>, Error>, usize) {
     let count = Arc::new(AtomicUsize::new(0));

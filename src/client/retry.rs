@@ -34,7 +34,10 @@ impl<P: Protocol> Client<P> {
     /// timeout has passed; one that has begun by then has the whole timeout, and connecting has its own.
     ///
     /// # Errors
-    /// As [`send`](Self::send): the last error where no attempt has succeeded.
+    /// As [`send`](Self::send): the last error where no attempt has succeeded. Connecting anew fails as
+    /// [`ClientBuilder::connect`](super::ClientBuilder::connect) does, or as
+    /// [`connect_or_spawn`](super::ClientBuilder::connect_or_spawn) where the client was made so: a daemon that does
+    /// not start is started once.
     pub fn send_with_retry(&mut self, request: &P::Request) -> Result<Reply<'_, P>, Error> {
         let line = self.line.get_mut();
         let mut deadline = Deadline::starting_now(line.timeout());
@@ -90,7 +93,12 @@ impl<P: Protocol> Client<P> {
     /// Whether a daemon may be there in a moment.
     fn is_transient(&self, error: &Error) -> bool {
         let lost = matches!(error.kind(), ErrorKind::NotRunning | ErrorKind::PeerDied);
-        !matches!(self.origin, Origin::Pair) && (error.is_retryable() || lost)
+        match self.origin {
+            Origin::Socket => error.is_retryable() || lost,
+            // Who was looked for there was waited for, too: none is running where ours has failed to start.
+            Origin::Directory { .. } => error.is_retryable(),
+            Origin::Pair => false,
+        }
     }
 }
 

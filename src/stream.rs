@@ -193,6 +193,11 @@ impl Stream {
     }
 }
 
+/// Whether a socket can have this path.
+pub(crate) fn fits_a_socket(path: &Path) -> bool {
+    SocketAddrUnix::new(path).is_ok()
+}
+
 /// A Unix stream socket that is non-blocking and closed on exec from its first moment.
 #[cfg(target_os = "linux")]
 pub(crate) fn new_socket() -> io::Result<OwnedFd> {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lifeline::Lifeline;
@@ -19,7 +19,7 @@ use crate::handshake::{
 use crate::identity::Party;
 use crate::protocol::{Message, Protocol, identity};
 use crate::shm;
-use crate::stream::{Stream, own_uid};
+use crate::stream::{Stream, fits_a_socket, own_uid};
 use crate::transport::{Inbox, Incoming, Outbox, Outgoing, wait_readable};
 use crate::wait::{Deadline, Spin, WaitStrategy};
 
@@ -139,7 +139,7 @@ impl<P: Protocol> ClientBuilder<P> {
     /// A client of what the handshake, or a pair in this process, has made.
     pub(crate) fn client(&self, welcomed: Welcomed, path: Option<&Path>) -> Client<P> {
         let origin = if path.is_some() { Origin::Socket } else { Origin::Pair };
-        let line = Line::new(welcomed, self.wait, self.timeout, path.map(Path::to_path_buf));
+        let line = Line::new(welcomed, self.wait, self.timeout, path.map(lasting));
         Client { line: RefCell::new(line), builder: self.clone(), origin }
     }
 }
@@ -253,6 +253,13 @@ impl Unwelcomed {
     fn over_rings(self, path: &Path, _: Welcome, _: u32, _: Vec<OwnedFd>) -> Result<Welcomed, Error> {
         Err(connect_error(ErrorKind::PeerMisbehaved, path).saying("rings granted that nobody asked for"))
     }
+}
+
+/// The path of a socket by a name that holds wherever this process works, for those who connect again; as it is where
+/// a socket can have no name as long as that.
+fn lasting(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).ok();
+    absolute.filter(|path| fits_a_socket(path)).unwrap_or_else(|| path.to_path_buf())
 }
 
 fn send_all(stream: &Stream, mut bytes: &[u8], deadline: &mut Deadline) -> io::Result<()> {

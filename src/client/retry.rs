@@ -14,7 +14,7 @@ use crate::wait::Deadline;
 pub(super) enum Origin {
     /// The socket at the connection's path.
     Socket,
-    /// The daemon of a directory, started where none lives.
+    /// The daemon of a directory, whose path is absolute, started where none lives.
     Directory { directory: PathBuf, command: Box<dyn FnMut() -> Command + Send> },
     /// A pair in one process: there is no other daemon.
     Pair,

@@ -50,7 +50,7 @@ impl<P: Protocol> ClientBuilder<P> {
         directory: impl AsRef<Path>,
         command: impl FnMut() -> Command + Send + 'static,
     ) -> Result<Client<P>, Error> {
-        let directory = directory.as_ref().to_path_buf();
+        let directory = DaemonLock::vet(directory.as_ref())?;
         let mut command = Box::new(command);
         let mut client = self.reach_or_spawn(&directory, &mut command)?;
         client.origin = Origin::Directory { directory, command };
@@ -93,7 +93,7 @@ impl<P: Protocol> ClientBuilder<P> {
         command: impl FnMut() -> Command,
         attempt: impl FnMut(&Path, Stance) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        DaemonLock::vet(directory)?;
+        let directory = &DaemonLock::vet(directory)?;
         let deadline = Deadline::starting_now(self.spawn_timeout);
         reach(&mut Here { builder: self, directory, command, attempt, deadline, turned_away: None })
     }

@@ -128,9 +128,12 @@ impl DaemonLock {
         }
     }
 
-    /// Refuses a directory in which others may have put what a client would follow. A missing one is none.
-    pub(crate) fn vet(directory: &Path) -> Result<(), Error> {
-        is_there(&absolute(directory)?).map(drop)
+    /// The directory by a name that holds wherever this process works. Refuses one in which others may have put
+    /// what a client would follow; a missing one is none.
+    pub(crate) fn vet(directory: &Path) -> Result<PathBuf, Error> {
+        let directory = absolute(directory)?;
+        is_there(&directory)?;
+        Ok(directory)
     }
 
     /// Where the daemon of this lock listens: in the directory, or, where that path is too long for

@@ -124,6 +124,19 @@ impl Stream {
         self.wait_for_both(PollFlags::IN, Instant::now()).unwrap_or(true)
     }
 
+    /// Whether the peer's process has ended, whatever is left to read: its socket may be a child's by now.
+    pub(crate) fn has_lost_its_peer(&self) -> bool {
+        match self.process() {
+            // As in `is_readable`.
+            Process::Watched(process) => {
+                poll_until(&mut [PollFd::from_borrowed_fd(process, PollFlags::IN)], Instant::now())
+                    .is_ok_and(|ended| ended)
+            }
+            Process::Ended => true,
+            Process::Unknown => false,
+        }
+    }
+
     fn wait(&self, events: PollFlags, until: Instant) -> io::Result<bool> {
         let soon = Instant::now() + UNWATCHED;
         match poll_until(&mut [PollFd::new(&self.socket, events)], until.min(soon))? {

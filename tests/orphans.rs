@@ -151,7 +151,7 @@ fn a_client_that_is_killed_is_let_go_of_though_its_child_keeps_the_socket() {
 }
 
 /// Fault 35, the other way round. Clients of a daemon that is killed learn of it at once though a child of it
-/// keeps their sockets: those that wait, and those that ask next.
+/// keeps their sockets: those that wait, and those that ask next, whether there is space for what they send or not.
 #[test]
 fn a_client_learns_that_its_daemon_was_killed_though_its_child_keeps_the_socket() {
     for (way, _) in WAYS {
@@ -159,6 +159,7 @@ fn a_client_learns_that_its_daemon_was_killed_though_its_child_keeps_the_socket(
         let builder = builder_for(way).timeout(PATIENCE);
         let mut waiting = builder.connect(&path).unwrap();
         let mut quiet = builder.connect(&path).unwrap();
+        let mut sending = builder.connect(&path).unwrap();
         quiet.send(&Order::Session).unwrap();
         let _orphan = Orphan::of(&mut daemon);
         let killer = std::thread::spawn(move || {
@@ -175,6 +176,10 @@ fn a_client_learns_that_its_daemon_was_killed_though_its_child_keeps_the_socket(
         );
         let error = quiet.send(&Order::Make(9)).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PeerDied, "{way:?}: {error}");
+        let begin = Instant::now();
+        let error = sending.send(&Order::Echo(pattern(1 << 20))).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PeerDied, "{way:?}, more than there is space for: {error}");
+        assert!(begin.elapsed() < PATIENCE / 3, "{way:?}: learned {:?} after the question", begin.elapsed());
         let error = builder.connect(&path).map(drop).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::PeerDied | ErrorKind::Unresponsive), "{way:?}: {error}");
     }

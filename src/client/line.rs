@@ -250,7 +250,7 @@ impl Line {
                 Ok(None) => {}
                 Err(fault) => broken = Some(fault),
             }
-            broken.is_some() || lifeline.is_severed() && incoming.is_ring()
+            broken.is_some() || lifeline.is_severed()
         });
         match (drained, broken) {
             (Ok(()), _) => Ok(()),

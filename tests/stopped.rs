@@ -46,6 +46,31 @@ fn serve(path: &Path) {
     server.serve(work).unwrap();
 }
 
+/// A request waits for space, and its daemon stands still. While no answer is owed, its thread sleeps: it looks now
+/// and then whether the daemon lives, and no more often.
+#[test]
+fn who_waits_for_space_and_is_owed_nothing_sleeps() {
+    let patience = Duration::from_millis(500);
+    for way in WAYS {
+        let daemon = Daemon::start("daemon");
+        let mut client = builder_for(way).timeout(patience).connect(daemon.path()).unwrap();
+        client.send(&Order::Session).unwrap();
+        stop(daemon.id());
+        let before = sleeps();
+        let error = client.send(&Order::Echo(pattern(1 << 20))).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}: {error}");
+        let slept = sleeps() - before;
+        assert!(slept < 1000, "{way:?}: {slept} sleeps in {patience:?}");
+    }
+}
+
+/// How often this thread has slept.
+fn sleeps() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    sleeps.expect("the kernel tells").trim().parse().unwrap()
+}
+
 /// How many answers the client asks for that is stopped before it reads any, and how long each of them is.
 const ANSWERS: u32 = 100;
 const LENGTH: u32 = 30_000;

@@ -168,14 +168,15 @@ impl Line {
         deadline: &mut Deadline,
     ) -> Result<(), Error> {
         self.check_usable(SEND)?;
+        let before = id.sequence() - 1;
         // What an earlier request has left goes first, so that requests do not pile up here. A hello
         // travels with the first one: a daemon that has heard it knows that a question follows.
         if self.unwelcomed.is_none() && self.outgoing.has_backlog() {
-            self.drain(deadline)?;
+            self.drain(before, deadline)?;
         }
         self.put(request, id, expiry)?;
         if self.outgoing.has_backlog() {
-            self.drain(deadline).inspect_err(|_| self.outgoing.abort())?;
+            self.drain(before, deadline).inspect_err(|_| self.outgoing.abort())?;
         }
         Ok(())
     }
@@ -223,7 +224,7 @@ impl Line {
         self.check_usable(SEND)?;
         self.subscriptions += 1;
         self.tell(Kind::Subscribe, first);
-        self.drain(&mut Deadline::after(self.timeout))?;
+        self.drain(self.sequence, &mut Deadline::after(self.timeout))?;
         self.outgoing.announce();
         Ok(self.subscriptions)
     }
@@ -233,12 +234,12 @@ impl Line {
         self.tell(Kind::Unsubscribe, 0);
     }
 
-    /// Waits until all that was sent is on its way.
+    /// Waits until all that was sent is on its way. The requests up to the `last` one went before.
     ///
     /// Answers are received meanwhile: a daemon that has no space for one reads no requests.
-    fn drain(&mut self, deadline: &mut Deadline) -> Result<(), Error> {
-        // An answer under way holds up what comes behind it.
-        let owed = self.answered < self.sequence;
+    fn drain(&mut self, last: u64, deadline: &mut Deadline) -> Result<(), Error> {
+        // An answer to one of those, under way, holds up what comes behind it.
+        let owed = self.answered < last || self.open.count() > 0;
         let slice = if owed { LATE_SLICE } else { LIFELINE_SLICE };
         let Line { outgoing, incoming, lifeline, spin, open, unwelcomed, .. } = self;
         // Before the handshake's answer there are no frames to be looked for.
@@ -312,7 +313,8 @@ impl Line {
             Awaited::Answer(request) => {
                 let answered =
                     id == request.to_frame() && matches!(kind, Kind::Reply | Kind::Failure | Kind::Part);
-                if answered {
+                // Behind a part come others.
+                if answered && kind != Kind::Part {
                     self.answered = self.answered.max(request.sequence());
                 }
                 answered
@@ -335,7 +337,9 @@ impl Line {
                 id.to_frame()
             )));
         }
-        self.answered = self.answered.max(id.sequence());
+        if matches!(kind, Kind::Reply | Kind::Failure) {
+            self.answered = self.answered.max(id.sequence());
+        }
         keep(&mut self.open, &mut self.incoming, kind, id);
         Ok(())
     }

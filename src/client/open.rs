@@ -168,7 +168,6 @@ impl Open {
     }
 
     /// How many requests are unclaimed.
-    #[cfg(feature = "tokio")]
     pub(super) fn count(&self) -> usize {
         self.slots.len() - self.free.len()
     }

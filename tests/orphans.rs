@@ -12,7 +12,7 @@ mod rounds;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::process::{PATIENCE, Process, role as own_role};
+use common::process::{PATIENCE, Process, looks_in_vain, role as own_role};
 use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
 use held::{held, until_no_more_than};
 use libgrite_ipc::{Client, ErrorKind, Server};
@@ -151,7 +151,8 @@ fn a_client_that_is_killed_is_let_go_of_though_its_child_keeps_the_socket() {
 }
 
 /// Fault 35, the other way round. Clients of a daemon that is killed learn of it at once though a child of it
-/// keeps their sockets: those that wait, and those that ask next, whether there is space for what they send or not.
+/// keeps their sockets: those that wait, those that look, and those that ask next, whether there is space for what
+/// they send or not.
 #[test]
 fn a_client_learns_that_its_daemon_was_killed_though_its_child_keeps_the_socket() {
     for (way, _) in WAYS {
@@ -160,8 +161,10 @@ fn a_client_learns_that_its_daemon_was_killed_though_its_child_keeps_the_socket(
         let mut waiting = builder.connect(&path).unwrap();
         let mut quiet = builder.connect(&path).unwrap();
         let mut sending = builder.connect(&path).unwrap();
+        let looking = builder.connect(&path).unwrap();
         quiet.send(&Order::Session).unwrap();
         let _orphan = Orphan::of(&mut daemon);
+        let looked_for = looking.start(&Order::Wait(60_000)).unwrap();
         let killer = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(50));
             daemon.kill();
@@ -175,6 +178,8 @@ fn a_client_learns_that_its_daemon_was_killed_though_its_child_keeps_the_socket(
             learned.saturating_duration_since(killer.join().unwrap())
         );
         let error = quiet.send(&Order::Make(9)).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PeerDied, "{way:?}: {error}");
+        let error = looks_in_vain(&looked_for);
         assert_eq!(error.kind(), ErrorKind::PeerDied, "{way:?}: {error}");
         let begin = Instant::now();
         let error = sending.send(&Order::Echo(pattern(1 << 20))).map(drop).unwrap_err();

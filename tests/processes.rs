@@ -11,7 +11,7 @@ mod rounds;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::process::{PATIENCE, Process, role as own_role, role_command, serve, until};
+use common::process::{PATIENCE, Process, looks_in_vain, role as own_role, role_command, serve, until};
 use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, served_ways, work};
 use libgrite_ipc::{Client, ErrorKind, Server};
 use rounds::rounds;
@@ -84,6 +84,22 @@ fn a_client_that_waits_learns_at_once_that_the_server_was_killed() {
         assert!(late < PATIENCE / 3, "{way:?}: learned {late:?} after the kill");
         let error = client.send(&Order::Make(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PeerDied, "{way:?}, the next request: {error}");
+    }
+}
+
+/// So does one that never waits, but looks again and again whether its answer has come.
+#[test]
+fn a_client_that_only_looks_learns_that_the_server_was_killed() {
+    for way in served_ways() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = start_server(folder.path());
+        let client = builder_for(way).timeout(2 * PATIENCE).connect(folder.path().join("work.sock")).unwrap();
+        let answer = client.start(&Order::Wait(60_000)).unwrap();
+        assert!(!answer.is_ready().unwrap(), "{way:?}");
+        server.kill();
+        let error = looks_in_vain(&answer);
+        assert_eq!(error.kind(), ErrorKind::PeerDied, "{way:?}: {error}");
+        assert_eq!(answer.wait().map(drop).unwrap_err().kind(), ErrorKind::PeerDied, "{way:?}");
     }
 }
 

@@ -64,6 +64,20 @@ fn who_waits_for_space_and_is_owed_nothing_sleeps() {
     }
 }
 
+/// Who never waits, but looks whether the answer has come, has an end to look forward to as well.
+#[test]
+fn an_answer_whose_time_is_up_is_ready_to_say_so() {
+    for way in WAYS {
+        let daemon = Daemon::start("daemon");
+        let client = builder_for(way).timeout(Duration::from_millis(300)).connect(daemon.path()).unwrap();
+        client.start(&Order::Session).unwrap().wait().unwrap();
+        stop(daemon.id());
+        let answer = client.start(&Order::Session).unwrap();
+        until("its time is up", || answer.is_ready().unwrap());
+        assert_eq!(answer.wait().map(drop).unwrap_err().kind(), ErrorKind::Timeout, "{way:?}");
+    }
+}
+
 /// How often this thread has slept.
 fn sleeps() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();

@@ -40,6 +40,8 @@ pub(crate) struct Line {
     answered: u64,
     /// How often notifications were asked for.
     subscriptions: u64,
+    /// When it was last looked whether the daemon is there, without waiting for it.
+    looked: u64,
     /// The process that made this handle.
     process: u32,
     /// What is to be done with the daemon's answer to a hello that has not come yet.
@@ -78,6 +80,9 @@ const GRACE: Duration = Duration::from_millis(10);
 /// How many messages are received before others have their turn.
 const BATCH: u32 = 256;
 
+/// Who asks again and again whether an answer has come has it looked no more often whether the daemon is there.
+const LOOK_PAUSE: Duration = Duration::from_millis(1);
+
 /// How often to look for late answers while a request waits for space, if one is owed.
 const LATE_SLICE: Duration = Duration::from_micros(50);
 
@@ -102,6 +107,7 @@ impl Line {
             sequence: 0,
             answered: 0,
             subscriptions: 0,
+            looked: 0,
             process: shm::process(),
             unwelcomed: None,
             broken: Cell::new(None),
@@ -297,15 +303,45 @@ impl Line {
         }
     }
 
-    /// Receives what has come already, without waiting, [`BATCH`] messages of it at most.
-    pub(super) fn receive_all(&mut self) -> Result<(), Error> {
+    /// Whether a [`claim`](Self::claim) would not wait: the answer has come, or its time is up.
+    pub(super) fn is_ready(&mut self, id: RequestId) -> Result<bool, Error> {
+        if self.open.has_answer(id) {
+            return Ok(true);
+        }
+        let more = self.receive_all()?;
+        let now = coarse_now();
+        let ready = self.open.has_answer(id) || now >= self.end_of(id);
+        // What the daemon did before it went still counts.
+        if !ready && !more && self.lacks_its_peer(now) && !self.receive_all()? && !self.open.has_answer(id) {
+            return Err(self.break_with(Broken::Severed, RECEIVE));
+        }
+        Ok(ready || self.open.has_answer(id))
+    }
+
+    /// Whether the daemon is gone, as far as is known at this time: to look is a system call.
+    fn lacks_its_peer(&mut self, now: u64) -> bool {
+        let due = now.saturating_sub(self.looked) >= LOOK_PAUSE.as_nanos() as u64;
+        if due {
+            self.looked = now;
+        }
+        due && self.lifeline.is_severed()
+    }
+
+    /// When the time of a request is up, as [`coarse_now`] tells it.
+    fn end_of(&self, id: RequestId) -> u64 {
+        self.open.expiry(id).0.saturating_sub(GRACE.as_nanos() as u64)
+    }
+
+    /// Receives what has come already, without waiting, [`BATCH`] messages of it at most; says whether there may be
+    /// more.
+    fn receive_all(&mut self) -> Result<bool, Error> {
         self.check_usable(RECEIVE)?;
         for _ in 0..BATCH {
             let polled = self.incoming.poll().map_err(|broken| self.break_with(broken, RECEIVE))?;
-            let Some((kind, id)) = polled else { break };
+            let Some((kind, id)) = polled else { return Ok(false) };
             self.sort(kind, RequestId::of_frame(id))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn is_awaited(&mut self, awaited: Awaited, kind: Kind, id: u64) -> bool {
@@ -351,8 +387,7 @@ impl Line {
             Some(answer) => answer,
             None => {
                 self.check_usable(RECEIVE)?;
-                let mut deadline =
-                    Deadline::at(self.open.expiry(id).0.saturating_sub(GRACE.as_nanos() as u64));
+                let mut deadline = Deadline::at(self.end_of(id));
                 let (kind, _) = self.receive(Awaited::Answer(id), &mut deadline)?;
                 self.open.close(id);
                 let mut payload = self.open.memory();

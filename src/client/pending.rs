@@ -96,16 +96,12 @@ impl<'c, P: Protocol> Pending<'c, P> {
         }
     }
 
-    /// Whether [`wait`](Self::wait) would return at once.
+    /// Whether [`wait`](Self::wait) would return at once: with the answer, or because the request's time is up.
     ///
     /// # Errors
     /// As [`Client::send`], when the connection is lost.
     pub fn is_ready(&self) -> Result<bool, Error> {
-        let mut line = self.client.line.borrow_mut();
-        if !line.open.has_answer(self.id) {
-            line.receive_all()?;
-        }
-        Ok(line.open.has_answer(self.id))
+        self.client.line.borrow_mut().is_ready(self.id)
     }
 }
 

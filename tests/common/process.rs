@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use libgrite_ipc::{Client, Server};
+use libgrite_ipc::{Client, Error, Pending, Server};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Way, Work, builder_for, work};
@@ -141,4 +141,20 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
         std::thread::sleep(Duration::from_millis(1));
     }
     begin.elapsed()
+}
+
+/// Looks whether an answer has come that will not, and says why that is known in the end.
+pub fn looks_in_vain(answer: &Pending<'_, Work>) -> Error {
+    let mut error = None;
+    until("it is known that no answer comes", || match answer.is_ready() {
+        Ok(ready) => {
+            assert!(!ready, "no answer comes");
+            false
+        }
+        Err(told) => {
+            error = Some(told);
+            true
+        }
+    });
+    error.expect("it was told")
 }

@@ -10,6 +10,7 @@ use super::line::{Awaited, Line, RECEIVE};
 use crate::error::{Error, ErrorKind};
 use crate::frame::{FROM_NOW, Gap, Kind};
 use crate::protocol::{Notifies, check};
+use crate::transport::Interrupted;
 use crate::wait::Deadline;
 
 /// Where a subscription begins.
@@ -100,7 +101,10 @@ impl<P: Notifies> Subscription<'_, P> {
             } else if self.begun {
                 break sequence;
             }
-            // It was on its way to an earlier subscription.
+            // It was on its way to an earlier subscription. A daemon may send such without end.
+            if deadline.is_over() {
+                return Err(line.interrupt(Interrupted::Deadline, deadline.limit(), RECEIVE));
+            }
         };
         Notice::event(line, sequence)
     }

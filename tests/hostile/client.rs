@@ -43,6 +43,7 @@ pub const CANCEL: u16 = 6;
 pub const PART: u16 = 7;
 pub const SUBSCRIBE: u16 = 8;
 pub const NOTICE: u16 = 10;
+pub const GAP: u16 = 11;
 
 /// A client that has shaken hands honestly and keeps no rule from then on.
 pub struct Hostile {

@@ -18,6 +18,7 @@ mod hello;
 mod liar;
 mod marks;
 mod memory;
+mod notices;
 mod race;
 mod random;
 mod ring;

@@ -1,0 +1,72 @@
+//! Notices that nobody has subscribed to.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use libgrite_ipc::{Client, ErrorKind, Notice, Notifies, Protocol, Since, Transport, Wire, wire};
+
+use crate::client::*;
+use crate::daemon::hear;
+use crate::serving::{Serving, connect, frame};
+
+wire! {
+    /// Nothing is asked here.
+    pub struct Nothing {
+        /// Of no meaning.
+        pub nothing: u64,
+    }
+
+    /// What is told.
+    pub struct Event {
+        /// Of no meaning.
+        pub number: u64,
+    }
+}
+
+enum News {}
+
+impl Protocol for News {
+    type Request = Nothing;
+    type Response = Nothing;
+    const NAME: &'static str = "news";
+    const VERSION: u16 = 1;
+    const NOTIFICATION: Option<u64> = Some(Event::LAYOUT);
+}
+
+impl Notifies for News {
+    type Notification = Event;
+}
+
+/// How many notices a daemon sends before it has said where the sequence stands, as if they had been on their way
+/// to an earlier subscription. It could as well send them without end.
+const STRAY: usize = 100;
+
+/// Who waits for the next notice passes over those of no subscription until the deadline, and no longer.
+#[test]
+fn notices_to_no_subscription_keep_nobody_longer_than_the_deadline() {
+    let server = Serving::start::<News>(|_| Nothing { nothing: 0 });
+    let (_, welcome) = connect::<News>(server.socket());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fake.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut stream = hear(&listener);
+            // None is lost, for the first subscription of the connection.
+            let gap = frame(GAP, 7, &[[0; 8], 1u64.to_le_bytes()].concat());
+            let strays = frame(NOTICE, 1, &[]).repeat(STRAY);
+            // All of it is there before anybody waits for any of it.
+            stream.write_all(&[&welcome[..], &strays, &gap].concat()).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let mut client = Client::<News>::builder().transport(Transport::Socket).connect(&path).unwrap();
+        let mut news = client.subscribe(Since::Now).unwrap();
+        for stray in 0..STRAY {
+            let error = news.next(Duration::ZERO).map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout, "at stray notice {stray}: {error}");
+        }
+        let first = news.next(PATIENCE).unwrap();
+        assert!(matches!(first, Notice::Gap { next: 7, lost: Some(0) }), "{first:?}");
+    });
+}

@@ -50,7 +50,8 @@ pub use subscription::{Notice, Since, Subscription};
 /// | to be told of changes | [`subscribe`](Self::subscribe) |
 ///
 /// A request that times out leaves the connection as good as before: its late answer is dropped.
-/// After [`ErrorKind::PeerDied`] or [`ErrorKind::PeerMisbehaved`] the connection is of no more use.
+/// After [`ErrorKind::PeerDied`], [`ErrorKind::PeerMisbehaved`] or [`ErrorKind::Io`] the connection is of no more
+/// use.
 ///
 /// The first client of a process that sleeps for answers over rings again and again starts a thread, which wakes
 /// those who sleep when their daemon is gone. It rests while nobody sleeps, and ends with the last such client.

@@ -18,7 +18,7 @@ mod hello;
 mod liar;
 mod marks;
 mod memory;
-mod notices;
+mod news;
 mod race;
 mod random;
 mod ring;

@@ -106,7 +106,7 @@ impl Alone {
             let mut failed = None;
             for interest in [Interest::READABLE, Interest::WRITABLE] {
                 ear.exhaust(interest, || {
-                    if received == Received::Nothing {
+                    if received == Received::Nothing && failed.is_none() {
                         match self.line.try_receive(awaited) {
                             Ok(now) => received = now,
                             Err(error) => failed = Some(error),

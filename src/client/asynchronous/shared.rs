@@ -334,8 +334,11 @@ impl State {
     }
 
     fn lose(&mut self, reason: Option<Error>) {
-        self.lost = true;
-        self.reason = reason;
+        // Whatever fails from then on fails for that.
+        if !self.lost {
+            self.lost = true;
+            self.reason = reason;
+        }
         self.line.open.tell_all();
         self.line.open.take_due(&mut self.due);
         self.queue.call_all(&mut self.due);

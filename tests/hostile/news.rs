@@ -1,4 +1,4 @@
-//! Notices that nobody has subscribed to.
+//! A daemon of notifications that sends over the socket what nobody has asked for.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
@@ -68,5 +68,45 @@ fn notices_to_no_subscription_keep_nobody_longer_than_the_deadline() {
         }
         let first = news.next(PATIENCE).unwrap();
         assert!(matches!(first, Notice::Gap { next: 7, lost: Some(0) }), "{first:?}");
+    });
+}
+
+/// What is no frame costs a task its connection, however it has asked, and it is told what that was.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_task_is_told_by_what_its_connection_was_lost() {
+    use std::error::Error as _;
+
+    let server = Serving::start::<News>(|_| Nothing { nothing: 0 });
+    let (_, welcome) = connect::<News>(server.socket());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fake.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // One for what is sent, and one each for the parts and for the notices.
+            let connections = [(); 3].map(|()| {
+                let mut stream = hear(&listener);
+                stream.write_all(&welcome).unwrap();
+                stream.read_exact(&mut [0; 16]).unwrap();
+                stream.write_all(&[0xff; 16]).unwrap();
+                stream
+            });
+            connections.map(|mut stream| stream.read_to_end(&mut Vec::new()));
+        });
+        crate::common::runtimes::one_thread().block_on(async {
+            let builder = Client::<News>::builder().transport(Transport::Socket).timeout(PATIENCE);
+            let client = builder.connect_async(&path).await.unwrap();
+            let nothing = Nothing { nothing: 0 };
+            let sent = client.send(&nothing).await.map(drop).unwrap_err();
+            let mut parts = client.stream(&nothing).await.unwrap();
+            let part = parts.next().await.map(drop).unwrap_err();
+            let mut notices = client.subscribe(Since::Now).await.unwrap();
+            let notice = notices.next(PATIENCE).await.map(drop).unwrap_err();
+            for (asked, error) in [("send", sent), ("stream", part), ("subscribe", notice)] {
+                assert_eq!(error.kind(), ErrorKind::PeerMisbehaved, "{asked}: {error}");
+                assert!(error.source().is_some(), "{asked}: {error}");
+            }
+        });
     });
 }

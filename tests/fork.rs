@@ -39,7 +39,10 @@ fn a_forked_child_gets_an_error_and_the_parent_goes_on() {
         assert!(client.send(&Order::Make(20)).unwrap().bytes == pattern(20)[..], "{way:?}");
         drop(ManuallyDrop::into_inner(client));
         #[cfg(feature = "tokio")]
-        fork_with_an_async_client(&server, way);
+        {
+            fork_with_an_async_client(&server, way);
+            fork_amid_an_async_request(way);
+        }
     }
     fork_with_a_server();
     fork_with_a_lock();
@@ -66,8 +69,7 @@ fn in_a_child(work: impl FnOnce() -> bool) -> i32 {
     let mut status = 0;
     // SAFETY: waits for our own child, into a local.
     assert_eq!(unsafe { nix::libc::waitpid(child, &mut status, 0) }, child);
-    assert!(nix::libc::WIFEXITED(status), "status {status}");
-    nix::libc::WEXITSTATUS(status)
+    if nix::libc::WIFEXITED(status) { nix::libc::WEXITSTATUS(status) } else { -status }
 }
 
 /// Answers that are claimed later: one that had come, and one that had not.
@@ -163,4 +165,94 @@ fn fork_with_an_async_client(server: &Running, way: Way) {
         runtime.block_on(client.send(&Order::Wait(millis))).unwrap();
     }
     drop(ManuallyDrop::into_inner(client));
+}
+
+/// A request that is encoded while its process forks: to be encoded, it waits at a gate until that is done.
+#[cfg(feature = "tokio")]
+mod gated {
+    use std::sync::Barrier;
+
+    use libgrite_ipc::{Layout, Protocol, Wire};
+    use rkyv::rancor::Fallible;
+    use rkyv::{Archive, Place, Serialize};
+
+    /// Passed twice: by who is being encoded, and by who waits for that.
+    pub static GATE: Barrier = Barrier::new(2);
+
+    pub struct Gated;
+
+    impl Archive for Gated {
+        type Archived = u8;
+        type Resolver = ();
+
+        fn resolve(&self, (): (), out: Place<u8>) {
+            out.write(0);
+        }
+    }
+
+    impl<S: Fallible + ?Sized> Serialize<S> for Gated {
+        fn serialize(&self, _: &mut S) -> Result<(), S::Error> {
+            GATE.wait();
+            GATE.wait();
+            Ok(())
+        }
+    }
+
+    impl Wire for Gated {
+        const LAYOUT: u64 = Layout::named("Gated").shape::<Gated>().hash();
+    }
+
+    pub enum Gate {}
+
+    impl Protocol for Gate {
+        type Request = Gated;
+        type Response = super::common::Done;
+        const NAME: &'static str = "gate";
+        const VERSION: u16 = 1;
+    }
+}
+
+/// Another thread works on the connection when the process forks. The child, where that thread is not, waits for it
+/// neither to ask nor to drop the client.
+#[cfg(feature = "tokio")]
+fn fork_amid_an_async_request(way: Way) {
+    use gated::{GATE, Gate, Gated};
+    use libgrite_ipc::{AsyncClient, Transport};
+
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::<Gate>::bind(folder.path().join("gate.sock")).unwrap();
+    let (stop, path) = (server.handle(), server.path().to_owned());
+    std::thread::scope(|scope| {
+        let session =
+            |_: &_, cx: &libgrite_ipc::Context| common::Done { bytes: Vec::new(), session: cx.session() };
+        scope.spawn(move || server.serve(session).unwrap());
+        common::stop_after(&stop, || {
+            let runtime = common::runtimes::one_thread();
+            let transport = if way == Way::Socket { Transport::Socket } else { Transport::Ring };
+            let builder = AsyncClient::<Gate>::builder().transport(transport);
+            let client = runtime.block_on(builder.connect_async(&path)).unwrap();
+            let status = std::thread::scope(|scope| {
+                let asking = scope.spawn(|| runtime.block_on(client.send(&Gated)).map(drop));
+                GATE.wait();
+                let status = in_a_child(|| ask_and_drop(&client));
+                GATE.wait();
+                asking.join().unwrap().unwrap();
+                status
+            });
+            assert_eq!(status, SUCCEEDED, "{way:?}");
+        });
+    });
+}
+
+/// What a child does with the client of a connection on which a thread of its parent works.
+#[cfg(feature = "tokio")]
+fn ask_and_drop(client: &libgrite_ipc::AsyncClient<gated::Gate>) -> bool {
+    // SAFETY: ends the child should it wait for ever.
+    unsafe { nix::libc::alarm(20) };
+    let own = common::runtimes::one_thread();
+    let sent = is_forked(own.block_on(client.send(&gated::Gated)));
+    let streamed = is_forked(own.block_on(client.stream(&gated::Gated)));
+    // SAFETY: the client is not used again in the child, whose copy it is.
+    drop(unsafe { std::ptr::read(client) });
+    sent && streamed
 }

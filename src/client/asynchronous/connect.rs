@@ -55,7 +55,8 @@ impl<P: Protocol> AsyncClient<P> {
         &self,
         done: impl FnOnce(&mut Line) -> Result<(), Error> + Send + 'static,
     ) -> Result<Alone, Error> {
-        let path = self.owner.0.with(|state| state.line.path.clone()).unwrap_or_default();
+        self.owner.0.check_process("connect again")?;
+        let path = self.owner.0.path.clone();
         let connect = move |builder: ClientBuilder<P>| {
             let mut client = builder.connect(path)?;
             done(client.line.get_mut())?;

@@ -109,6 +109,10 @@ impl Future for Lookout {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // In a forked child, in which this runtime goes on, nobody can be told of anything.
+        if !self.shared.is_ours() {
+            return Poll::Ready(());
+        }
         let done = if self.shared.ring { self.poll_rings(cx) } else { self.poll_socket(cx) };
         // What fails is the runtime, which ends: whoever waits looks for a lookout in another one.
         done.map(|_| ())
@@ -117,6 +121,6 @@ impl Future for Lookout {
 
 impl Drop for Lookout {
     fn drop(&mut self) {
-        self.shared.with(|state| state.leave_post(self.ear.runtime));
+        self.shared.with_ours(|state| state.leave_post(self.ear.runtime));
     }
 }

@@ -125,7 +125,7 @@ impl<P: Protocol> AsyncClient<P> {
     /// Which release of its program the daemon said it is
     /// ([`ServerBuilder::release`](crate::ServerBuilder::release)); 0 where it said nothing.
     pub fn daemon_release(&self) -> u32 {
-        self.owner.0.with(|state| state.line.daemon_release)
+        self.owner.0.daemon_release
     }
 }
 
@@ -169,6 +169,7 @@ struct Asked<'c> {
 impl Asked<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
         let Asked { shared, id, since, claimed } = self;
+        shared.check_process(RECEIVE)?;
         let answer = shared.with(|state| {
             if let Some(answer) = state.look_for(*id) {
                 *claimed = true;
@@ -196,7 +197,7 @@ impl Asked<'_> {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if !self.claimed {
-            self.shared.with(|state| state.cancel(self.id));
+            self.shared.with_ours(|state| state.cancel(self.id));
         }
     }
 }

@@ -84,6 +84,7 @@ impl<'c> Queued<'c> {
     /// Sends the request, unless there is no place, or no space, or others come before it.
     pub(super) fn poll<T: Wire>(&mut self, request: &T, cx: &Context<'_>) -> Poll<Result<RequestId, Error>> {
         let Queued { shared, ticket } = self;
+        shared.check_process(SEND)?;
         shared.with(|state| {
             if let Some(ticket) = *ticket {
                 state.queue.leave(ticket);
@@ -110,7 +111,7 @@ impl<'c> Queued<'c> {
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.shared.with(|state| state.queue.leave(ticket));
+            self.shared.with_ours(|state| state.queue.leave(ticket));
         }
     }
 }

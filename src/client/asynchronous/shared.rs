@@ -8,6 +8,7 @@
 //! listens, unless the request is the only one and looks itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -16,11 +17,12 @@ use tokio::runtime::{Handle, Id};
 
 use super::lookout::Lookout;
 use super::queue::Queue;
-use crate::client::line::{Line, SEND};
+use crate::client::line::Line;
 use crate::client::open::RequestId;
 use crate::error::{Error, ErrorKind};
 use crate::payload::Bytes;
 use crate::protocol::Wire;
+use crate::shm;
 use crate::stream::Stream;
 use crate::transport::Broken;
 
@@ -32,6 +34,10 @@ pub(super) struct Shared {
     pub(super) ring: bool,
     pub(super) timeout: Duration,
     pub(super) max_open: usize,
+    pub(super) daemon_release: u32,
+    pub(super) path: PathBuf,
+    /// The process that made this.
+    process: u32,
 }
 
 pub(super) struct State {
@@ -87,6 +93,7 @@ impl Shared {
         let socket = Arc::clone(line.socket());
         let max_open = usize::from(line.open.limit());
         let (ring, timeout) = (line.is_ring(), line.timeout());
+        let (daemon_release, path) = (line.daemon_release, line.path.clone().unwrap_or_default());
         let state = State {
             line,
             posts: Vec::new(),
@@ -100,7 +107,18 @@ impl Shared {
             reason: None,
             lost: false,
         };
-        Arc::new(Shared { state: Mutex::new(state), socket, ring, timeout, max_open })
+        let (state, process) = (Mutex::new(state), shm::process());
+        Arc::new(Shared { state, socket, ring, timeout, max_open, daemon_release, path, process })
+    }
+
+    /// An error in a forked child of the process that made this. The lock is not to be asked for there: a thread that
+    /// has not come along may have held it.
+    pub(super) fn check_process(&self, tried: &'static str) -> Result<(), Error> {
+        if self.is_ours() { Ok(()) } else { Err(Error::new(ErrorKind::Forked, tried).at(&self.path)) }
+    }
+
+    pub(super) fn is_ours(&self) -> bool {
+        self.process == shm::process()
     }
 
     /// Works on the connection, then wakes those for whom that was what they have waited for; first these if the work
@@ -122,12 +140,16 @@ impl Shared {
         done.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// Ends the connection for both sides; not in a forked child, since it is its parent's.
+    /// Works on the connection as [`with`](Self::with) does; not in a forked child, where it is its parent's.
+    pub(super) fn with_ours(&self, work: impl FnOnce(&mut State)) {
+        if self.is_ours() {
+            self.with(work);
+        }
+    }
+
+    /// Ends the connection for both sides.
     pub(super) fn close(&self) {
-        self.with(|state| {
-            if state.line.check_usable(SEND).is_err_and(|error| error.kind() == ErrorKind::Forked) {
-                return;
-            }
+        self.with_ours(|state| {
             self.socket.shut_down();
             state.lose(None);
         });

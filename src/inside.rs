@@ -130,7 +130,7 @@ pub fn on_one_thread<P: Protocol>(
     handler: impl Fn(&Archived<P::Request>, Responder<P>) + Sync,
     drive: impl FnOnce(Asking<P>, &mut dyn FnMut()),
 ) {
-    let (client, mut poller) = testing::ends(&ClientBuilder::<P>::new());
+    let (client, mut poller, _) = testing::ends(&ClientBuilder::<P>::new());
     let service = Service { handler, may_block: None, pool: Pool::new(1, 1, 0), crew: Arc::default() };
     std::thread::scope(|scope| {
         let mut answer = || assert!(testing::answer_next(&mut poller, &service, scope), "one was asked");

@@ -39,7 +39,8 @@ use crate::client::{self, Client, ClientBuilder};
 use crate::protocol::Protocol;
 use crate::ring::Regions;
 use crate::server::{
-    self, Attendant, Connection, Context, Control, History, Note, Poller, Pool, Port, Responder, Service,
+    self, AtEnd, Attendant, Connection, Context, Control, History, Note, Poller, Pool, Port, Responder,
+    Service,
 };
 use crate::shm::Region;
 use crate::stream::{Peer, own_uid};
@@ -49,7 +50,13 @@ use crate::wait::WaitStrategy;
 /// How many requests a pair takes before the first of them is answered.
 const MAX_IN_FLIGHT: u32 = 256;
 
+/// The only session of a pair's server.
+const SESSION: u64 = 1;
+
 /// A client whose requests `handler` answers on a thread of its own, until the client is dropped.
+///
+/// # Panics
+/// When the system starts no thread.
 pub fn pair<P: Protocol>(
     handler: impl Fn(&Archived<P::Request>, &Context) -> P::Response + Send + Sync + 'static,
 ) -> Client<P> {
@@ -80,8 +87,10 @@ pub fn pair_serving<P: Protocol>(
     builder: &ClientBuilder<P>,
     handler: impl Fn(&Archived<P::Request>, Responder<P>) + Send + Sync + 'static,
 ) -> Client<P> {
-    let (client, mut poller) = ends(builder);
+    let (client, mut poller, line) = ends(builder);
     let serve = move || {
+        // A client would wait for its whole time if a panic ended the thread, as a check of a request may.
+        let _end = AtEnd(|| line.sever());
         let service = Service { handler, may_block: None, pool: Pool::new(1, 1, 0), crew: Arc::default() };
         std::thread::scope(|scope| while answer_next(&mut poller, &service, scope) {});
     };
@@ -102,8 +111,8 @@ pub(crate) fn answer_next<'scope, P: Protocol, H: Fn(&Archived<P::Request>, Resp
     true
 }
 
-/// A client, and the poller at the other end of its rings, which somebody has to call.
-pub(crate) fn ends<P: Protocol>(builder: &ClientBuilder<P>) -> (Client<P>, Poller) {
+/// A client, the poller at the other end of its rings, which somebody has to call, and the lifeline of both.
+pub(crate) fn ends<P: Protocol>(builder: &ClientBuilder<P>) -> (Client<P>, Poller, Arc<LocalLine>) {
     let sizes = builder.granted_sizes();
     let limit = sizes.max_message as usize;
     let (requests, replies) = (Region::on_heap(sizes.request), Region::on_heap(sizes.reply));
@@ -114,10 +123,18 @@ pub(crate) fn ends<P: Protocol>(builder: &ClientBuilder<P>) -> (Client<P>, Polle
     let history = Arc::<History>::default();
     let line = {
         let control = Arc::clone(&control);
-        Arc::new(LocalLine::new(move || control.tell(Note::Stop)))
+        Arc::new(LocalLine::new(move || {
+            // Nobody is left whose requests are to be answered before the end.
+            control.tell(Note::Left(SESSION));
+            control.tell(Note::Stop);
+        }))
     };
     let connection = Connection::new(
-        Context { session: 1, peer: Peer { uid: own_uid(), pid: Some(std::process::id()) }, ring: true },
+        Context {
+            session: SESSION,
+            peer: Peer { uid: own_uid(), pid: Some(std::process::id()) },
+            ring: true,
+        },
         server::Lifeline::Local(Arc::clone(&line)),
         Outgoing::Ring(Box::new(Sender::new(far.clone(), 0, limit))),
         MAX_IN_FLIGHT,
@@ -129,11 +146,11 @@ pub(crate) fn ends<P: Protocol>(builder: &ClientBuilder<P>) -> (Client<P>, Polle
         client::Welcomed {
             outgoing: Outgoing::Ring(Box::new(Sender::new(near.clone(), 0, limit))),
             incoming: Incoming::Ring(Box::new(Receiver::new(near, 0, limit))),
-            lifeline: client::Lifeline::Local(line),
+            lifeline: client::Lifeline::Local(Arc::clone(&line)),
             in_flight: MAX_IN_FLIGHT,
             daemon_release: 0,
         },
         None,
     );
-    (client, Poller::new(&Arc::default(), control, history, WaitStrategy::Adaptive, true))
+    (client, Poller::new(&Arc::default(), control, history, WaitStrategy::Adaptive, true), line)
 }

@@ -5,8 +5,8 @@
 mod common;
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -112,6 +112,27 @@ fn a_stream_in_one_process_ends_with_its_client() {
     drop(parts);
     drop(client);
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), ErrorKind::PeerDied);
+}
+
+/// What a client of a pair has asked for and does not want any more keeps nothing of its handler: not the requests
+/// that the handler has not come to yet, and not the answer for which there is no space.
+#[test]
+fn the_handler_of_a_pair_is_dropped_soon_after_its_client() {
+    for orders in [vec![Order::Wait(100); 100], vec![Order::Make(1 << 20), Order::Session]] {
+        let kept = Arc::new(AtomicUsize::new(0));
+        let keeping = Arc::clone(&kept);
+        let client = testing::pair::<Work>(move |order, cx| {
+            keeping.fetch_add(1, Ordering::Relaxed);
+            common::work(order, cx)
+        });
+        // A pending answer that is dropped has its request cancelled.
+        client.start_all(&orders).unwrap().into_iter().for_each(std::mem::forget);
+        until("the handler has begun", || kept.load(Ordering::Relaxed) > 0);
+        drop(client);
+        let begin = Instant::now();
+        until("the handler is dropped", || Arc::strong_count(&kept) == 1);
+        assert!(begin.elapsed() < PATIENCE / 4, "{} orders: {:?}", orders.len(), begin.elapsed());
+    }
 }
 
 /// The client lives, and reads nothing.
@@ -394,6 +415,18 @@ impl Protocol for Checking {
     type Response = u32;
     const NAME: &'static str = "checking";
     const VERSION: u16 = 1;
+}
+
+/// The client of a pair, whose only server that was, is told so.
+#[test]
+fn a_panic_while_a_request_is_checked_ends_a_pair() {
+    let builder = Client::<Checking>::builder().timeout(3 * PATIENCE);
+    let mut client = testing::pair_with(&builder, |checked, _| checked.number.to_native());
+    assert_eq!(*client.send(&Checked { number: 12 }).unwrap(), 12);
+    for _ in 0..2 {
+        let error = client.send(&Checked { number: 13 }).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PeerDied, "{error}");
+    }
 }
 
 /// A server that has lost one of its threads would go on without those whom it has served.

@@ -56,12 +56,13 @@ pub(crate) use port::Port;
 #[cfg(all(any(fuzzing, test), not(loom), target_os = "linux", not(grite_portable)))]
 pub(crate) use reactor::ByHand;
 pub(crate) use service::Service;
+pub(crate) use shared::AtEnd;
 
 use listener::Listener;
 use poller::Arrival;
 use reactor::Reactor;
 use service::MayBlock;
-use shared::{AtEnd, Shared};
+use shared::Shared;
 
 /// A daemon's end: listens on a socket and answers the protocol `P`.
 ///

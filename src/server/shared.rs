@@ -126,7 +126,7 @@ impl Shared {
 }
 
 /// Does something when it is dropped, and so also when a panic passes.
-pub(super) struct AtEnd<F: Fn()>(pub(super) F);
+pub(crate) struct AtEnd<F: Fn()>(pub(crate) F);
 
 impl<F: Fn()> Drop for AtEnd<F> {
     fn drop(&mut self) {

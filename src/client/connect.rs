@@ -226,10 +226,8 @@ impl Unwelcomed {
         use crate::ring::Regions;
         use crate::shm::{Role, Unfit, adopt};
 
-        let [daemon, client] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|all| {
-            let reason = format!("{} descriptors where two belong", all.len());
-            connect_error(ErrorKind::PeerMisbehaved, path).saying(reason)
-        })?;
+        let [daemon, client] = <[OwnedFd; 2]>::try_from(descriptors)
+            .map_err(|all| connect_error(ErrorKind::PeerMisbehaved, path).saying(not_two(all.len())))?;
         let unfit = |unfit: Unfit| match unfit {
             Unfit::Map(error) => Error::io("map the daemon's memory", error).at(path),
             unfit => connect_error(ErrorKind::PeerMisbehaved, path).because(unfit),
@@ -277,7 +275,10 @@ fn send_all(stream: &Stream, mut bytes: &[u8], deadline: &mut Deadline) -> io::R
     Ok(())
 }
 
-/// Receives exactly as many bytes as fit, and all descriptors that come with them.
+/// How many descriptors come with an answer at most: those of both regions.
+const MOST_DESCRIPTORS: usize = 2;
+
+/// Receives exactly as many bytes as fit, and all descriptors that come with them, if those are not too many.
 fn receive_all(
     stream: &Stream,
     mut bytes: &mut [u8],
@@ -287,6 +288,10 @@ fn receive_all(
 ) -> io::Result<()> {
     while !bytes.is_empty() {
         match receive_some(stream, bytes, descriptors) {
+            // Each byte might bring as many as this process may have.
+            Ok(_) if descriptors.len() > MOST_DESCRIPTORS => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, not_two(descriptors.len())));
+            }
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => bytes = &mut bytes[read..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -298,6 +303,10 @@ fn receive_all(
         }
     }
     Ok(())
+}
+
+fn not_two(descriptors: usize) -> String {
+    format!("{descriptors} descriptors where two belong")
 }
 
 #[cfg(all(target_os = "linux", not(grite_portable)))]
@@ -332,6 +341,7 @@ fn handshake_error(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
             ErrorKind::PeerDied
         }
+        io::ErrorKind::InvalidData => ErrorKind::PeerMisbehaved,
         _ => ErrorKind::Io,
     };
     connect_error(kind, path).because(error)

@@ -92,7 +92,9 @@ fn a_task_is_told_by_what_its_connection_was_lost() {
                 stream.write_all(&[0xff; 16]).unwrap();
                 stream
             });
-            connections.map(|mut stream| stream.read_to_end(&mut Vec::new()));
+            for mut stream in connections {
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
         });
         crate::common::runtimes::one_thread().block_on(async {
             let builder = Client::<News>::builder().transport(Transport::Socket).timeout(PATIENCE);

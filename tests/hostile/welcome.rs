@@ -45,11 +45,11 @@ fn descriptors_that_were_received_are_closed_on_exec() {
             let mut stream = hear(&listener);
             let welcome = honest_welcome();
             let (first, rest) = welcome.split_at(100);
-            let fds: Vec<OwnedFd> = (0..253).map(|_| memfd("held", 4096, SealFlags::SEAL)).collect();
-            send_with(&mut stream, first, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>());
+            let fds = [(); 2].map(|()| memfd("held", 4096, SealFlags::SEAL));
+            send_with(&mut stream, first, &[fds[0].as_fd(), fds[1].as_fd()]);
             // From now on each that is open is the client's, or in flight to it.
             drop(fds);
-            assert!(wait_for_peer(&stream, || open_memfds("held").len() == 253));
+            assert!(wait_for_peer(&stream, || open_memfds("held").len() == 2));
             for fd in open_memfds("held") {
                 const O_CLOEXEC: u32 = 0o2_000_000;
                 let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
@@ -62,6 +62,28 @@ fn descriptors_that_were_received_are_closed_on_exec() {
     });
     assert_eq!(error.kind(), ErrorKind::PeerMisbehaved, "{error}");
     assert_eq!(open_memfds("held"), [""; 0]);
+}
+
+/// A daemon could send as many descriptors as a process may have, some with each byte of its answer, and keep them
+/// all in the client by sending no last byte. The first one too many ends the handshake.
+#[test]
+fn one_descriptor_too_many_ends_the_handshake_before_the_answer_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fake.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let error = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut stream = hear(&listener);
+            for byte in &honest_welcome()[..2] {
+                let fds = [(); 2].map(|()| memfd("many", 4096, SealFlags::SEAL));
+                send_with(&mut stream, &[*byte], &[fds[0].as_fd(), fds[1].as_fd()]);
+            }
+            wait_for_peer(&stream, || false);
+        });
+        builder_for(Way::Ring).handshake_timeout(PATIENCE).connect(&path).map(drop).unwrap_err()
+    });
+    assert_eq!(error.kind(), ErrorKind::PeerMisbehaved, "{error}");
+    assert_eq!(open_memfds("many"), [""; 0]);
 }
 
 /// Fault 15. A descriptor that lacks a seal, or has one too many, or another size, or is no memfd at all, is

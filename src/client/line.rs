@@ -230,7 +230,11 @@ impl Line {
         self.check_usable(SEND)?;
         self.subscriptions += 1;
         self.tell(Kind::Subscribe, first);
-        self.drain(self.sequence, &mut Deadline::after(self.timeout))?;
+        if let Err(error) = self.drain(self.sequence, &mut Deadline::after(self.timeout)) {
+            // The daemon still hears of the subscription one day, and counts it: nobody wants it by then.
+            self.unsubscribe();
+            return Err(error);
+        }
         self.outgoing.announce();
         Ok(self.subscriptions)
     }

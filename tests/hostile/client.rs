@@ -42,6 +42,7 @@ pub const ABORT: u16 = 5;
 pub const CANCEL: u16 = 6;
 pub const PART: u16 = 7;
 pub const SUBSCRIBE: u16 = 8;
+pub const UNSUBSCRIBE: u16 = 9;
 pub const NOTICE: u16 = 10;
 pub const GAP: u16 = 11;
 

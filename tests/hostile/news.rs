@@ -14,7 +14,7 @@ wire! {
     /// Nothing is asked here.
     pub struct Nothing {
         /// Of no meaning.
-        pub nothing: u64,
+        pub bytes: Vec<u8>,
     }
 
     /// What is told.
@@ -38,6 +38,10 @@ impl Notifies for News {
     type Notification = Event;
 }
 
+fn nothing(length: usize) -> Nothing {
+    Nothing { bytes: vec![0; length] }
+}
+
 /// How many notices a daemon sends before it has said where the sequence stands, as if they had been on their way
 /// to an earlier subscription. It could as well send them without end.
 const STRAY: usize = 100;
@@ -45,7 +49,7 @@ const STRAY: usize = 100;
 /// Who waits for the next notice passes over those of no subscription until the deadline, and no longer.
 #[test]
 fn notices_to_no_subscription_keep_nobody_longer_than_the_deadline() {
-    let server = Serving::start::<News>(|_| Nothing { nothing: 0 });
+    let server = Serving::start::<News>(|_| nothing(0));
     let (_, welcome) = connect::<News>(server.socket());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fake.sock");
@@ -77,7 +81,7 @@ fn notices_to_no_subscription_keep_nobody_longer_than_the_deadline() {
 fn a_task_is_told_by_what_its_connection_was_lost() {
     use std::error::Error as _;
 
-    let server = Serving::start::<News>(|_| Nothing { nothing: 0 });
+    let server = Serving::start::<News>(|_| nothing(0));
     let (_, welcome) = connect::<News>(server.socket());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fake.sock");
@@ -99,9 +103,8 @@ fn a_task_is_told_by_what_its_connection_was_lost() {
         crate::common::runtimes::one_thread().block_on(async {
             let builder = Client::<News>::builder().transport(Transport::Socket).timeout(PATIENCE);
             let client = builder.connect_async(&path).await.unwrap();
-            let nothing = Nothing { nothing: 0 };
-            let sent = client.send(&nothing).await.map(drop).unwrap_err();
-            let mut parts = client.stream(&nothing).await.unwrap();
+            let sent = client.send(&nothing(0)).await.map(drop).unwrap_err();
+            let mut parts = client.stream(&nothing(0)).await.unwrap();
             let part = parts.next().await.map(drop).unwrap_err();
             let mut notices = client.subscribe(Since::Now).await.unwrap();
             let notice = notices.next(PATIENCE).await.map(drop).unwrap_err();
@@ -111,4 +114,52 @@ fn a_task_is_told_by_what_its_connection_was_lost() {
             }
         });
     });
+}
+
+/// A daemon that reads nothing for a while hears of a subscription only when its client has given it up: it hears
+/// that, too.
+#[test]
+fn a_subscription_that_timed_out_on_its_way_is_taken_back() {
+    let server = Serving::start::<News>(|_| nothing(0));
+    let (_, welcome) = connect::<News>(server.socket());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fake.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (read, may_read) = std::sync::mpsc::channel();
+    let heard = std::thread::scope(|scope| {
+        let hearing = scope.spawn(move || {
+            let mut stream = hear(&listener);
+            stream.write_all(&welcome).unwrap();
+            may_read.recv_timeout(PATIENCE).unwrap();
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).unwrap();
+            heard
+        });
+        let builder =
+            Client::<News>::builder().transport(Transport::Socket).timeout(Duration::from_millis(200));
+        let mut client = builder.connect(&path).unwrap();
+        // More than there is space for: it holds up all that is sent behind it.
+        client.send(&nothing(1 << 20)).map(drop).unwrap_err();
+        let error = client.subscribe(Since::Now).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        read.send(()).unwrap();
+        // What has waited goes before these, which are not answered.
+        for _ in 0..5 {
+            client.send(&nothing(0)).map(drop).unwrap_err();
+        }
+        drop(client);
+        hearing.join().unwrap()
+    });
+    assert_eq!(kinds(&heard)[..4], [REQUEST, SUBSCRIBE, UNSUBSCRIBE, REQUEST]);
+}
+
+/// The kinds of frames that have come over a socket.
+fn kinds(mut bytes: &[u8]) -> Vec<u16> {
+    let mut kinds = Vec::new();
+    while let Some((first, _)) = bytes.split_first_chunk() {
+        let (length, kind) = (u64::from_le_bytes(*first) as u32, (u64::from_le_bytes(*first) >> 32) as u16);
+        kinds.push(kind);
+        bytes = bytes.get((16 + length as usize).next_multiple_of(16)..).unwrap_or_default();
+    }
+    kinds
 }

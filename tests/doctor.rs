@@ -260,7 +260,9 @@ fn chunks_of_a_newer_program_cost_no_ref_its_name_or_its_place_damaged_or_not() 
         append_newer_chunk(&world);
         if damaged {
             world.create("a", "not sent yet");
+            world.git("a", &["remote", "add", "nowhere", "../nowhere.git"]);
             world.run("a", &["sync", "push", "--remote", "nowhere", "--direct"]);
+            world.git("a", &["remote", "remove", "nowhere"]);
             let (blob, _) = world.chunks("a", &format!("{}^!", world.own_ref("a"))).remove(0);
             truncate(&world, &blob);
         }

@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn what_others_made_is_taken_over_where_a_remote_does_not_have_it() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
         assert!(!store.has_received().unwrap());
         let [own, held, lost] = ["own", "held", "lost"].map(event);
         let session = store.begin().unwrap();

@@ -84,11 +84,12 @@ impl<M: Memory> Consumer<M> {
             return Ok(true);
         }
         let seen = self.memory.peer_published();
-        if seen != self.published {
-            self.fetch(seen, FETCHED);
-        }
         self.published = check_published(seen, self.published, self.consumed, self.capacity)?;
-        Ok(self.consumed != self.published)
+        let has_news = self.consumed != self.published;
+        if has_news {
+            self.fetch(self.published, FETCHED);
+        }
+        Ok(has_news)
     }
 
     /// The header of the next frame, if one is published. Passes over skips.

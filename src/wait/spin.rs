@@ -66,6 +66,27 @@ const BUSY: Duration = Duration::from_micros(50);
 /// Looks between two looks at the clock: a microsecond or two.
 const ROUND: u32 = 64;
 
+/// How long a side shares its peer's CPU before it moves: one or two requests. A scheduler with more to run than
+/// CPUs puts clients beside their poller every few milliseconds, and as long nobody else is answered.
+const PATIENCE: Duration = Duration::from_micros(20);
+
+/// Longer than a peer takes for its turn on a CPU that two share; shorter than anybody else takes for one.
+const TURN: Duration = Duration::from_micros(200);
+
+/// How many times as long as somebody else's turn it takes until this side gives way again.
+const CAUTION: u32 = 100;
+
+/// How often a side that shares its peer's CPU is told to move: an idle CPU is found soon, and one that
+/// is busy is not tried all the time.
+const MOVE_AGAIN: Duration = Duration::from_millis(1);
+
+/// Two who meet on one CPU less often than this have time for a switch: to part them costs more than it
+/// gains, and the kernel puts them together again.
+const RARE: Duration = Duration::from_micros(500);
+
+/// A sleep that no spin would have caught, were it twice as long.
+const LONG: Duration = MOST.saturating_mul(2);
+
 /// The learned budget of one waiter.
 #[derive(Debug)]
 pub(crate) struct Spin {
@@ -208,8 +229,8 @@ impl Spin {
     /// Looks for about a millisecond, or until `look` says that it is enough: for those who never
     /// sleep, between two looks at the clock and the lifeline.
     pub(crate) fn round(&self, mut look: impl FnMut() -> bool) {
-        const ROUND: u32 = 50_000;
-        for _ in 0..ROUND {
+        const MILLISECOND: u32 = 50_000;
+        for _ in 0..MILLISECOND {
             if look() {
                 return;
             }
@@ -281,27 +302,6 @@ impl Spin {
         };
     }
 }
-
-/// How long a side shares its peer's CPU before it moves: one or two requests. A scheduler with more to run than
-/// CPUs puts clients beside their poller every few milliseconds, and as long nobody else is answered.
-const PATIENCE: Duration = Duration::from_micros(20);
-
-/// Longer than a peer takes for its turn on a CPU that two share; shorter than anybody else takes for one.
-const TURN: Duration = Duration::from_micros(200);
-
-/// How many times as long as somebody else's turn it takes until this side gives way again.
-const CAUTION: u32 = 100;
-
-/// How often a side that shares its peer's CPU is told to move: an idle CPU is found soon, and one that
-/// is busy is not tried all the time.
-const MOVE_AGAIN: Duration = Duration::from_millis(1);
-
-/// Two who meet on one CPU less often than this have time for a switch: to part them costs more than it
-/// gains, and the kernel puts them together again.
-const RARE: Duration = Duration::from_micros(500);
-
-/// A sleep that no spin would have caught, were it twice as long.
-const LONG: Duration = MOST.saturating_mul(2);
 
 /// Whether this process may run on one CPU only, where a spin keeps the other side from running.
 fn one_cpu() -> bool {

@@ -22,8 +22,6 @@ pub(crate) enum Note {
     Request { connection: Arc<Connection>, id: u64, bytes: Bytes },
     /// Answer what has come, then end.
     Stop,
-    /// Answer nothing more: the time for that is up.
-    GiveUp,
 }
 
 /// The way to a poller.

@@ -202,9 +202,10 @@ impl<P: Protocol> Server<P> {
                 .and_then(|()| Reactor::new(shared, &shared.controls, &self.listener))
                 .and_then(|reactor| reactor.run(&answer, &|| service.close()));
             drop(end_pollers);
+            // A reactor that the system has failed leaves work behind, for which the pollers would wait.
+            drop(end_pool);
             // All of them end before a panic of one goes on.
             let ended: Vec<_> = pollers.into_iter().map(|poller| poller.join()).collect();
-            drop(end_pool);
             if let Some(panic) = ended.into_iter().find_map(Result::err) {
                 std::panic::resume_unwind(panic);
             }

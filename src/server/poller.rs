@@ -18,10 +18,7 @@ use crate::wait::{Spin, WaitStrategy, coarse_now};
 /// How long clients that share the poller's CPU may take to move to another one.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// How long a server that stops goes on answering what had come before.
-pub(super) const DRAIN: Duration = Duration::from_secs(5);
-
-/// How long it takes at most to turn away what is left then: who asks without end is cut off.
+/// How long it takes at most to turn away what is left when a server has answered: who asks without end is cut off.
 const REFUSE: Duration = Duration::from_secs(1);
 
 /// How long a poller that drains waits for what others still have to do, before it looks again.
@@ -62,10 +59,8 @@ pub(crate) struct Poller {
     history: Arc<History>,
     /// Up to where subscribers were looked at for what was published.
     published: u64,
-    /// Until when a server that stops goes on answering.
-    stopping: Option<Instant>,
-    /// Whether the time for that is up.
-    gave_up: bool,
+    /// Until when a server that stops goes on answering, as [`coarse_now`] tells it.
+    stopping: Option<u64>,
     /// Until this poller of a server that stops has nothing left to answer.
     at_work: Option<AtWork>,
     crew: Arc<Crew>,
@@ -92,7 +87,6 @@ impl Poller {
             published: history.next(),
             history,
             stopping: None,
-            gave_up: false,
             at_work: Some(crew.join()),
             crew: Arc::clone(crew),
             spin: Spin::new(strategy).with_patience(PATIENCE),
@@ -143,16 +137,17 @@ impl Poller {
 
     /// Waits for what a server that stops still has to answer `until` then, or to turn away; says whether anything is
     /// still to come.
-    fn drain(&mut self, until: Instant) -> bool {
-        let now = Instant::now();
-        let has_more_to_refuse = now >= until && self.ports.have_news();
-        if self.ports.are_drained() || now >= until && !has_more_to_refuse || now >= until + REFUSE {
+    fn drain(&mut self, until: u64) -> bool {
+        let now = coarse_now();
+        let has_more = self.ports.have_more();
+        let is_done = !has_more && (self.ports.are_drained() || now >= until);
+        if is_done || now >= until + REFUSE.as_nanos() as u64 {
             self.at_work = None;
         }
         if self.at_work.is_none() && self.crew.is_done() {
             return false;
         }
-        if !has_more_to_refuse {
+        if !has_more {
             std::thread::sleep(DRAIN_TICK);
         }
         true
@@ -196,14 +191,15 @@ impl Poller {
         while let Some(note) = self.waiting.pop() {
             match note {
                 Note::Arrived(mut port) => {
-                    if self.stopping.is_some() {
-                        port.stop();
+                    if let Some(until) = self.stopping {
+                        port.stop(until);
                     }
                     self.ports.add(*port);
                 }
                 Note::Stirred(session) => self.ports.warm(session),
                 Note::Left(session) => self.ports.remove(session),
-                Note::Request { connection, id, .. } if self.gave_up => connection.turn_away(id),
+                // What says so lies behind what had come before.
+                Note::Request { connection, id, .. } if self.crew.is_late() => connection.turn_away(id),
                 Note::Request { connection, id, bytes } => {
                     self.found = Found::Here(connection, bytes);
                     self.heeded = true;
@@ -211,12 +207,9 @@ impl Poller {
                     return Some((id, coarse_now()));
                 }
                 Note::Stop => {
-                    self.stopping.get_or_insert_with(|| Instant::now() + DRAIN);
-                    self.ports.stop();
-                }
-                Note::GiveUp => {
-                    self.gave_up = true;
-                    self.ports.give_up();
+                    let until = self.crew.stop();
+                    self.stopping = Some(until);
+                    self.ports.stop(until);
                 }
             }
         }

@@ -22,10 +22,8 @@ pub(crate) struct Port {
     connection: Arc<Connection>,
     receiver: Receiver<Regions>,
     regions: Regions,
-    /// Once the server stops: up to where requests are still answered.
-    last: Option<u64>,
-    /// Up to where it is read then, at least.
-    end: Option<u64>,
+    /// Once the server stops: which requests are still answered.
+    last: Option<Last>,
     /// Whether it has asked something since the poller last looked who has.
     active: bool,
     /// Whether the client was told that nobody looks, and has not been told otherwise.
@@ -47,6 +45,20 @@ pub(crate) struct Port {
     held_back: bool,
 }
 
+/// Up to where the requests lie that a server which stops answers, and until when, as [`coarse_now`] tells it.
+#[derive(Debug)]
+struct Last {
+    position: u64,
+    until: u64,
+}
+
+impl Last {
+    #[cold]
+    fn allows(&self, start: u64) -> bool {
+        precedes(start, self.position) && coarse_now() < self.until
+    }
+}
+
 /// How many notes that somebody has given up are read in one go while answers hold up what comes behind them.
 const NOTES: u32 = 64;
 
@@ -58,7 +70,6 @@ impl Port {
             connection,
             regions,
             last: None,
-            end: None,
             active: true,
             asleep: false,
             awaited: None,
@@ -133,7 +144,7 @@ impl Port {
         let start = self.receiver.position();
         match self.receiver.poll() {
             Ok(None) => self.unsettled = self.connection.is_backlogged() || self.connection.has_notices(),
-            Ok(Some((Kind::Request, id))) if self.last.is_none_or(|last| precedes(start, last)) => {
+            Ok(Some((Kind::Request, id))) if self.last.as_ref().is_none_or(|last| last.allows(start)) => {
                 let more = more && self.receiver.knows_of_more();
                 let now = coarse_now();
                 let before = std::mem::replace(&mut self.asked, now);
@@ -196,24 +207,23 @@ impl Port {
         was_amid
     }
 
-    /// Takes no request from now on but those that have come.
-    pub(super) fn stop(&mut self) {
+    /// Takes no request from now on but those that have come, and those no longer than `until` then.
+    pub(super) fn stop(&mut self, until: u64) {
         // A fault shows at the next poll.
         let _ = self.receiver.look();
-        let published = self.receiver.awaited().1;
-        self.last.get_or_insert(published);
-        self.end.get_or_insert(published);
+        let position = self.receiver.awaited().1;
+        self.last.get_or_insert(Last { position, until });
     }
 
-    /// Answers no request from now on.
-    pub(super) fn give_up(&mut self) {
-        self.last = Some(self.receiver.position());
+    /// Whether something lies in the ring that can be read.
+    pub(super) fn has_more(&self) -> bool {
+        self.receiver.has_moved() && self.is_awaited() && !self.connection.is_backlogged()
     }
 
     /// Whether a port that stops has been read as far as it is going to be.
     pub(super) fn is_drained(&self) -> bool {
         self.connection.is_closed()
-            || self.end.is_some_and(|end| !precedes(self.receiver.position(), end))
+            || self.last.as_ref().is_some_and(|last| !precedes(self.receiver.position(), last.position))
                 // One that has come in part is still to be turned away.
                 && !self.receiver.is_amid_message()
                 && self.connection.is_settled()

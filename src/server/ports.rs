@@ -242,23 +242,23 @@ impl Ports {
         }
     }
 
-    /// From now on takes no requests but those that have come, and looks at all clients.
-    pub(super) fn stop(&mut self) {
+    /// From now on takes no requests but those that have come, and those `until` then, and looks at all clients.
+    pub(super) fn stop(&mut self, until: u64) {
         self.warm_those_near_who(|_| true);
         let far: Vec<u64> = self.far.keys().copied().collect();
         far.into_iter().for_each(|session| self.warm_far(session));
-        self.hot.iter_mut().for_each(Port::stop);
+        self.hot.iter_mut().for_each(|port| port.stop(until));
         self.stopped = true;
-    }
-
-    /// From now on answers nothing.
-    pub(super) fn give_up(&mut self) {
-        self.hot.iter_mut().for_each(Port::give_up);
     }
 
     /// Whether all that had come before the [`stop`](Self::stop) is answered.
     pub(super) fn are_drained(&self) -> bool {
         self.hot.iter().chain(&self.near).all(Port::is_drained)
+    }
+
+    /// Whether requests of hot clients lie there that can be read.
+    pub(super) fn have_more(&self) -> bool {
+        self.hot.iter().any(Port::has_more)
     }
 
     /// Whether there is something to do for a hot client; looks at one of the others, too.

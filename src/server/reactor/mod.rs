@@ -21,7 +21,7 @@ use super::control::{Control, Note};
 use super::crew::AtWork;
 use super::events::{Events, Interest};
 use super::listener::Listener;
-use super::poller::{DRAIN, STOPPING};
+use super::poller::STOPPING;
 use super::presence::Presence;
 use super::shared::Shared;
 use crate::frame::{FailureCode, Kind};
@@ -165,13 +165,13 @@ impl<'a> Reactor<'a> {
             let until = self.next_deadline();
             self.turn(until, &mut tokens, answer)?;
         }
-        self.limit_attention();
+        let end = self.limit_attention();
         self.shared.bid_farewell();
         self.turn_to_others();
         // The pollers come to their end at the same time.
         self.pollers.iter().for_each(|(control, _)| control.tell(Note::Stop));
         self.turns_away = true;
-        self.drain(give_up)
+        self.drain(end, give_up)
     }
 
     /// Does what there is to do once there is something, or it is time. `tokens` is empty, and will be.
@@ -197,10 +197,11 @@ impl<'a> Reactor<'a> {
     }
 
     /// Has whoever still works for a client stop once nobody is here to say that it has given up, or has gone: what
-    /// waits for a client that reads nothing would keep the server from its end.
-    fn limit_attention(&self) {
-        let end = coarse_now() + DRAIN.as_nanos() as u64;
+    /// waits for a client that reads nothing would keep the server from its end. Returns from when on.
+    fn limit_attention(&self) -> u64 {
+        let end = self.shared.crew.stop();
         self.connections().for_each(|connection| connection.attend_until(end));
+        end
     }
 
     /// Those who have shaken hands.
@@ -234,11 +235,10 @@ impl<'a> Reactor<'a> {
         self.unfinished.extend(sockets.map(|(&token, _)| token));
     }
 
-    /// Goes on until all that was accepted is answered and on its way, or the time for that is up, and nobody else has
-    /// work left. What else has come or comes meanwhile is turned away.
-    fn drain(&mut self, give_up: &dyn Fn()) -> io::Result<()> {
+    /// Goes on until all that was accepted is answered and on its way, or it is `end`, and nobody else has work left. What else has come or comes meanwhile is turned away.
+    fn drain(&mut self, end: u64, give_up: &dyn Fn()) -> io::Result<()> {
         let turn_away: &AnswerRequest<'_> = &|connection, id, _| connection.turn_away(id);
-        let mut end = Some(Instant::now() + DRAIN);
+        let mut gave_up = false;
         let mut tokens = Vec::new();
         loop {
             std::mem::swap(&mut self.unfinished, &mut tokens);
@@ -246,17 +246,17 @@ impl<'a> Reactor<'a> {
                 self.attend(token, turn_away);
             }
             let drained = self.unfinished.is_empty() && self.entries.values().all(Entry::is_drained);
-            let now = Instant::now();
-            if end.take_if(|end| now >= *end).is_some() {
+            let is_late = coarse_now() >= end;
+            if is_late && !std::mem::replace(&mut gave_up, true) {
                 give_up();
-                self.pollers.iter().for_each(|(control, _)| control.tell(Note::GiveUp));
             }
-            if drained || end.is_none() {
+            if drained || is_late {
                 self.at_work = None;
             }
             if self.at_work.is_none() && self.shared.crew.is_done() {
                 return Ok(());
             }
+            let now = Instant::now();
             let until = if self.unfinished.is_empty() { now + DRAIN_TICK } else { now };
             self.events.wait(Some(until), &mut tokens)?;
             for token in tokens.drain(..) {

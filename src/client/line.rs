@@ -257,10 +257,15 @@ impl Line {
         let welcomed = unwelcomed.is_none();
         let mut broken = None;
         let drained = outgoing.drain(spin, deadline, slice, &mut || {
-            match if welcomed { incoming.poll() } else { Ok(None) } {
-                Ok(Some((kind, id))) => keep(open, incoming, kind, RequestId::of_frame(id)),
-                Ok(None) => {}
-                Err(fault) => broken = Some(fault),
+            for _ in 0..if welcomed { BATCH } else { 0 } {
+                match incoming.poll() {
+                    Ok(Some((kind, id))) => keep(open, incoming, kind, RequestId::of_frame(id)),
+                    Ok(None) => break,
+                    Err(fault) => {
+                        broken = Some(fault);
+                        break;
+                    }
+                }
             }
             broken.is_some() || lifeline.is_severed()
         });
@@ -313,14 +318,19 @@ impl Line {
         if self.open.has_answer(id) {
             return Ok(true);
         }
-        let more = self.receive_all()?;
+        let more = self.receive_for(id)?;
         let now = coarse_now();
         let ready = self.open.has_answer(id) || now >= self.end_of(id);
-        // What the daemon did before it went still counts.
-        if !ready && !more && self.lacks_its_peer(now) && !self.receive_all()? && !self.open.has_answer(id) {
+        if !ready && !more && self.lacks_its_peer(now) && !self.receive_for(id)? && !self.open.has_answer(id)
+        {
             return Err(self.break_with(Broken::Severed, RECEIVE));
         }
         Ok(ready || self.open.has_answer(id))
+    }
+
+    /// As [`receive_all`](Self::receive_all). What the daemon has answered before it went still counts.
+    fn receive_for(&mut self, id: RequestId) -> Result<bool, Error> {
+        self.receive_all().or_else(|error| if self.open.has_answer(id) { Ok(false) } else { Err(error) })
     }
 
     /// Whether the daemon is gone, as far as is known at this time: to look is a system call.

@@ -44,6 +44,8 @@ impl Alone {
     }
 
     fn poll(&mut self, awaited: Awaited, cx: &mut Context<'_>) -> Poll<Result<(Kind, u64), Error>> {
+        // Not even that it listens may a forked child tell the daemon.
+        self.line.check_usable(RECEIVE)?;
         let received =
             if self.line.is_ring() { self.poll_rings(awaited, cx)? } else { self.poll_socket(awaited, cx)? };
         match received {

@@ -104,10 +104,26 @@ impl Layout {
         self.number(u64::MAX).text(name)
     }
 
-    /// Adds what an attribute says that has to do with archives: a field may be archived as something else.
+    /// Adds what an attribute says that has to do with archives: a field may be archived as something else. How it is
+    /// spaced is the compiler's choice.
     #[doc(hidden)]
     pub const fn attribute(self, text: &str) -> Self {
-        if matches!(text.as_bytes().first_chunk(), Some(b"rkyv")) { self.text(text) } else { self }
+        let bytes = text.as_bytes();
+        assert!(
+            !matches!(bytes.first_chunk(), Some(b"cfg_attr")),
+            "what a wire type is may not depend on a condition"
+        );
+        if !matches!(bytes.first_chunk(), Some(b"rkyv")) {
+            return self;
+        }
+        let (mut layout, mut index) = (self, 0);
+        while index < bytes.len() {
+            if !bytes[index].is_ascii_whitespace() {
+                layout = layout.bytes(&[bytes[index]]);
+            }
+            index += 1;
+        }
+        layout
     }
 
     /// Adds the size and alignment that `T` has in an archive.
@@ -185,7 +201,7 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
 /// Defines structs and enums that may travel, with their rkyv derives and their [`Wire::LAYOUT`].
 ///
 /// Inside stand ordinary items: structs with named fields, and enums whose variants are units, hold
-/// one value, or have named fields. A lifetime, for what is [`Lent`](crate::Lent), is the only
+/// one value, or have named fields. An attribute of rkyv's is part of the layout. A lifetime, for what is [`Lent`](crate::Lent), is the only
 /// generic that they may have. All that they hold is [`Wire`], and rkyv can deserialize it. Each also gets `Debug`, `Clone`
 /// and `PartialEq`.
 ///

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::error::{CliError, Code};
+use crate::folder;
 
 /// How many bytes of the hash name the folder: enough that no two of one user's folders meet, and few
 /// enough that socket paths stay as short as the system wants them.
@@ -25,10 +26,10 @@ const SESSION: &str = "grite";
 /// A state folder, and where its daemon can be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The state folder: its true path, but for a link that it may be itself. The issues are those of the repository
-    /// in which that lies.
+    /// The state folder: its true path, but for a link in a repository that it may be itself. The issues are those of
+    /// the repository in which that lies.
     pub state: PathBuf,
-    /// The daemon's folder, whether it is there or not.
+    /// The daemon's folder, whether it is there or not: one for each state folder and repository.
     pub runtime: PathBuf,
 }
 
@@ -51,8 +52,11 @@ impl Place {
 
     fn below(state: &Path, parent: &Path) -> Result<Self, CliError> {
         let place = || {
-            let runtime = parent.join(name(&fs::canonicalize(state)?));
-            Ok(Place { state: but_for_itself(state)?, runtime })
+            let (real, link) = (fs::canonicalize(state)?, but_for_itself(state)?);
+            let repository = |state| folder::repository(state).and_then(|git| fs::canonicalize(git).ok());
+            let of_link = repository(&link);
+            let state = if of_link.is_none() || of_link == repository(&real) { real } else { link };
+            Ok(Place { runtime: parent.join(name(&state)), state })
         };
         place().map_err(|error| CliError::io("find the folder", state, &error))
     }
@@ -139,15 +143,35 @@ mod tests {
         fs::create_dir(&other).unwrap();
         symlink(&state, root.path().join("link")).unwrap();
         let place = Place::of(&state).unwrap();
-        let linked = Place::of(&root.path().join("link")).unwrap();
-        assert_eq!(
-            (linked.runtime, linked.state),
-            (place.runtime.clone(), place.state.with_file_name("link"))
-        );
+        assert_eq!(Place::of(&root.path().join("link")).unwrap(), place);
         assert_eq!(Place::of(&root.path().join("link/../state")).unwrap(), place);
         assert_eq!(Place::of(&root.path().join("other/../state")).unwrap(), place);
         assert_ne!(Place::of(&other).unwrap().runtime, place.runtime);
         assert!(Place::of(&root.path().join("missing")).is_err());
+    }
+
+    #[test]
+    fn a_link_belongs_to_the_repository_in_which_it_lies_and_has_a_daemon_for_that() {
+        let root = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| {
+            let git = root.path().join(name).join(".git");
+            fs::create_dir_all(git.join("objects")).unwrap();
+            fs::create_dir(git.join("refs")).unwrap();
+            fs::write(git.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+            git
+        });
+        let (state, outside) = (one.join("grite"), root.path().join("link"));
+        fs::create_dir(&state).unwrap();
+        symlink(&state, two.join("grite")).unwrap();
+        symlink(&state, one.join("again")).unwrap();
+        symlink(&state, &outside).unwrap();
+        let place = Place::of(&state).unwrap();
+        for link in [one.join("again"), outside] {
+            assert_eq!(Place::of(&link).unwrap(), place, "{}", link.display());
+        }
+        let of_two = Place::of(&two.join("grite")).unwrap();
+        assert_eq!(of_two.state, fs::canonicalize(&two).unwrap().join("grite"));
+        assert_ne!(of_two.runtime, place.runtime);
     }
 
     #[test]

@@ -114,12 +114,14 @@ fn a_store_that_is_gone_or_empty_is_named_and_no_command_but_a_rebuild_makes_ano
             assert_eq!((code.as_str(), exit), ("integrity", Some(8)), "{command:?}: {words}");
             assert!(words.contains("lost") && words.contains("`grite rebuild`"), "{command:?}: {words}");
         }
+        let (code, words, exit) = failure(&home.run(&["init", "--json"], ""));
+        assert_eq!((code.as_str(), exit), ("integrity", Some(8)), "an empty one would hide that: {words}");
         assert_eq!(names(&home.path("state")), before);
         assert_eq!(fs::metadata(&store).map_or(0, |found| found.len()), 0);
         let looked = home.run(&["doctor", "--json"], "").document();
         let items = looked["data"]["items"].as_array().unwrap();
         assert!(items.iter().any(|item| item["check"] == "store" && item["ok"] == false), "{looked}");
-        home.data(&[if empty { "rebuild" } else { "init" }]);
+        home.data(&["rebuild"]);
         assert_eq!(titles(&home, &[]), Vec::<String>::new());
     }
 }

@@ -73,14 +73,18 @@ pub fn repository(state: &Path) -> Option<PathBuf> {
 
 /// Whether something in the folder `dir`, or in the git folder where it lies, tells that it had a store.
 pub fn had_store(dir: &Path) -> bool {
+    has_remains(dir) || dir.ends_with(IN_GIT) && dir.parent().is_some_and(has_refs)
+}
+
+/// Whether something in the folder `dir` itself tells that it had one.
+pub fn has_remains(dir: &Path) -> bool {
     let of_ours = |entry: fs::DirEntry| {
         let name = entry.file_name();
         name == "changes" && entry.metadata().is_ok_and(|found| found.len() == CHANGES)
-            || name.to_string_lossy().starts_with("issues.db") && name != "issues.db"
+            // One that was replaced. What SQLite has beside a store may be of one that is just being made.
+            || name.to_string_lossy().starts_with("issues.db.")
     };
-    fs::read_dir(dir).into_iter().flatten().flatten().any(of_ours)
-        || matches!(Actor::read(dir), Ok(Some(_)))
-        || dir.ends_with(IN_GIT) && dir.parent().is_some_and(has_refs)
+    fs::read_dir(dir).into_iter().flatten().flatten().any(of_ours) || matches!(Actor::read(dir), Ok(Some(_)))
 }
 
 /// Whether the git folder `git` has refs of ours, as far as its files tell.
@@ -118,7 +122,13 @@ fn within(git: &Path) -> PathBuf {
 
 /// Whether `dir` is what git takes for a git folder; a bare repository is one, too.
 fn is_git_dir(dir: &Path) -> bool {
-    dir.join("HEAD").is_file() && dir.join("objects").is_dir() && dir.join("refs").is_dir()
+    let names_a_commit = |head: String| {
+        head.starts_with("ref: refs/")
+            || matches!(head.len(), 40 | 64) && head.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    dir.join("objects").is_dir()
+        && dir.join("refs").is_dir()
+        && read_pointer(&dir.join("HEAD")).is_ok_and(names_a_commit)
 }
 
 /// The git folder that all worktrees of the repository around `start` share.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Global, daemon};
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::error::CliError;
 use crate::folder;
 use crate::output::{Output, line};
@@ -19,6 +19,10 @@ struct Made {
 pub fn run(global: &Global, output: &Output) -> Result<(), CliError> {
     let (dir, created) = folder::make()?;
     if !Store::is_in(&dir) {
+        // An empty store in its place would hide that it is lost, and what is left of it would go.
+        if folder::has_remains(&dir) {
+            engine::check(&dir)?;
+        }
         // A daemon can only have a store that was there before: nobody is to be answered from that. One that is
         // out of reach notices by itself, if somewhat later.
         let _ = Place::of(&dir).and_then(|place| daemon::end(&place, global));

@@ -3,10 +3,10 @@
 //! What is new in a line is what differs from the imported events of its issue alone; what people did to it
 //! here is left as it is. So is an issue that was made with this program and is known, whatever a line says of it:
 //! the line is from an export, and the issue may have changed since. A line that says that its issue changed before
-//! what was imported of it did is from an earlier file, and is passed over. So the same file again makes no event, a
-//! changed line makes events for what changed, and the events of a line depend on nothing but the lines imported
-//! before it: two clones that import the same file have the same events. That is why an export of a comment that was
-//! made here is imported as an event, though the [`Issue`] shows one comment.
+//! what was imported of it did is from an earlier file, of which only comments are taken. So the same file again makes
+//! no event, a changed line makes events for what changed, and the events of a line depend on nothing but the lines
+//! imported before it: two clones that import the same file have the same events. That is why an export of a comment
+//! that was made here is imported as an event, though the [`Issue`] shows one comment.
 
 use std::collections::BTreeSet;
 
@@ -103,10 +103,14 @@ fn line_events(foreign: &ForeignIssue, imported: Issue) -> Result<Vec<Sealed>, R
     };
     let created = moment("created_at", &foreign.created_at)?;
     let updated = moment("updated_at", &foreign.updated_at)?;
-    if imported.creation().is_some() && imported.touched_at().is_some_and(|stated| updated < *stated) {
-        return Ok(Vec::new());
-    }
+    let is_earlier =
+        imported.creation().is_some() && imported.touched_at().is_some_and(|stated| updated < *stated);
     let mut line = Line { foreign, updated, imported, events: Vec::new() };
+    if is_earlier {
+        // What was said then was said all the same.
+        line.comments()?;
+        return Ok(line.events);
+    }
 
     let creation = Creation { author: foreign.author.clone(), at: created, source: Some(foreign.id.clone()) };
     if line.imported.creation() != Some(&creation) {

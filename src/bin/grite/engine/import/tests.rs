@@ -73,6 +73,20 @@ fn of_two_states_of_a_file_the_later_one_stands_whichever_is_imported_last() {
     }
 }
 
+#[test]
+fn of_an_earlier_file_the_comments_are_taken() {
+    let (_dir, engine) = scratch();
+    let mut later = ForeignIssue { updated_at: LATER.to_owned(), ..foreign("x-1") };
+    later.comments.clear();
+    "Later".clone_into(&mut later.title);
+    let earlier = foreign("x-1");
+    assert!(!earlier.comments.is_empty());
+    assert_eq!(import(&engine, &[later]), [1, 0, 0]);
+    assert_eq!(import(&engine, std::slice::from_ref(&earlier)), [0, 1, 0]);
+    let shown = shown(&engine, "x-1");
+    assert_eq!((shown.title.as_str(), shown.comments), ("Later", earlier.comments));
+}
+
 /// All events of an engine.
 fn events(engine: &Engine) -> Vec<Sealed> {
     let mut store = lock(&engine.store);

@@ -44,7 +44,7 @@ struct Grite {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make the state folder
+    /// Make the state folder and its store; where there is one, nothing
     Init,
     /// Take over issues from a file; what is known from it, or was made here, stays as it is
     Import(import::Import),

@@ -34,7 +34,7 @@ impl Writing {
 pub fn with_key(error: CliError, command: &IpcCommand) -> CliError {
     let open = match error.code {
         Code::Timeout | Code::DaemonGone => true,
-        Code::Storage => error.retryable,
+        Code::Storage | Code::Git => error.retryable,
         _ => false,
     };
     let Some(write) = written(command).filter(|_| open) else { return error };

@@ -87,7 +87,7 @@ fn a_client_that_waits_learns_at_once_that_the_server_was_killed() {
     }
 }
 
-/// So does one that never waits, but looks again and again whether its answer has come.
+/// Fault 36. So does one that never waits, but looks again and again whether its answer has come.
 #[test]
 fn a_client_that_only_looks_learns_that_the_server_was_killed() {
     for way in served_ways() {

@@ -123,8 +123,8 @@ fn a_daemon_that_gives_a_long_reason_is_reported_with_the_beginning_of_it() {
     assert_eq!((error.kind(), error.reason()), (ErrorKind::NotRunning, Some(&*"ü".repeat(512))));
 }
 
-/// A program that writes to its standard output without end, and never says that it is ready, is ended at the
-/// deadline like one that says nothing.
+/// Fault 58. A program that writes to its standard output without end, and never says that it is ready, is ended at
+/// the deadline like one that says nothing.
 #[test]
 fn a_daemon_that_writes_without_end_is_ended_at_the_deadline() {
     let home = tempfile::tempdir().unwrap();

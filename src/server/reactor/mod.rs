@@ -155,8 +155,8 @@ impl<'a> Reactor<'a> {
         })
     }
 
-    /// Serves until the server stops, or has been idle for long enough, or is not to be found any more. When the time is
-    /// up in which it answers what it had accepted, what waits for a thread is `given_up`.
+    /// Serves until the server stops, or has been idle for long enough, or is not to be found any more. When its time to
+    /// answer what it had accepted is up, it says `give_up` to what waits for a thread.
     pub(crate) fn run(mut self, answer: &AnswerRequest<'_>, give_up: &dyn Fn()) -> io::Result<()> {
         self.shared.waker.owner.settle_here();
         // Kept from turn to turn, so that a turn allocates nothing.
@@ -235,7 +235,8 @@ impl<'a> Reactor<'a> {
         self.unfinished.extend(sockets.map(|(&token, _)| token));
     }
 
-    /// Goes on until all that was accepted is answered and on its way, or it is `end`, and nobody else has work left. What else has come or comes meanwhile is turned away.
+    /// Goes on until all that was accepted is answered and on its way, or it is `end`, and nobody else has work left.
+    /// What else has come or comes meanwhile is turned away.
     fn drain(&mut self, end: u64, give_up: &dyn Fn()) -> io::Result<()> {
         let turn_away: &AnswerRequest<'_> = &|connection, id, _| connection.turn_away(id);
         let mut gave_up = false;

@@ -1,8 +1,8 @@
 //! What one command takes as a whole process: `grite issue show` with a warm daemon, beside the same command with
 //! `--direct`, and beside one that starts, parses the same arguments, and ends since there is no tracker.
 //!
-//! `cargo bench --features cli --bench command`. Asks about real issues where they are at
-//! hand (`tests/issues`), and about made-up ones elsewhere. Touches a temporary folder and a daemon in it, both gone afterwards.
+//! `cargo bench --features cli --bench command`. Asks about real issues where they are at hand (`tests/issues`), and
+//! about made-up ones elsewhere. Touches a temporary folder and a daemon in it, both gone afterwards.
 
 mod common;
 #[path = "common/home.rs"]

@@ -201,9 +201,9 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
 /// Defines structs and enums that may travel, with their rkyv derives and their [`Wire::LAYOUT`].
 ///
 /// Inside stand ordinary items: structs with named fields, and enums whose variants are units, hold
-/// one value, or have named fields. An attribute of rkyv's is part of the layout. A lifetime, for what is [`Lent`](crate::Lent), is the only
-/// generic that they may have. All that they hold is [`Wire`], and rkyv can deserialize it. Each also gets `Debug`, `Clone`
-/// and `PartialEq`.
+/// one value, or have named fields. An attribute of rkyv's is part of the layout. A lifetime, for what is
+/// [`Lent`](crate::Lent), is the only generic that they may have. All that they hold is [`Wire`], and rkyv can
+/// deserialize it. Each also gets `Debug`, `Clone` and `PartialEq`.
 ///
 /// For each type `X` there is an `ArchivedX`, which handlers and clients read where it lies: its numbers by `to_native()`,
 /// its texts by `as_str()`. [`Message::to_value`](crate::Message::to_value) and

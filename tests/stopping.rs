@@ -7,58 +7,18 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use common::{ArchivedOrder, Done, Order, Way, Work, builder_for, served_ways};
-use libgrite_ipc::{Client, ErrorKind, Responder, Server};
+use libgrite_ipc::{Client, Error, ErrorKind, Responder, Server};
 
 /// For how long a server that was stopped answers what it had accepted.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// What comes after the stop is turned away to the last.
-#[test]
-fn requests_that_come_after_the_stop_are_all_turned_away() {
-    for way in served_ways() {
-        let folder = tempfile::tempdir().unwrap();
-        let builder = Server::<Work>::builder().may_block(|_| true);
-        let server = builder.bind(folder.path().join("work.sock")).unwrap();
-        let (begun, told) = (Barrier::new(2), Barrier::new(2));
-        std::thread::scope(|scope| {
-            let handler = |_: &ArchivedOrder, responder: Responder<Work>| {
-                begun.wait();
-                told.wait();
-                responder.reply(&Done { bytes: Vec::new(), session: 0 }).unwrap();
-            };
-            let server = &server;
-            let serving = scope.spawn(move || server.serve_with(handler));
-            let client = builder_for(way).connect(server.path()).unwrap();
-            let first = client.start(&Order::Session).unwrap();
-            begun.wait();
-            server.handle().stop();
-            // It is heard before the others come, which then lie there when nobody has work any more.
-            std::thread::sleep(Duration::from_millis(50));
-            let later: Vec<_> = (0..200).map(|_| client.start(&Order::Session).unwrap()).collect();
-            told.wait();
-            assert!(first.wait().is_ok(), "{way:?}");
-            for pending in later {
-                let error = pending.wait().unwrap_err();
-                assert!(error.kind() == ErrorKind::Refused && error.is_retryable(), "{way:?}: {error}");
-            }
-            serving.join().unwrap().unwrap();
-        });
-    }
+fn is_turned_away<T>(answer: Result<T, Error>) -> bool {
+    answer.is_err_and(|error| error.kind() == ErrorKind::Refused && error.is_retryable())
 }
 
-fn is_turned_away(client: &mut Client<Work>) -> bool {
-    let error = client.send(&Order::Session).unwrap_err();
-    error.kind() == ErrorKind::Refused && error.is_retryable()
-}
-
-#[test]
-fn who_asks_while_a_stopped_server_still_works_is_turned_away_at_once() {
-    std::thread::scope(|scope| {
-        served_ways().into_iter().for_each(|busy| drop(scope.spawn(move || ask_while_busy(busy))));
-    });
-}
-
-fn ask_while_busy(busy: Way) {
+/// A server that was stopped works on a request which came over `busy` until it is told to end: `meanwhile` gets the
+/// client that has asked, one over each way that has not, and what tells it.
+fn stop_amid_work(busy: Way, meanwhile: impl FnOnce(&Client<Work>, Vec<(Way, Client<Work>)>, &dyn Fn())) {
     let folder = tempfile::tempdir().unwrap();
     let builder = Server::<Work>::builder().may_block(|_| true);
     let server = builder.bind(folder.path().join("work.sock")).unwrap();
@@ -72,20 +32,48 @@ fn ask_while_busy(busy: Way) {
         let server = &server;
         let serving = scope.spawn(move || server.serve_with(handler));
         let connect = |way| builder_for(way).connect(server.path()).unwrap();
-        let slow = connect(busy);
-        let mut clients: Vec<_> = served_ways().into_iter().map(|way| (way, connect(way))).collect();
-        let _pending = slow.start(&Order::Session).unwrap();
+        let (client, others) = (connect(busy), served_ways().into_iter().map(|way| (way, connect(way))));
+        let others = others.collect();
+        let _pending = client.start(&Order::Session).unwrap();
         begun.wait();
         server.handle().stop();
-        for when in ["at first", "when the time to answer is up"] {
-            std::thread::sleep(Duration::from_millis(50));
-            for (way, client) in &mut clients {
-                assert!(is_turned_away(client), "over {way:?}, {when}, while {busy:?} is answered");
-            }
-            std::thread::sleep(DRAIN);
-        }
-        told.wait();
+        // It is heard by then.
+        std::thread::sleep(Duration::from_millis(50));
+        meanwhile(&client, others, &|| _ = told.wait());
         serving.join().unwrap().unwrap();
+    });
+}
+
+/// They lie there when nobody has work any more.
+#[test]
+fn requests_that_come_after_the_stop_are_all_turned_away() {
+    for way in served_ways() {
+        stop_amid_work(way, |client, _, end| {
+            let later: Vec<_> = (0..200).map(|_| client.start(&Order::Session).unwrap()).collect();
+            end();
+            for (number, pending) in later.into_iter().enumerate() {
+                assert!(is_turned_away(pending.wait()), "{number} over {way:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn who_asks_while_a_stopped_server_still_works_is_turned_away_at_once() {
+    let ask_all = |busy| {
+        stop_amid_work(busy, |_, mut others, end| {
+            for when in ["at first", "when the time to answer is up"] {
+                for (way, client) in &mut others {
+                    let answer = client.send(&Order::Session);
+                    assert!(is_turned_away(answer), "over {way:?}, {when}, while {busy:?} is answered");
+                }
+                std::thread::sleep(DRAIN);
+            }
+            end();
+        });
+    };
+    std::thread::scope(|scope| {
+        served_ways().into_iter().for_each(|busy| drop(scope.spawn(move || ask_all(busy))));
     });
 }
 

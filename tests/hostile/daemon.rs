@@ -5,6 +5,7 @@ use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
@@ -22,16 +23,26 @@ pub const DAEMON_SEALS: SealFlags = CLIENT_SEALS.union(SealFlags::FUTURE_WRITE);
 
 /// A daemon that answers any hello with these bytes and these descriptors.
 pub fn fake_daemon(answer: [u8; 256], fds: Vec<OwnedFd>) -> libgrite_ipc::Error {
+    let play = |listener: UnixListener| {
+        let mut stream = hear(&listener);
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        send_with(&mut stream, &answer, &fds);
+    };
+    beside(play, |path| builder_for(Way::Ring).connect(path).map(drop).unwrap_err()).1
+}
+
+/// What came of a daemon that `play`s on a thread of its own, and of those who `ask` at its socket.
+pub fn beside<D: Send, A>(
+    play: impl FnOnce(UnixListener) -> D + Send,
+    ask: impl FnOnce(&Path) -> A,
+) -> (D, A) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fake.sock");
     let listener = UnixListener::bind(&path).unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut stream = hear(&listener);
-            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-            send_with(&mut stream, &answer, &fds);
-        });
-        builder_for(Way::Ring).connect(&path).map(drop).unwrap_err()
+        let playing = scope.spawn(|| play(listener));
+        let answer = ask(&path);
+        (playing.join().unwrap(), answer)
     })
 }
 

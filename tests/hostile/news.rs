@@ -1,13 +1,12 @@
 //! A daemon of notifications that sends over the socket what nobody has asked for.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use libgrite_ipc::{Client, ErrorKind, Notice, Notifies, Protocol, Since, Transport, Wire, wire};
 
 use crate::client::*;
-use crate::daemon::hear;
+use crate::daemon::{beside, hear};
 use crate::serving::{Serving, connect, frame};
 
 wire! {
@@ -38,6 +37,12 @@ impl Notifies for News {
     type Notification = Event;
 }
 
+/// What a server of this protocol welcomes a client with.
+fn honest_welcome() -> Vec<u8> {
+    let server = Serving::start::<News>(|_| nothing(0));
+    connect::<News>(server.socket()).1.to_vec()
+}
+
 fn nothing(length: usize) -> Nothing {
     Nothing { bytes: vec![0; length] }
 }
@@ -49,22 +54,18 @@ const STRAY: usize = 100;
 /// Who waits for the next notice passes over those of no subscription until the deadline, and no longer.
 #[test]
 fn notices_to_no_subscription_keep_nobody_longer_than_the_deadline() {
-    let server = Serving::start::<News>(|_| nothing(0));
-    let (_, welcome) = connect::<News>(server.socket());
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("fake.sock");
-    let listener = UnixListener::bind(&path).unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut stream = hear(&listener);
-            // None is lost, for the first subscription of the connection.
-            let gap = frame(GAP, 7, &[[0; 8], 1u64.to_le_bytes()].concat());
-            let strays = frame(NOTICE, 1, &[]).repeat(STRAY);
-            // All of it is there before anybody waits for any of it.
-            stream.write_all(&[&welcome[..], &strays, &gap].concat()).unwrap();
-            let _ = stream.read_to_end(&mut Vec::new());
-        });
-        let mut client = Client::<News>::builder().transport(Transport::Socket).connect(&path).unwrap();
+    let welcome = honest_welcome();
+    let play = |listener| {
+        let mut stream = hear(&listener);
+        // None is lost, for the first subscription of the connection.
+        let gap = frame(GAP, 7, &[[0; 8], 1u64.to_le_bytes()].concat());
+        let strays = frame(NOTICE, 1, &[]).repeat(STRAY);
+        // All of it is there before anybody waits for any of it.
+        stream.write_all(&[&welcome[..], &strays, &gap].concat()).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    };
+    beside(play, |path| {
+        let mut client = Client::<News>::builder().transport(Transport::Socket).connect(path).unwrap();
         let mut news = client.subscribe(Since::Now).unwrap();
         for stray in 0..STRAY {
             let error = news.next(Duration::ZERO).map(drop).unwrap_err();
@@ -81,28 +82,24 @@ fn notices_to_no_subscription_keep_nobody_longer_than_the_deadline() {
 fn a_task_is_told_by_what_its_connection_was_lost() {
     use std::error::Error as _;
 
-    let server = Serving::start::<News>(|_| nothing(0));
-    let (_, welcome) = connect::<News>(server.socket());
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("fake.sock");
-    let listener = UnixListener::bind(&path).unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            // One for what is sent, and one each for the parts and for the notices.
-            let connections = [(); 3].map(|()| {
-                let mut stream = hear(&listener);
-                stream.write_all(&welcome).unwrap();
-                stream.read_exact(&mut [0; 16]).unwrap();
-                stream.write_all(&[0xff; 16]).unwrap();
-                stream
-            });
-            for mut stream in connections {
-                let _ = stream.read_to_end(&mut Vec::new());
-            }
+    let welcome = honest_welcome();
+    let play = |listener| {
+        // One for what is sent, and one each for the parts and for the notices.
+        let connections = [(); 3].map(|()| {
+            let mut stream = hear(&listener);
+            stream.write_all(&welcome).unwrap();
+            stream.read_exact(&mut [0; 16]).unwrap();
+            stream.write_all(&[0xff; 16]).unwrap();
+            stream
         });
+        for mut stream in connections {
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    };
+    beside(play, |path| {
         crate::common::runtimes::one_thread().block_on(async {
             let builder = Client::<News>::builder().transport(Transport::Socket).timeout(PATIENCE);
-            let client = builder.connect_async(&path).await.unwrap();
+            let client = builder.connect_async(path).await.unwrap();
             let sent = client.send(&nothing(0)).await.map(drop).unwrap_err();
             let mut parts = client.stream(&nothing(0)).await.unwrap();
             let part = parts.next().await.map(drop).unwrap_err();
@@ -120,24 +117,20 @@ fn a_task_is_told_by_what_its_connection_was_lost() {
 /// that, too.
 #[test]
 fn a_subscription_that_timed_out_on_its_way_is_taken_back() {
-    let server = Serving::start::<News>(|_| nothing(0));
-    let (_, welcome) = connect::<News>(server.socket());
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("fake.sock");
-    let listener = UnixListener::bind(&path).unwrap();
+    let welcome = honest_welcome();
     let (read, may_read) = std::sync::mpsc::channel();
-    let heard = std::thread::scope(|scope| {
-        let hearing = scope.spawn(move || {
-            let mut stream = hear(&listener);
-            stream.write_all(&welcome).unwrap();
-            may_read.recv_timeout(PATIENCE).unwrap();
-            let mut heard = Vec::new();
-            stream.read_to_end(&mut heard).unwrap();
-            heard
-        });
+    let play = move |listener| {
+        let mut stream = hear(&listener);
+        stream.write_all(&welcome).unwrap();
+        may_read.recv_timeout(PATIENCE).unwrap();
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).unwrap();
+        heard
+    };
+    let (heard, ()) = beside(play, |path| {
         let builder =
             Client::<News>::builder().transport(Transport::Socket).timeout(Duration::from_millis(200));
-        let mut client = builder.connect(&path).unwrap();
+        let mut client = builder.connect(path).unwrap();
         // More than there is space for: it holds up all that is sent behind it.
         client.send(&nothing(1 << 20)).map(drop).unwrap_err();
         let error = client.subscribe(Since::Now).map(drop).unwrap_err();
@@ -147,8 +140,6 @@ fn a_subscription_that_timed_out_on_its_way_is_taken_back() {
         for _ in 0..5 {
             client.send(&nothing(0)).map(drop).unwrap_err();
         }
-        drop(client);
-        hearing.join().unwrap()
     });
     assert_eq!(kinds(&heard)[..4], [REQUEST, SUBSCRIBE, UNSUBSCRIBE, REQUEST]);
 }

@@ -2,7 +2,6 @@
 //! and keeps nothing.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
 
 use libgrite_ipc::ErrorKind;
 use rustix::fs::SealFlags;
@@ -37,29 +36,24 @@ fn any_number_of_descriptors_but_two_is_refused_and_all_are_closed() {
 /// and close themselves in any program that it starts.
 #[test]
 fn descriptors_that_were_received_are_closed_on_exec() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("fake.sock");
-    let listener = UnixListener::bind(&path).unwrap();
-    let error = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut stream = hear(&listener);
-            let welcome = honest_welcome();
-            let (first, rest) = welcome.split_at(100);
-            let fds = [(); 2].map(|()| memfd("held", 4096, SealFlags::SEAL));
-            send_with(&mut stream, first, &[fds[0].as_fd(), fds[1].as_fd()]);
-            // From now on each that is open is the client's, or in flight to it.
-            drop(fds);
-            assert!(wait_for_peer(&stream, || open_memfds("held").len() == 2));
-            for fd in open_memfds("held") {
-                const O_CLOEXEC: u32 = 0o2_000_000;
-                let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
-                let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
-                assert_ne!(u32::from_str_radix(flags.trim(), 8).unwrap() & O_CLOEXEC, 0, "{info}");
-            }
-            send_with(&mut stream, rest, &[]);
-        });
-        builder_for(Way::Ring).connect(&path).map(drop).unwrap_err()
-    });
+    let play = |listener| {
+        let mut stream = hear(&listener);
+        let welcome = honest_welcome();
+        let (first, rest) = welcome.split_at(100);
+        let fds = [(); 2].map(|()| memfd("held", 4096, SealFlags::SEAL));
+        send_with(&mut stream, first, &[fds[0].as_fd(), fds[1].as_fd()]);
+        // From now on each that is open is the client's, or in flight to it.
+        drop(fds);
+        assert!(wait_for_peer(&stream, || open_memfds("held").len() == 2));
+        for fd in open_memfds("held") {
+            const O_CLOEXEC: u32 = 0o2_000_000;
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+            assert_ne!(u32::from_str_radix(flags.trim(), 8).unwrap() & O_CLOEXEC, 0, "{info}");
+        }
+        send_with(&mut stream, rest, &[]);
+    };
+    let ((), error) = beside(play, |path| builder_for(Way::Ring).connect(path).map(drop).unwrap_err());
     assert_eq!(error.kind(), ErrorKind::PeerMisbehaved, "{error}");
     assert_eq!(open_memfds("held"), [""; 0]);
 }
@@ -68,20 +62,16 @@ fn descriptors_that_were_received_are_closed_on_exec() {
 /// all in the client by sending no last byte. The first one too many ends the handshake.
 #[test]
 fn one_descriptor_too_many_ends_the_handshake_before_the_answer_is_whole() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("fake.sock");
-    let listener = UnixListener::bind(&path).unwrap();
-    let error = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut stream = hear(&listener);
-            for byte in &honest_welcome()[..2] {
-                let fds = [(); 2].map(|()| memfd("many", 4096, SealFlags::SEAL));
-                send_with(&mut stream, &[*byte], &[fds[0].as_fd(), fds[1].as_fd()]);
-            }
-            wait_for_peer(&stream, || false);
-        });
-        builder_for(Way::Ring).handshake_timeout(PATIENCE).connect(&path).map(drop).unwrap_err()
-    });
+    let play = |listener| {
+        let mut stream = hear(&listener);
+        for byte in &honest_welcome()[..2] {
+            let fds = [(); 2].map(|()| memfd("many", 4096, SealFlags::SEAL));
+            send_with(&mut stream, &[*byte], &[fds[0].as_fd(), fds[1].as_fd()]);
+        }
+        wait_for_peer(&stream, || false);
+    };
+    let patient = builder_for(Way::Ring).handshake_timeout(PATIENCE);
+    let ((), error) = beside(play, |path| patient.connect(path).map(drop).unwrap_err());
     assert_eq!(error.kind(), ErrorKind::PeerMisbehaved, "{error}");
     assert_eq!(open_memfds("many"), [""; 0]);
 }

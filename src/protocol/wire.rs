@@ -52,7 +52,22 @@ pub type Checker<'a> = Strategy<Validator<ArchiveValidator<'a>, ()>, Error>;
 /// # fn main() {}
 /// ```
 ///
-/// Neither does one whose archive begins at multiples of more than 16 bytes, once its layout is asked for:
+/// Neither does one that has a field or a variant under a condition, since two programs that were built under different
+/// ones would each take it for their own:
+///
+/// ```compile_fail,E0080
+/// libgrite_ipc::wire! {
+///     enum Order {
+///         Look { id: u64 },
+///         #[cfg(feature = "admin")]
+///         Wipe { id: u64 },
+///         Count { id: u64 },
+///     }
+/// }
+/// # fn main() { println!("{}", <Order as libgrite_ipc::Wire>::LAYOUT); }
+/// ```
+///
+/// Nor one whose archive begins at multiples of more than 16 bytes, once its layout is asked for:
 ///
 /// ```compile_fail,E0080
 /// libgrite_ipc::wire! {
@@ -110,7 +125,7 @@ impl Layout {
     pub const fn attribute(self, text: &str) -> Self {
         let bytes = text.as_bytes();
         assert!(
-            !matches!(bytes.first_chunk(), Some(b"cfg_attr")),
+            !matches!(bytes.first_chunk(), Some(b"cfg")),
             "what a wire type is may not depend on a condition"
         );
         if !matches!(bytes.first_chunk(), Some(b"rkyv")) {

@@ -46,7 +46,7 @@ pub trait Protocol: 'static {
     type Request: Wire;
     /// What the daemon answers.
     type Response: Wire;
-    /// Tells protocols apart: 1 to 32 bytes, checked at compile time.
+    /// Tells protocols apart: 1 to 32 bytes, none of them zero, checked at compile time.
     const NAME: &'static str;
     /// Raise it when the meaning of the types changes. A change of their layout is noticed anyway.
     const VERSION: u16;
@@ -109,9 +109,27 @@ pub trait Notifies: Protocol {
 }
 
 /// What both sides must agree on to speak `P`.
+///
+/// ```compile_fail,E0080
+/// enum Odd {}
+/// impl libgrite_ipc::Protocol for Odd {
+///     type Request = ();
+///     type Response = ();
+///     const NAME: &'static str = "odd\0";
+///     const VERSION: u16 = 1;
+/// }
+/// # fn main() {
+/// let server = libgrite_ipc::Server::<Odd>::bind("/run/odd.sock");
+/// # }
+/// ```
 pub(crate) fn identity<P: Protocol>() -> Identity {
     const {
         assert!(!P::NAME.is_empty() && P::NAME.len() <= MAX_NAME, "Protocol::NAME has 1 to 32 bytes");
+        let mut rest = P::NAME.as_bytes();
+        while let [byte, behind @ ..] = rest {
+            assert!(*byte != 0, "Protocol::NAME has no zero bytes: those are its padding");
+            rest = behind;
+        }
     }
     let mut name = [0; MAX_NAME];
     name[..P::NAME.len()].copy_from_slice(P::NAME.as_bytes());

@@ -18,12 +18,15 @@ pub(crate) enum Word {
     /// the space before it may be written again. The peer's producer sleeps on its low 32 bits.
     Consumed = 128,
     /// Odd while the region's owner sleeps, or is about to, until the other ring has frames past the
-    /// position in the other bits; the second lowest is set if it listens for its bell instead. Written by
-    /// the owner, read by the peer, both between fences.
+    /// position in the other bits; the second lowest is set if it listens for its bell instead.
+    ///
+    /// Written by the owner before a fence and its last look; read by the peer behind a fence once all was published,
+    /// which decides. What it reads before, without one, is a guess.
     AwaitData = 256,
     /// Odd while the region's owner sleeps, or is about to, until its own ring was read past the
-    /// position in the other bits; the second lowest is set if it listens for its bell instead. Written by
-    /// the owner, read by the peer, both between fences.
+    /// position in the other bits; the second lowest is set if it listens for its bell instead.
+    ///
+    /// Written as `AwaitData` is; read by the peer behind a fence where it gives space back, and by nobody else.
     AwaitSpace = 264,
     /// On which CPU the region's owner ran when it last waited, plus one; zero if it never did.
     ///
@@ -66,7 +69,7 @@ pub(crate) trait Memory {
     fn publish(&self, position: u64);
     /// Tells the peer how far its outgoing ring was read. Release.
     fn consume(&self, position: u64);
-    /// Tells the peer whether this side sleeps, and where. Relaxed: a `fence(SeqCst)` follows.
+    /// Tells the peer whether this side sleeps, and where. Relaxed: a `fence(SeqCst)` follows one that says yes.
     fn set_await(&self, what: Await, mark: u64);
 
     /// Tells the peer on which CPU this side waits. Relaxed.
@@ -76,7 +79,7 @@ pub(crate) trait Memory {
     fn peer_published(&self) -> u64;
     /// How far the outgoing ring was read. Acquire.
     fn peer_consumed(&self) -> u64;
-    /// Whether the peer sleeps, and where. Relaxed: a `fence(SeqCst)` came before.
+    /// Whether the peer sleeps, and where. Relaxed: certain behind a `fence(SeqCst)` alone.
     fn peer_await(&self, what: Await) -> u64;
 
     /// On which CPU the peer has last waited. Relaxed.

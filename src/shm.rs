@@ -177,14 +177,15 @@ mod sealed {
     /// Why the client does not map a descriptor that it received.
     #[derive(Debug, thiserror::Error)]
     pub(crate) enum Unfit {
-        #[error("a descriptor that is no memfd ({0})")]
-        NoMemfd(io::Error),
+        #[error("a descriptor that is no memfd")]
+        NoMemfd,
         #[error("a memfd with the seals {found:?} where {wanted:?} are needed")]
         Seals { found: SealFlags, wanted: SealFlags },
         #[error("a memfd of {found} bytes where {wanted} were granted")]
         Size { found: u64, wanted: u64 },
-        #[error("a memfd that does not map ({0})")]
-        Map(io::Error),
+        /// The system does not let it be looked at, or mapped.
+        #[error(transparent)]
+        System(#[from] io::Error),
     }
 
     /// Makes a region's memfd in the daemon: allocated whole, mapped by us, then sealed.
@@ -242,13 +243,16 @@ mod sealed {
     /// The client maps its own region writable, and the daemon's read-only.
     pub(crate) fn adopt(fd: &OwnedFd, role: Role, capacity: u32) -> Result<Region, Unfit> {
         let wanted = role.seals();
-        let found = rustix::fs::fcntl_get_seals(fd).map_err(|errno| Unfit::NoMemfd(errno.into()))?;
+        let found = rustix::fs::fcntl_get_seals(fd).map_err(|errno| match errno {
+            Errno::INVAL => Unfit::NoMemfd,
+            errno => Unfit::System(errno.into()),
+        })?;
         // A seal against execution may come on top; one against writing may not, where we write.
         if found.difference(SealFlags::EXEC) != wanted {
             return Err(Unfit::Seals { found, wanted });
         }
         let length = DATA as u64 + u64::from(capacity);
-        let stat = rustix::fs::fstat(fd.as_fd()).map_err(|errno| Unfit::NoMemfd(errno.into()))?;
+        let stat = rustix::fs::fstat(fd.as_fd()).map_err(io::Error::from)?;
         if stat.st_size as u64 != length {
             return Err(Unfit::Size { found: stat.st_size as u64, wanted: length });
         }
@@ -258,7 +262,7 @@ mod sealed {
             Role::Daemon => options.map_raw_read_only(fd.as_raw_fd()),
             Role::Client => options.map_raw(fd.as_raw_fd()),
         };
-        Ok(Region::mapped(map.map_err(Unfit::Map)?, capacity))
+        Ok(Region::mapped(map?, capacity))
     }
 }
 
@@ -483,10 +487,7 @@ mod tests {
         let file: OwnedFd = tempfile::tempfile().unwrap().into();
         let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
         for fd in [file, event] {
-            assert!(matches!(
-                adopt(&fd, Role::Client, CAPACITY),
-                Err(Unfit::NoMemfd(_) | Unfit::Seals { .. })
-            ));
+            assert!(matches!(adopt(&fd, Role::Client, CAPACITY), Err(Unfit::NoMemfd | Unfit::Seals { .. })));
         }
     }
 

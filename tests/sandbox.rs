@@ -12,8 +12,8 @@ use common::{Order, Work, pattern, work};
 use filter::{Calls, forbid};
 use libgrite_ipc::{Client, ErrorKind, Server, Transport};
 use nix::libc::{
-    EINVAL, ENOSYS, EPERM, SYS_futex_waitv, SYS_getsockopt, SYS_memfd_create, SYS_pidfd_open,
-    SYS_sched_setaffinity, SYS_setsockopt,
+    EINVAL, ENOSYS, EPERM, F_GET_SEALS, SYS_fcntl, SYS_futex_waitv, SYS_getsockopt, SYS_memfd_create,
+    SYS_pidfd_open, SYS_sched_setaffinity, SYS_setsockopt,
 };
 
 /// The parts that this program plays when a test starts it again: a daemon, or a client, and the call that it
@@ -34,17 +34,30 @@ fn role() {
         return server.serve(work).unwrap();
     }
     for transport in [Transport::Ring, Transport::Socket, Transport::Auto] {
-        let mut client = Client::<Work>::builder().transport(transport).connect(&path).unwrap();
+        let mut client = match Client::<Work>::builder().transport(transport).connect(&path) {
+            Ok(client) => client,
+            Err(error) => {
+                println!("over rings: {:?}", error.kind());
+                continue;
+            }
+        };
         ask(&mut client);
         client.send(&Order::Wait(20)).unwrap();
         println!("over rings: {}", client.uses_ring());
     }
 }
 
-/// All calls of this number; of those that ask about a socket, only those about the peer's process.
+/// All calls of this number; of those that ask about a socket, only those about the peer's process, and of those about a
+/// descriptor, only those about seals.
 fn call_of(number: i64) -> Calls {
     const SO_PEERPIDFD: u64 = 77;
-    if number == SYS_getsockopt { Calls::with(number, 2, SO_PEERPIDFD) } else { Calls::all(number) }
+    if number == SYS_getsockopt {
+        Calls::with(number, 2, SO_PEERPIDFD)
+    } else if number == SYS_fcntl {
+        Calls::with(number, 1, F_GET_SEALS as u64)
+    } else {
+        Calls::all(number)
+    }
 }
 
 fn daemon_without(calls: &[(i64, i32)]) -> Daemon {
@@ -102,6 +115,19 @@ fn a_client_without_futex_waitv_or_memfd_create_has_rings_all_the_same() {
         let calls = [SYS_futex_waitv, SYS_memfd_create].map(|call| (call, error));
         let mut client = Process::start(&role_without("client", &calls), daemon.folder.path());
         for expected in ["true", "false", "true"] {
+            assert_eq!(client.line("over rings: ").as_deref(), Some(expected), "error {error}");
+        }
+    }
+}
+
+/// Fault 43. A client that may not look at a descriptor's seals trusts no memory; that is not the daemon's fault, and
+/// the socket is left.
+#[test]
+fn a_client_that_may_not_ask_for_seals_is_answered_over_the_socket() {
+    let daemon = daemon_without(&[]);
+    for (error, kind) in [(ENOSYS, "Io"), (EPERM, "Sandboxed")] {
+        let mut client = Process::start(&role_without("client", &[(SYS_fcntl, error)]), daemon.folder.path());
+        for expected in [kind, "false", "false"] {
             assert_eq!(client.line("over rings: ").as_deref(), Some(expected), "error {error}");
         }
     }

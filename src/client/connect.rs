@@ -229,7 +229,7 @@ impl Unwelcomed {
         let [daemon, client] = <[OwnedFd; 2]>::try_from(descriptors)
             .map_err(|all| connect_error(ErrorKind::PeerMisbehaved, path).saying(not_two(all.len())))?;
         let unfit = |unfit: Unfit| match unfit {
-            Unfit::Map(error) => Error::io("map the daemon's memory", error).at(path),
+            Unfit::System(error) => Error::io("map the daemon's memory", error).at(path),
             unfit => connect_error(ErrorKind::PeerMisbehaved, path).because(unfit),
         };
         let theirs = adopt(&daemon, Role::Daemon, welcome.sizes.reply).map_err(unfit)?;

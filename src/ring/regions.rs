@@ -35,7 +35,7 @@ impl Regions {
         let half = unsafe { region.base().add(word as usize + low_half) };
         // SAFETY: in bounds, aligned to 4 (bases are page-aligned), valid while `region` is
         // borrowed, and not accessed through this reference but by the kernel, which only reads.
-        unsafe { AtomicU32::from_ptr(half.cast()) }
+        unsafe { &*half.cast::<AtomicU32>() }
     }
 
     /// How far the peer is with a `word` of its region, for who waits for it to move. Relaxed: nothing that the peer
@@ -51,7 +51,7 @@ impl Regions {
         // SAFETY: in bounds, aligned to 8, valid while borrowed, and accessed by atomics only. A
         // region that is mapped read-only is only ever loaded from, with `Relaxed`, which is
         // promised to work there.
-        unsafe { AtomicU64::from_ptr(word.cast()) }
+        unsafe { &*word.cast::<AtomicU64>() }
     }
 
     /// Loads a word of the peer's region with acquire ordering.
@@ -303,7 +303,7 @@ mod native {
             let from = unsafe { source.add(index) };
             // SAFETY: in range and aligned to 8, as `source` is and `index` is a multiple of 8; the peer's
             // writes race only with this atomic load.
-            let word = unsafe { AtomicU64::from_ptr(from.cast_mut().cast()) }.load(Ordering::Relaxed);
+            let word = unsafe { &*from.cast::<AtomicU64>() }.load(Ordering::Relaxed);
             // SAFETY: the word is in the promised range.
             let to = unsafe { target.add(index) };
             // SAFETY: in range of private memory that nobody refers to.
@@ -446,9 +446,9 @@ impl Memory for Regions {
         let second = unsafe { source.add(1) };
         // SAFETY: in bounds, aligned to 8, mapped while `self` lives; the peer's writes race only
         // with this atomic load.
-        let first = unsafe { AtomicU64::from_ptr(source) }.load(Ordering::Relaxed);
+        let first = unsafe { &*source.cast::<AtomicU64>() }.load(Ordering::Relaxed);
         // SAFETY: as for the first word.
-        let second = unsafe { AtomicU64::from_ptr(second) }.load(Ordering::Relaxed);
+        let second = unsafe { &*second.cast::<AtomicU64>() }.load(Ordering::Relaxed);
         [first, second]
     }
 

@@ -20,6 +20,12 @@ use rustix::net::{
 };
 use rustix::time::Timespec;
 
+/// That a peer is gone is told by an error alone: said with each message, or once of the socket.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();
+
 /// A connected, non-blocking Unix stream socket.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -54,6 +60,9 @@ pub(crate) struct Peer {
 impl From<OwnedFd> for Stream {
     /// Takes a socket that is non-blocking and closed on exec already.
     fn from(socket: OwnedFd) -> Self {
+        // Fails where the peer is gone already: no message gets as far as that.
+        #[cfg(target_vendor = "apple")]
+        let _ = rustix::net::sockopt::set_socket_nosigpipe(&socket, true);
         Stream { socket, process: OnceLock::new() }
     }
 }
@@ -90,7 +99,7 @@ impl Stream {
 
     /// Writes what fits, without waiting.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(retry(|| send(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))?)
+        Ok(retry(|| send(&self.socket, bytes, SendFlags::DONTWAIT | NO_SIGNAL))?)
     }
 
     /// Whether there is something to read, or the peer has closed its side.

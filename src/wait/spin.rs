@@ -35,7 +35,8 @@ use super::meeting::Meeting;
 pub enum WaitStrategy {
     /// Spin for as long as that has lately paid, 200 µs at most, then sleep. Where both sides share a
     /// CPU, let the other one run instead. A side that is asked every 100 µs hardly sleeps: ten thousand questions a
-    /// second cost a daemon nearly a whole core, and a fifth of one with `Park`.
+    /// second cost a daemon nearly a whole core, and a fifth of one with `Park`. Where both share a CPU for longer,
+    /// one of them moves to another that its thread may use; that is changed and changed back for it, as with `Park`.
     #[default]
     Adaptive,
     /// Never sleep. The quickest answers, for a whole core, where each side has one. Where both share a CPU, each answer
@@ -44,7 +45,8 @@ pub enum WaitStrategy {
     Spin,
     /// Sleep at once. The least CPU time. A client that does nothing but ask goes to the CPU where its daemon sleeps,
     /// if that one sleeps then, too: two who run by turns wake each other there in a fraction of the time. What CPUs the
-    /// client's thread may use (`sched_setaffinity`) is changed for that, and at once changed back.
+    /// client's thread may use (`sched_setaffinity`) is changed for that, and at once changed back: what somebody else
+    /// sets in between is lost.
     Park,
 }
 

@@ -17,8 +17,11 @@ use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 use iceoryx2::sample::Sample;
-use rkyv::rancor;
+use rkyv::api::high::{HighSerializer, to_bytes_in};
+use rkyv::ser::allocator::ArenaHandle;
+use rkyv::ser::writer::Buffer;
 use rkyv::util::AlignedVec;
+use rkyv::{Serialize, rancor};
 
 use super::grite::touch;
 use crate::peer::{About, Client, Failure, Peer, Reads, Seat, Side, request_bytes};
@@ -52,7 +55,7 @@ impl Peer for Iceoryx2 {
         let end = End::open(seat, *self == Iceoryx2::Events, ["ask", "answer"], seat.reply_len())?;
         let warm = seat.stock.bytes(seat.work);
         ready();
-        let mut archive = AlignedVec::<16>::new();
+        let mut length = None;
         loop {
             let request = end.take()?;
             if *self != Iceoryx2::PollingArchives {
@@ -61,10 +64,7 @@ impl Peer for Iceoryx2 {
             }
             match rkyv::access::<ArchivedAsk, rancor::Error>(request.payload())? {
                 ArchivedAsk::Echo(bytes) => {
-                    archive.clear();
-                    let answer = Answer::Echo(bytes.as_slice().into());
-                    archive = rkyv::api::high::to_bytes_in::<_, rancor::Error>(&answer, archive)?;
-                    end.send(&archive)?;
+                    end.send_archive(&Answer::Echo(bytes.as_slice().into()), &mut length)?;
                 }
                 ArchivedAsk::Show | ArchivedAsk::List => end.send(&warm)?,
             }
@@ -74,7 +74,7 @@ impl Peer for Iceoryx2 {
     fn client(&self, seat: &Seat) -> Result<Box<dyn Client>, Failure> {
         let end = End::open(seat, *self == Iceoryx2::Events, ["answer", "ask"], seat.request_len())?;
         match self {
-            Iceoryx2::PollingArchives => Ok(Box::new(Archives { end, archive: AlignedVec::new() })),
+            Iceoryx2::PollingArchives => Ok(Box::new(Archives { end, length: None })),
             Iceoryx2::Polling | Iceoryx2::Events => Ok(Box::new(end)),
         }
     }
@@ -94,15 +94,13 @@ impl Client for End {
 /// An end whose samples are archives.
 struct Archives {
     end: End,
-    archive: AlignedVec,
+    /// That of a question, once one was archived.
+    length: Option<usize>,
 }
 
 impl Client for Archives {
     fn ask(&mut self, ask: &Ask) -> Result<u64, Failure> {
-        let mut archive = std::mem::take(&mut self.archive);
-        archive.clear();
-        self.archive = rkyv::api::high::to_bytes_in::<_, rancor::Error>(ask, archive)?;
-        self.end.send(&self.archive)?;
+        self.end.send_archive(ask, &mut self.length)?;
         Ok(touch(rkyv::access::<ArchivedAnswer, rancor::Error>(self.end.take()?.payload())?))
     }
 }
@@ -152,6 +150,31 @@ impl End {
 
     fn send(&self, bytes: &[u8]) -> Result<(), Failure> {
         self.outbound.loan_slice_uninit(bytes.len())?.write_from_slice(bytes).send()?;
+        self.notify()
+    }
+
+    /// Archives `value` into the sample itself. An archive's root is at its end, so the sample must be as long: all
+    /// archives of a seat are.
+    fn send_archive<T>(&self, value: &T, length: &mut Option<usize>) -> Result<(), Failure>
+    where
+        T: for<'a, 'b> Serialize<HighSerializer<Buffer<'a>, ArenaHandle<'b>, rancor::Error>>
+            + for<'b> Serialize<HighSerializer<AlignedVec, ArenaHandle<'b>, rancor::Error>>,
+    {
+        let length = match *length {
+            Some(length) => length,
+            None => *length.insert(rkyv::to_bytes(value)?.len()),
+        };
+        let mut sample = self.outbound.loan_slice_uninit(length)?;
+        let archive = to_bytes_in::<_, rancor::Error>(value, Buffer::from(sample.payload_mut()))?;
+        if archive.len() != length {
+            return Err(format!("an archive of {} bytes behind one of {length}", archive.len()).into());
+        }
+        // SAFETY: the archive has as many bytes as the sample, and lies in it from its start.
+        unsafe { sample.assume_init() }.send()?;
+        self.notify()
+    }
+
+    fn notify(&self) -> Result<(), Failure> {
         if let Some((_, notifier)) = &self.events {
             notifier.notify()?;
         }

@@ -18,12 +18,12 @@ const KEPT: usize = 16 << 10;
 /// What a buffer keeps from one long message to the next, in bytes.
 const MOST_KEPT: usize = 4 << 20;
 
-/// Whether a payload of so many bytes needs more than that.
+/// Whether a payload of so many bytes needs more than a quiet connection keeps.
 pub(crate) fn is_long(length: usize) -> bool {
     length > KEPT
 }
 
-/// Gives a buffer's memory back where it is more than messages mostly need.
+/// Once a connection is quiet: gives a buffer's memory back where it is more than messages mostly need.
 pub(crate) fn trim(bytes: &mut Bytes) {
     if bytes.capacity() > KEPT {
         *bytes = Bytes::new();
@@ -37,14 +37,15 @@ pub(crate) fn trim_arena(arena: &mut Arena) {
     }
 }
 
-/// Gives a buffer's memory back where it is more than is kept for the next long message.
+/// Between two messages: gives a buffer's memory back where it is more than is kept for the next long one.
 pub(crate) fn trim_longest(bytes: &mut Bytes) {
     if bytes.capacity() > MOST_KEPT {
         *bytes = Bytes::new();
     }
 }
 
-/// Gives back what a shorter message leaves free of the memory of a longer one, if that is more than is kept.
+/// While a message lies there: gives back what it leaves free of the memory of a longer one, if that is more than is
+/// kept.
 pub(crate) fn fit(bytes: &mut Bytes) {
     if bytes.capacity() > MOST_KEPT && bytes.len() <= MOST_KEPT {
         bytes.shrink_to_fit();

@@ -166,16 +166,16 @@ fn wait<W: Waits>(
     lifeline: &mut dyn Lifeline,
 ) -> Result<(), Stop> {
     let look = |half: &mut W| half.look().map(|found| found.then_some(())).transpose();
-    let in_vain = |half: &mut W| half.shares_cpu(cpu::current());
+    let share_a_cpu = |half: &mut W| half.shares_cpu(cpu::current());
     let sleeps = |half: &W| half.peer_sleeps();
-    if let Some(found) = spin.until(half, look, in_vain, sleeps) {
+    if let Some(found) = spin.until(half, look, share_a_cpu, sleeps) {
         return Ok(found?);
     }
     let start = Instant::now();
     // The peer can go on where it is then: it may have others to answer there.
     if spin.should_move(start) {
         cpu::change();
-        if let Some(found) = spin.until(half, look, in_vain, sleeps) {
+        if let Some(found) = spin.until(half, look, share_a_cpu, sleeps) {
             return Ok(found?);
         }
     }

@@ -150,8 +150,8 @@ impl Spin {
 
     /// Looks until `look` answers something or the budget is used up.
     ///
-    /// Gives up sooner if it turns out that both sides `share_a_cpu`, which is asked once, after the first
-    /// microseconds or at once of a peer that `sleeps`, and at once if that one sleeps on another CPU.
+    /// Where both sides `share_a_cpu` it lets the other one run instead: that is asked once, behind the first round of
+    /// looks, or before it of a peer that `sleeps`. One that sleeps on another CPU is not looked for at all.
     #[inline]
     pub(crate) fn until<S, T>(
         &mut self,

@@ -115,17 +115,84 @@ fn a_sync_goes_to_the_remote_that_there_is_once_the_usual_one_has_another_name()
     assert!(error["hint"].as_str().unwrap().contains("git remote add"), "{error}");
 }
 
-#[test]
-fn what_is_in_no_ref_any_more_before_it_was_sent_is_sent_all_the_same() {
-    let world = World::new(&["a", "b"]);
-    world.create("a", "published while the remote is away");
+/// Creates an issue in `a` and syncs while the remote is away: the issue is in the clone's own ref and nowhere else.
+fn publish_unsent(world: &World, title: &str) {
+    world.create("a", title);
     fs::rename(world.path("remote.git"), world.path("away.git")).unwrap();
-    let (error, _) = world.failure("a", &["sync", "push"]);
+    let (error, _) = world.failure("a", &["sync", "push", "--direct"]);
     assert_eq!(error["code"], "git", "{error}");
     fs::rename(world.path("away.git"), world.path("remote.git")).unwrap();
-    world.git("a", &["update-ref", "-d", &world.own_ref("a")]);
-    assert_eq!(world.data("a", &["sync"])["sent"], 1);
-    assert_eq!(world.data("b", &["sync"])["received"], 1);
+}
+
+/// Syncs `a`, and looks whether all that it has comes to another clone.
+fn all_arrives(world: &World, sent: u64, case: &str) {
+    assert_eq!(world.data("a", &["sync", "--direct"])["sent"], sent, "{case}");
+    world.done("b", &["sync", "--direct"]);
+    assert_eq!(world.done("b", &["export", "--direct"]), world.done("a", &["export", "--direct"]), "{case}");
+    assert_eq!(world.data("a", &["sync", "--direct"])["sent"], 0, "{case}");
+    assert!(world.broken("a", &[]).is_empty(), "{case}");
+}
+
+#[test]
+fn what_is_in_no_ref_any_more_before_it_was_sent_is_sent_all_the_same() {
+    for loss in ["ref removed", "ref put back", "name removed", "name removed before a write"] {
+        let world = World::new(&["a", "b"]);
+        world.create("a", "sent");
+        world.done("a", &["sync", "--direct"]);
+        publish_unsent(&world, "published while the remote is away");
+        let mut sent = 2;
+        match loss {
+            "ref removed" => drop(world.git("a", &["update-ref", "-d", &world.own_ref("a")])),
+            "ref put back" => {
+                let mirror = ["fetch", "--quiet", "origin", "+refs/grite/events/*:refs/grite/events/*"];
+                world.git("a", &mirror);
+            }
+            _ => fs::remove_file(world.state("a").join("actor")).unwrap(),
+        }
+        if loss.ends_with("write") {
+            world.create("a", "under the next name");
+            sent += 1;
+        }
+        all_arrives(&world, sent, loss);
+    }
+}
+
+#[test]
+fn a_state_folder_in_a_new_repository_sends_all_that_it_has() {
+    let world = World::new(&["a", "b"]);
+    world.create("a", "sent to the old remote");
+    world.done("a", &["sync", "--direct"]);
+    for repository in ["remote.git", "a/.git"] {
+        fs::rename(world.path(repository), world.path("old")).unwrap();
+        let (folder, bare): (_, &[&str]) =
+            repository.strip_suffix("/.git").map_or((repository, &["--bare"]), |folder| (folder, &[]));
+        world.git("", &[&["init", "--quiet", folder][..], bare].concat());
+        if bare.is_empty() {
+            fs::rename(world.path("old/grite"), world.state("a")).unwrap();
+        }
+        fs::remove_dir_all(world.path("old")).unwrap();
+    }
+    world.git("a", &["remote", "add", "origin", "../remote.git"]);
+    world.create("a", "in the new repository");
+    all_arrives(&world, 2, "a new repository");
+}
+
+#[test]
+fn what_the_own_ref_has_and_an_earlier_copy_of_the_store_does_not_is_read_and_sent() {
+    for write in [false, true] {
+        let world = World::new(&["a", "b"]);
+        world.create("a", "in the copy");
+        world.done("a", &["sync", "--direct"]);
+        let (store, copy) = (world.state("a").join("issues.db"), world.path("copy"));
+        fs::copy(&store, &copy).unwrap();
+        publish_unsent(&world, "behind the copy");
+        fs::copy(&copy, &store).unwrap();
+        if write {
+            world.create("a", "behind the loss");
+        }
+        all_arrives(&world, 1 + u64::from(write), "an earlier copy");
+        assert_eq!(world.done("a", &["export", "--direct"]).lines().count(), 2 + usize::from(write));
+    }
 }
 
 #[test]

@@ -100,6 +100,7 @@ fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<Anew, String> {
         // What this clone's own ref holds comes first, and of that what remotes have.
         let have = |event: &Sealed| contents.pushed.values().filter(|ids| ids.contains(&event.id())).count();
         let mut own = contents.own;
+        marks.own = contents.tip;
         own.sort_by_cached_key(|event| Reverse(have(event)));
         for (remote, ids) in contents.pushed {
             let count = own.iter().take_while(|event| ids.contains(&event.id())).count();
@@ -141,6 +142,8 @@ fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<Anew, String> {
 struct Contents {
     /// In this clone's own ref, each event once.
     own: Vec<Sealed>,
+    /// That ref, and the commit that it names.
+    tip: Option<(String, String)>,
     /// Which of these each remote has.
     pushed: BTreeMap<String, BTreeSet<EventId>>,
     /// In the refs of others.
@@ -159,6 +162,7 @@ fn contents(git: &Git, state: &Path) -> Result<Contents, GitError> {
             None if own.as_ref() == Some(&each.name) => {
                 let mut seen = BTreeSet::new();
                 found.own = events.into_iter().filter(|event| seen.insert(event.id())).collect();
+                found.tip = Some((each.name, each.id.to_string()));
             }
             Some((remote, _)) if ends_as_own => {
                 found.pushed.insert(remote.to_owned(), events.iter().map(Sealed::id).collect());

@@ -1,9 +1,10 @@
 //! Syncing: publish what was made here, fetch and take in what others published, push.
 //!
-//! Where there is nothing new it is one run of `git fetch` and a few look-ups. A sync that is killed
-//! anywhere is made good by the next one: what is in git but not in the store is read again, and what is
-//! published twice is one event. What a remote does not have of other clones, since it was made anew or put back, is
-//! published by the clone that finds out.
+//! Where there is nothing new it is one run of `git fetch`, one that looks at this clone's ref, and a few
+//! look-ups. A sync that is killed anywhere is made good by the next one: what is in git but not in the store is
+//! read again, and what is published twice is one event. So is a ref of this clone that was put back, lost or
+//! renamed. What a remote does not have of other clones, since it was made anew or put back, is published by the
+//! clone that finds out.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -86,6 +87,7 @@ impl Engine {
         };
         if direction != Direction::Pull {
             stage(SyncStage::Publishing);
+            self.compare_own_ref(git)?;
             self.publish(git)?;
         }
         if direction != Direction::Push {
@@ -126,6 +128,35 @@ impl Engine {
         Ok(git.remote(exchange.remote.as_deref())?)
     }
 
+    /// Looks whether this clone's ref is as the store has left it, and makes good what it is not: what is in it and
+    /// not in the store is read, and where it may not hold all that the store says it holds, all is published again.
+    fn compare_own_ref(&self, git: &Git) -> Result<(), Refusal> {
+        let actor = Actor::read(&self.dir).map_err(|error| unreadable_actor(&error))?;
+        let name = actor.map(|actor| actor.events());
+        let (published, known) = {
+            let store = lock(&self.store);
+            (store.published()?, store.read_refs()?)
+        };
+        let known = name.as_ref().and_then(|name| known.get(name)).and_then(|tip| ObjectId::parse(tip));
+        let now = name.as_ref().map(|name| git.resolve(name)).transpose()?.flatten();
+        if now.is_some() && now == known {
+            return Ok(());
+        }
+        let kept = match (&now, &known) {
+            _ if published == 0 => true,
+            (Some(now), Some(known)) => git.descends(now, known)?,
+            _ => false,
+        };
+        if !kept {
+            self.note(|session| session.publish_again())?;
+        }
+        if let (Some(name), Some(id)) = (name, now) {
+            let (intake, _) = list(git, vec![Ref { name, id }], known.as_slice())?;
+            self.receive(git, Intake { own: true, ..intake }, &mut |_| {})?;
+        }
+        Ok(())
+    }
+
     /// Appends what was made here since the last time to this clone's ref.
     pub(super) fn publish(&self, git: &Git) -> Result<(), Refusal> {
         loop {
@@ -134,9 +165,9 @@ impl Engine {
                 return Ok(());
             }
             let actor = self.actor()?;
-            publish(git, &actor, &chunk::write(found.events.iter().map(Vec::as_slice)))?;
+            let tip = publish(git, &actor, &chunk::write(found.events.iter().map(Vec::as_slice)))?;
             fault::point("sync.published");
-            self.note(|session| session.mark_published(found.end))?;
+            self.note(|session| session.mark_published(found.end, &actor.events(), tip.as_str()))?;
             if !found.more {
                 return Ok(());
             }
@@ -182,7 +213,7 @@ impl Engine {
         let (own, others): (Vec<Ref>, Vec<Ref>) = refs.into_iter().partition(|found| found.name == own);
         let (others, _) = list(git, others, &[])?;
         let (mut own, _) = list(git, own, &[])?;
-        // This clone's own ref is no tracking ref.
+        // It need not hold all that the store says it holds.
         own.read.clear();
         let received = self.receive(git, others, &mut |_| {})?.events;
         Ok(received + self.receive(git, Intake { own: true, ..own }, &mut |_| {})?.events)
@@ -296,13 +327,7 @@ impl Engine {
 
     /// Pushes the ref of `actor`; says no where the remote's one has gone another way.
     fn push_as(&self, git: &Git, remote: &Remote, actor: &Actor) -> Result<bool, Refusal> {
-        let mut own = git.resolve(&actor.events())?;
-        if own.is_none() && lock(&self.store).unpushed(remote.name())? > 0 {
-            // The ref that held them is gone.
-            self.publish_again(git)?;
-            own = git.resolve(&actor.events())?;
-        }
-        let Some(tip) = own else { return Ok(true) };
+        let Some(tip) = git.resolve(&actor.events())? else { return Ok(true) };
         let spec = format!("{tip}:{}", actor.events());
         for attempt in 1.. {
             match git.push(remote, &spec, None)? {

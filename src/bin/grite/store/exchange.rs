@@ -10,6 +10,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{Sequence, Session, Store, StoreError};
 use crate::model::EventId;
+use crate::sync::EVENTS;
 
 /// The name of an event, as the store has it.
 pub type EventHash = [u8; 32];
@@ -119,10 +120,12 @@ impl Store {
 }
 
 impl Session<'_> {
-    /// Remembers that events are published up to `place`.
-    pub fn mark_published(&self, place: Sequence) -> Result<(), StoreError> {
+    /// Remembers that events are published up to `place`: this clone's ref `name` holds them at the commit `tip`.
+    pub fn mark_published(&self, place: Sequence, name: &str, tip: &str) -> Result<(), StoreError> {
         self.0.execute("UPDATE meta SET value = ?1 WHERE name = 'published'", [place])?;
-        Ok(())
+        // What was published under another name says nothing of this one.
+        self.0.execute("DELETE FROM refs WHERE name GLOB ?1", [format!("{EVENTS}*")])?;
+        self.mark_read(name, tip)
     }
 
     /// Takes over what others have made and `remote` does not have, which has the events `held`: from now on it is
@@ -169,7 +172,7 @@ impl Session<'_> {
 
     /// Publishes all that was made here once more, and pushes it to every remote.
     pub fn publish_again(&self) -> Result<(), StoreError> {
-        self.mark_published(0)?;
+        self.0.execute("UPDATE meta SET value = 0 WHERE name = 'published'", [])?;
         self.0.execute("DELETE FROM pushed", [])?;
         Ok(())
     }
@@ -252,7 +255,7 @@ mod tests {
         assert_eq!(store.unpushed("origin").unwrap(), 0, "nothing is published yet");
 
         let session = store.begin().unwrap();
-        session.mark_published(3).unwrap();
+        session.mark_published(3, "own", "tip").unwrap();
         session.commit().unwrap();
         assert!(store.unpublished(usize::MAX).unwrap().events.is_empty());
         assert_eq!(store.unpushed("origin").unwrap(), 2);
@@ -278,14 +281,14 @@ mod tests {
             session.append(event, way).unwrap().unwrap();
         }
         session.count(3).unwrap();
-        session.mark_published(3).unwrap();
+        session.mark_published(3, "own", "tip").unwrap();
         session.mark_pushed("origin").unwrap();
         let held = HashSet::from([*held.id().as_bytes()]);
         session.adopt("origin", &held).unwrap();
         session.commit().unwrap();
         assert_eq!(store.unpublished(usize::MAX).unwrap().events, [lost.bytes().to_vec()]);
         let session = store.begin().unwrap();
-        session.mark_published(3).unwrap();
+        session.mark_published(3, "own", "tip").unwrap();
         session.commit().unwrap();
         assert_eq!(store.unpushed("origin").unwrap(), 2);
         let session = store.begin().unwrap();

@@ -116,6 +116,8 @@ fn end(connection: &Connection) -> i64 {
 pub struct Marks {
     /// How many, from the first one on, are in this clone's ref.
     pub published: usize,
+    /// This clone's ref, and the commit that it names, if it is there.
+    pub own: Option<(String, String)>,
     /// How many each remote has of these.
     pub pushed: Vec<(String, usize)>,
 }
@@ -168,7 +170,9 @@ fn write(workshop: &Path, old: &Path, events: &[(Sealed, Way)], marks: &Marks) -
         places.push(session.append(event, *way)?.unwrap_or(last));
     }
     let place = |count: usize| places.get(count).or(places.last()).copied().unwrap_or(0);
-    session.mark_published(place(marks.published))?;
+    if let Some((name, tip)) = &marks.own {
+        session.mark_published(place(marks.published), name, tip)?;
+    }
     for (remote, count) in &marks.pushed {
         session.mark_pushed_up_to(remote, place(*count))?;
     }
@@ -297,7 +301,8 @@ mod tests {
         assert!(matches!(examine(dir.path()), Ok(Examined::Missing)));
         assert!(salvage(dir.path()).events.is_empty());
         let events = [(event("one"), Way::Made), (event("two"), Way::Made)];
-        let marks = Marks { published: 1, pushed: vec![("origin".to_owned(), 1)] };
+        let own = Some(("own".to_owned(), "tip".to_owned()));
+        let marks = Marks { published: 1, own, pushed: vec![("origin".to_owned(), 1)] };
         assert_eq!(replace(dir.path(), &events, &marks).unwrap(), None);
         assert_eq!(sound(dir.path()).len(), 2);
         let store = Store::open(dir.path()).unwrap();

@@ -47,7 +47,8 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX answers_by_age ON answers (at);
 
-    -- The refs whose events are in the log, each up to this commit.
+    -- The refs whose events are in the log, each up to this commit. One of them may be this clone's own: at this
+    -- commit it holds all that is published.
     CREATE TABLE refs (name TEXT PRIMARY KEY, tip TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
     -- Chunks of these refs that could not be read. They are tried again.

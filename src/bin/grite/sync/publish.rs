@@ -7,13 +7,13 @@ use super::chunk::Chunk;
 use crate::git::{Git, GitError, ObjectId};
 use crate::model::Moment;
 
-/// Appends `chunks` as one commit to the ref of `actor`.
+/// Appends `chunks` as one commit to the ref of `actor`, and gives back that commit.
 ///
 /// It is one run of git, however many chunks there are; either all of it is in the ref, or nothing.
 ///
 /// # Errors
 /// [`GitError`], also when the ref has moved meanwhile.
-pub fn publish(git: &Git, actor: &Actor, chunks: &[Chunk]) -> Result<(), GitError> {
+pub fn publish(git: &Git, actor: &Actor, chunks: &[Chunk]) -> Result<ObjectId, GitError> {
     let name = actor.events();
     let before = git.resolve(&name)?;
     let feed = |stdin: &mut dyn Write| write(stdin, actor, &name, before.as_ref(), chunks);
@@ -24,7 +24,7 @@ pub fn publish(git: &Git, actor: &Actor, chunks: &[Chunk]) -> Result<(), GitErro
     };
     let (text, finished) = git.stream(&["fast-import", "--quiet", "--done"], feed, read)?;
     match ObjectId::parse_present(text.trim()).filter(|_| finished.status.success()) {
-        Some(_) => Ok(()),
+        Some(tip) => Ok(tip),
         None => Err(GitError::failed("fast-import".to_owned(), &finished)),
     }
 }

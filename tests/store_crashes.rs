@@ -173,7 +173,7 @@ fn a_sync_killed_while_it_takes_a_new_name_leaves_nothing_unsent() {
 
 /// A rebuild is killed at each step of putting the new store in the place of the old one, alone and beside a batch
 /// that keeps much of the old one in its log. The name of the store leads to all that was written, with the old
-/// store or the new one, and the next rebuild is as good as the first.
+/// store or the new one, and the next rebuild is as good as the first. Nobody writes to either meanwhile.
 #[test]
 fn a_rebuild_killed_at_any_step_loses_nothing() {
     for fault in ["renew.kept 1", "renew.replacing 1", "renew.replaced 1"] {
@@ -197,6 +197,9 @@ fn a_rebuild_killed_at_any_step_loses_nothing() {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             let victim = Victim::start(command, fault);
             assert_eq!(victim.until(|| false), Seen::Stopped, "{fault}");
+            // What is written now would be in the old store alone.
+            let beside = home.run(&["issue", "create", "too late", "--direct", "--timeout", "1s"], "");
+            assert!(!beside.status.success(), "{fault}: {}", beside.stdout);
             victim.kill();
             assert_eq!(export(), before, "{fault}, beside a batch: {beside_a_batch}");
             assert_eq!(integrity(&home.path("state")), "ok", "{fault}");

@@ -200,6 +200,7 @@ impl From<OpenError> for CliError {
                 "put a copy of it back, or run `grite rebuild`, which makes it anew of what git holds",
                 false,
             ),
+            OpenCause::Store(StoreError::Replaced) => (Code::Storage, "repeat the command", true),
             OpenCause::Store(StoreError::Busy) => {
                 (Code::Storage, "try again when the other process is done", true)
             }
@@ -209,7 +210,7 @@ impl From<OpenError> for CliError {
             OpenCause::Store(StoreError::Damaged(_)) => {
                 (Code::Integrity, "run `grite doctor --fix`; it keeps what it replaces", false)
             }
-            OpenCause::Store(StoreError::System(_)) | OpenCause::File(_) | OpenCause::Counter(_) => (
+            OpenCause::Store(StoreError::System(_)) | OpenCause::Counter(_) => (
                 Code::Environment,
                 "look for free space, the limit of file sizes (`ulimit -f`) and the folder's permissions",
                 false,

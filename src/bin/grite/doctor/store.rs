@@ -9,7 +9,7 @@ use super::refs;
 use crate::git::{Git, GitError};
 use crate::model::{EventId, IssueId, Sealed, State};
 use crate::runtime::Place;
-use crate::store::{Examined, Marks, Sound, Store, Way, examine, replace, salvage};
+use crate::store::{Examined, Marks, Sound, Store, Way, examine, hold, replace, salvage};
 use crate::sync::{Actor, TRACKING};
 
 /// How many issues a finding names.
@@ -76,6 +76,7 @@ pub fn rebuild(place: &Place) -> Result<Anew, String> {
 fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<Anew, String> {
     checkup.quiesce()?;
     let state = &checkup.place.state;
+    let held = hold(state).map_err(|error| error.to_string())?;
     let found = salvage(state);
     if found.newer > 0 {
         let newer = found.newer;
@@ -118,7 +119,7 @@ fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<Anew, String> {
         add(event, Way::Received);
     }
     let from_git = events.len().saturating_sub(read);
-    let kept = replace(state, &events, &marks).map_err(|error| error.to_string())?;
+    let kept = replace(state, held, &events, &marks).map_err(|error| error.to_string())?;
     let kept = kept.map_or_else(String::new, |kept| format!("; the old one is {}", kept.display()));
     let done = format!(
         "made it anew of {} events: {read} from the old store, {from_git} more from git{kept}",

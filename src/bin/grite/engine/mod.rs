@@ -29,7 +29,6 @@ mod refusal;
 mod resolve;
 mod write;
 
-use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -41,7 +40,7 @@ use libgrite_ipc::{ChangeCounter, IpcCommand, IpcResponse};
 
 use crate::doctor;
 use crate::folder;
-use crate::store::{Store, StoreError};
+use crate::store::{FileId, Store, StoreError};
 use exchange::Direction;
 use follow::lock;
 use memory::Memory;
@@ -52,7 +51,7 @@ pub use limits::{Flaw, MAX_TEXT, check_foreign};
 pub struct Engine {
     dir: PathBuf,
     /// Which file the store is.
-    file: (u64, u64),
+    file: FileId,
     counter: ChangeCounter,
     /// The counter's value at which `memory` held all that was committed. Written with `store` locked.
     synced: AtomicU64,
@@ -89,10 +88,9 @@ impl Engine {
             .map_err(|error| failed(OpenCause::Counter(error.to_string())))?;
         let mut store = Store::open(dir).map_err(|error| failed(OpenCause::Store(error)))?;
         let snapshot = store.snapshot().map_err(|error| failed(OpenCause::Store(error)))?;
-        let file = Store::file(dir).map_err(|error| failed(OpenCause::File(error)))?;
         let engine = Engine {
             dir: dir.to_owned(),
-            file,
+            file: store.file(),
             // A value that the counter does not have, so that what was committed since the snapshot is read.
             synced: AtomicU64::new(counter.load().wrapping_sub(1)),
             counter,
@@ -135,10 +133,7 @@ impl Engine {
     /// Whether the folder still holds the store that was opened, as far as can be told. Where it was removed, or
     /// another one was put in its place, nobody would find what is written here.
     pub fn is_in_place(&self) -> bool {
-        match Store::file(&self.dir) {
-            Ok(found) => found == self.file,
-            Err(error) => !matches!(error.kind(), NotFound | NotADirectory),
-        }
+        Store::is_at(&self.dir, self.file)
     }
 
     /// Carries out `command`. What cannot be carried out is an answer, too.
@@ -241,9 +236,6 @@ pub enum OpenCause {
     /// The store could not be opened or read.
     #[error("{0}")]
     Store(StoreError),
-    /// The store's file could not be looked at.
-    #[error("{0}")]
-    File(std::io::Error),
     /// The change counter could not be mapped.
     #[error("{0}")]
     Counter(String),

@@ -112,6 +112,7 @@ impl From<StoreError> for Refusal {
             StoreError::Missing => {
                 (RefusalCode::Integrity, "put a copy of it back, or run `grite rebuild`", false)
             }
+            StoreError::Replaced => (RefusalCode::Storage, "repeat the command", true),
             StoreError::Busy => (RefusalCode::Storage, "try again when the other process is done", true),
             StoreError::Newer { .. } => {
                 (RefusalCode::Unsupported, "use the newer version of this program", false)

@@ -1,5 +1,7 @@
 //! Why the store could not do what was asked: [`StoreError`].
 
+use std::io::{self, ErrorKind};
+
 use rusqlite::ErrorCode;
 
 use crate::model::BadEvent;
@@ -10,6 +12,9 @@ pub enum StoreError {
     /// There is none.
     #[error("there is no store")]
     Missing,
+    /// There is another one in its place by now.
+    #[error("another store was put in the place of this one")]
+    Replaced,
     /// Another process writes, and did not end in time.
     #[error("another process has been writing for too long")]
     Busy,
@@ -21,7 +26,7 @@ pub enum StoreError {
     Damaged(String),
     /// The system failed.
     #[error("the store cannot be used: {0}")]
-    System(rusqlite::Error),
+    System(String),
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -31,7 +36,16 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 StoreError::Damaged(error.to_string())
             }
-            _ => StoreError::System(error),
+            _ => StoreError::System(error.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => StoreError::Missing,
+            _ => StoreError::System(error.to_string()),
         }
     }
 }

@@ -32,7 +32,7 @@ pub use error::StoreError;
 use examine::open_existing;
 pub use examine::{Examined, Sound, examine};
 pub use exchange::Damaged;
-pub use renew::{Marks, REPLACED, replace, salvage};
+pub use renew::{Marks, REPLACED, hold, replace, salvage};
 pub use search::Words;
 
 /// How long a command waits for another process that writes.
@@ -57,7 +57,12 @@ pub struct Store {
     connection: Connection,
     /// For how long it waits for another process that writes.
     patience: Duration,
+    dir: PathBuf,
+    file: FileId,
 }
+
+/// Which file a store is: its device and its inode. While one is open, no other file has the same.
+pub type FileId = (u64, u64);
 
 /// The place of an event in this store's log; each is greater than all before it.
 pub type Sequence = i64;
@@ -77,13 +82,17 @@ impl Store {
         dir.join("issues.db")
     }
 
-    /// Which file is the store of the folder `dir`: its device and its inode. While one is open, no other file
-    /// has the same.
-    ///
-    /// # Errors
-    /// As the system says; among others when there is none.
-    pub fn file(dir: &Path) -> io::Result<(u64, u64)> {
-        fs::metadata(Store::path(dir)).map(|found| (found.dev(), found.ino()))
+    /// Which file this is.
+    pub fn file(&self) -> FileId {
+        self.file
+    }
+
+    /// Whether the store of the folder `dir` is `file`, as far as can be told.
+    pub fn is_at(dir: &Path, file: FileId) -> bool {
+        match file_in(dir) {
+            Ok(found) => found == file,
+            Err(error) => !matches!(error.kind(), NotFound | NotADirectory),
+        }
     }
 
     /// Whether the folder `dir` has a store: its file is there and not empty, as far as can be told.
@@ -102,7 +111,14 @@ impl Store {
         if !Store::is_in(dir) {
             return Err(StoreError::Missing);
         }
-        Store::of(open_existing(&Store::path(dir))?)
+        loop {
+            let file = file_in(dir)?;
+            let connection = open_existing(&Store::path(dir))?;
+            // Another one may have been put in its place meanwhile.
+            if file_in(dir)? == file {
+                return Store::of(connection, dir, file);
+            }
+        }
     }
 
     /// Opens the store of the folder `dir`, and makes it if there is none yet.
@@ -113,12 +129,12 @@ impl Store {
         let mut connection = Connection::open(Store::path(dir))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         schema::make(&mut connection)?;
-        Store::of(connection)
+        Store::of(connection, dir, file_in(dir)?)
     }
 
-    fn of(connection: Connection) -> Result<Self, StoreError> {
+    fn of(connection: Connection, dir: &Path, file: FileId) -> Result<Self, StoreError> {
         schema::prepare(&connection)?;
-        let mut store = Store { connection, patience: BUSY_TIMEOUT };
+        let mut store = Store { connection, patience: BUSY_TIMEOUT, dir: dir.to_owned(), file };
         store.rebuild_outdated()?;
         Ok(store)
     }
@@ -157,8 +173,16 @@ impl Store {
     }
 
     /// Starts a transaction that can write; waits for the one of another process.
+    ///
+    /// # Errors
+    /// [`StoreError`]: among others when another store is in the place of this one, where nobody would find what is
+    /// written here.
     pub fn begin(&mut self) -> Result<Session<'_>, StoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Not before: the one that it waited for may have been that of whoever has replaced it.
+        if !Store::is_at(&self.dir, self.file) {
+            return Err(StoreError::Replaced);
+        }
         Ok(Session::of(transaction))
     }
 
@@ -313,6 +337,10 @@ pub struct Answer {
     pub command: Vec<u8>,
     /// What was answered.
     pub answer: String,
+}
+
+fn file_in(dir: &Path) -> io::Result<FileId> {
+    fs::metadata(Store::path(dir)).map(|found| (found.dev(), found.ino()))
 }
 
 fn events_after(connection: &Connection, place: Sequence) -> Result<Vec<(Sequence, Sealed)>, StoreError> {

@@ -1,5 +1,5 @@
-//! A new store in the place of one that is damaged, gone, or not trusted: [`salvage`] reads what can be
-//! read, and [`replace`] makes a store of it and of what git holds.
+//! A new store in the place of one that is damaged, gone, or not trusted: [`hold`] keeps others from writing to it
+//! meanwhile, [`salvage`] reads what can be read, and [`replace`] makes a store of it and of what git holds.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,6 +24,46 @@ const KEPT: [(&str, &str); 2] = [
     ("SELECT key, command, answer, at FROM answers", "INSERT OR IGNORE INTO answers VALUES (?1, ?2, ?3, ?4)"),
     ("SELECT resource, record FROM locks", "INSERT OR IGNORE INTO locks VALUES (?1, ?2)"),
 ];
+
+/// How often others may write between two steps of [`hold`] before it takes the store for busy.
+const ATTEMPTS: u32 = 100;
+
+/// Keeps others from writing to a store, whose log is empty, until this is dropped.
+pub struct Hold(Option<Connection>);
+
+/// Keeps others from writing to the store of the folder `dir` from now on, unless it is one that SQLite cannot use
+/// and nobody can write to.
+///
+/// # Errors
+/// [`StoreError::Busy`] when another process reads or writes for too long.
+pub fn hold(dir: &Path) -> Result<Hold, StoreError> {
+    if !Store::is_in(dir) {
+        return Ok(Hold(None));
+    }
+    match hold_file(&Store::path(dir)) {
+        Ok(connection) => Ok(Hold(Some(connection))),
+        Err(StoreError::Busy) => Err(StoreError::Busy),
+        // What can be read of it is salvaged all the same.
+        Err(_) => Ok(Hold(None)),
+    }
+}
+
+fn hold_file(path: &Path) -> Result<Connection, StoreError> {
+    let connection = open_existing(path)?;
+    for _ in 0..ATTEMPTS {
+        // Moves what is in the log to its place in the file, which cannot be done in a transaction.
+        let busy = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
+        if connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], busy)? {
+            return Err(StoreError::Busy);
+        }
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        if fs::metadata(beside(path, "-wal")).map_or(0, |log| log.len()) == 0 {
+            return Ok(connection);
+        }
+        connection.execute_batch("ROLLBACK")?;
+    }
+    Err(StoreError::Busy)
+}
 
 /// What could be read of a store.
 #[derive(Default)]
@@ -123,45 +163,53 @@ pub struct Marks {
 }
 
 /// Makes a new store in the folder `dir`, of `events`, which have come as far as `marks` says. Where an old
-/// one was, it is kept beside it, under the name that is given back.
+/// one was, which is held, it is kept beside it, under the name that is given back.
 ///
-/// The store's name leads to the old one or to the new one all the time, each with all that was committed. No other
-/// process may use the store meanwhile.
+/// The store's name leads to the old one or to the new one all the time, each with all that was committed. Whoever
+/// waits to write to the old one finds that it is replaced.
 ///
 /// # Errors
 /// [`StoreError`]; the old store is in its place then.
-pub fn replace(dir: &Path, events: &[(Sealed, Way)], marks: &Marks) -> Result<Option<PathBuf>, StoreError> {
+pub fn replace(
+    dir: &Path,
+    held: Hold,
+    events: &[(Sealed, Way)],
+    marks: &Marks,
+) -> Result<Option<PathBuf>, StoreError> {
     let workshop = dir.join("issues.db.new");
     let failed = |error: std::io::Error| StoreError::Damaged(format!("a new one cannot be made: {error}"));
     if workshop.exists() {
         fs::remove_dir_all(&workshop).map_err(failed)?;
     }
     fs::create_dir(&workshop).map_err(failed)?;
-    write(&workshop, dir, events, marks)?;
+    let new = write(&workshop, dir, events, marks)?;
     let old = Store::path(dir);
-    let emptied = empty_log(&old)?;
-    let used = emptied && beside(&old, "-wal").exists();
     let kept = beside(&old, &format!(".{REPLACED}-{}", Moment::now().milliseconds()));
     let any = second_name(&old, &kept).map_err(failed)?;
     fault::point("renew.kept");
     // The new store would take what is in the log for changes of its own.
-    if !emptied {
+    if held.0.is_none() {
         set_log_aside(&old, &kept).map_err(failed)?;
     }
     fault::point("renew.replacing");
     fs::rename(Store::path(&workshop), &old).map_err(failed)?;
     fault::point("renew.replaced");
-    // An empty one that is there all the same is open in another process, which notices no other log as long as
-    // the store's file is the old one.
-    if used {
-        set_log_aside(&old, &kept).map_err(failed)?;
+    // An empty one is open in this process and perhaps in others, which notice no other log as long as the store's
+    // file is the old one.
+    if held.0.is_some() {
+        remove_log(&old).map_err(failed)?;
     }
-    fs::remove_dir_all(&workshop).map_err(failed)?;
+    // Nobody writes to the new one before it is there for good.
     fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    drop((new, held));
+    // With a log again: without one, those who read keep others from writing. Else the next command makes it.
+    let _ = Store::open(dir);
+    fs::remove_dir_all(&workshop).map_err(failed)?;
     Ok(any.then_some(kept))
 }
 
-fn write(workshop: &Path, old: &Path, events: &[(Sealed, Way)], marks: &Marks) -> Result<(), StoreError> {
+/// Writes the new store, which nobody else can read or write until it is dropped.
+fn write(workshop: &Path, old: &Path, events: &[(Sealed, Way)], marks: &Marks) -> Result<Store, StoreError> {
     let mut store = Store::make(workshop)?;
     let session = store.begin()?;
     let mut places = vec![0];
@@ -184,9 +232,10 @@ fn write(workshop: &Path, old: &Path, events: &[(Sealed, Way)], marks: &Marks) -
         }
     }
     session.commit()?;
-    // All of it in one file, before that is moved.
-    store.connection.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
-    Ok(())
+    // All of it in one file, before that is moved to where the old one's log is.
+    store.connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))?;
+    store.connection.execute_batch("BEGIN EXCLUSIVE")?;
+    Ok(store)
 }
 
 fn copy(from: &Connection, into: &Connection, select: &str, insert: &str) -> Result<(), rusqlite::Error> {
@@ -200,26 +249,6 @@ fn copy(from: &Connection, into: &Connection, select: &str, insert: &str) -> Res
         insert.execute(rusqlite::params_from_iter(values?))?;
     }
     Ok(())
-}
-
-/// Moves what is in the log of the store `old` to its place in the file; says whether the log is empty now.
-///
-/// # Errors
-/// [`StoreError::Busy`] while another process reads or writes.
-fn empty_log(old: &Path) -> Result<bool, StoreError> {
-    if !old.exists() {
-        return Ok(false);
-    }
-    let busy = open_existing(old).and_then(|connection| {
-        let busy = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
-        Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], busy)?)
-    });
-    match busy {
-        Ok(true) | Err(StoreError::Busy) => Err(StoreError::Busy),
-        Ok(false) => Ok(true),
-        // What could be read of a store that SQLite cannot use is in the new one by now.
-        Err(_) => Ok(false),
-    }
 }
 
 /// Gives the file `old`, if it is there, the name `new`, too, or makes a copy of it where a file has one name at
@@ -240,6 +269,17 @@ fn second_name(old: &Path, new: &Path) -> std::io::Result<bool> {
 fn set_log_aside(old: &Path, kept: &Path) -> std::io::Result<()> {
     for end in ["-wal", "-shm"] {
         match fs::rename(beside(old, end), beside(kept, end)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes the log of the store `old`, in which nothing is.
+fn remove_log(old: &Path) -> std::io::Result<()> {
+    for end in ["-wal", "-shm"] {
+        match fs::remove_file(beside(old, end)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -286,11 +326,12 @@ mod tests {
         drop(file);
         assert!(matches!(examine(dir.path()), Ok(Examined::Damaged(_))));
 
+        let held = hold(dir.path()).unwrap();
         let found = salvage(dir.path());
         assert!(found.events.len() > 300, "{} read, {} lost", found.events.len(), found.lost.len());
         assert_eq!(found.events.len() + found.lost.len(), 400);
         assert!(found.lost.iter().all(Option::is_some), "the index has their names");
-        let kept = replace(dir.path(), &found.events, &Marks::default()).unwrap().unwrap();
+        let kept = replace(dir.path(), held, &found.events, &Marks::default()).unwrap().unwrap();
         assert!(kept.exists());
         assert_eq!(sound(dir.path()).len(), found.events.len());
     }
@@ -303,7 +344,8 @@ mod tests {
         let events = [(event("one"), Way::Made), (event("two"), Way::Made)];
         let own = Some(("own".to_owned(), "tip".to_owned()));
         let marks = Marks { published: 1, own, pushed: vec![("origin".to_owned(), 1)] };
-        assert_eq!(replace(dir.path(), &events, &marks).unwrap(), None);
+        let held = hold(dir.path()).unwrap();
+        assert_eq!(replace(dir.path(), held, &events, &marks).unwrap(), None);
         assert_eq!(sound(dir.path()).len(), 2);
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(store.unpublished(usize::MAX).unwrap().events, [events[1].0.bytes().to_vec()]);
@@ -316,6 +358,25 @@ mod tests {
                 .count(),
             0
         );
+    }
+
+    #[test]
+    fn nobody_writes_to_a_store_that_is_being_replaced_or_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::make(dir.path()).unwrap();
+        keep(&mut store, &event("kept"));
+        store.limit_patience(std::time::Duration::ZERO).unwrap();
+        let held = hold(dir.path()).unwrap();
+        assert!(matches!(store.begin(), Err(StoreError::Busy)));
+        let found = salvage(dir.path());
+        replace(dir.path(), held, &found.events, &Marks::default()).unwrap().unwrap();
+        assert!(matches!(store.begin(), Err(StoreError::Replaced)));
+        let mut new = Store::open(dir.path()).unwrap();
+        keep(&mut new, &event("written to the new one"));
+        drop((store, new));
+        assert_eq!(sound(dir.path()).len(), 2);
+        // The new one and the old one, and no log of either.
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -54,7 +54,11 @@ impl Tracker for Direct {
         part: &mut dyn FnMut(&Progress),
     ) -> Result<IpcResponse, CliError> {
         let start = Instant::now();
-        let answer = self.engine()?.execute_in_parts(command, &mut |progress| part(&progress));
+        let mut answer = self.engine()?.execute_in_parts(command, &mut |progress| part(&progress));
+        // A write that waited for a rebuild came too late for the old store.
+        if matches!(answer, IpcResponse::Refused(_)) && !self.engine.is_in_place() {
+            answer = self.engine()?.execute_in_parts(command, &mut |progress| part(&progress));
+        }
         match answer {
             IpcResponse::Refused(Refusal {
                 code: RefusalCode::Storage, message, retryable: true, ..
@@ -66,5 +70,36 @@ impl Tracker for Direct {
             }
             answer => Ok(answer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libgrite_ipc::grite::WriteContext;
+
+    use super::*;
+    use crate::store::{Marks, Store, hold, replace};
+
+    #[test]
+    fn a_write_beside_a_rebuild_is_in_the_new_store() {
+        let dir = tempfile::tempdir().unwrap();
+        Store::make(dir.path()).unwrap();
+        let mut direct = Direct::open(dir.path(), Duration::from_secs(60)).unwrap();
+        let write = WriteContext { actor: "ann".to_owned(), idempotency_key: "key".to_owned() };
+        let create = IpcCommand::IssueCreate {
+            write,
+            title: "beside a rebuild".to_owned(),
+            body: String::new(),
+            labels: Vec::new(),
+            assignees: Vec::new(),
+        };
+        let held = hold(dir.path()).unwrap();
+        let answer = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| direct.ask(&create));
+            replace(dir.path(), held, &[], &Marks::default()).unwrap();
+            asked.join().unwrap().unwrap()
+        });
+        assert!(matches!(answer, IpcResponse::IssueCreate(_)), "{answer:?}");
+        assert_eq!(Store::open(dir.path()).unwrap().snapshot().unwrap().issues.len(), 1);
     }
 }

@@ -84,10 +84,12 @@ impl Engine {
         if change.is_empty() {
             return session.commit();
         }
-        let _writing = Writing::start(self);
+        let writing = Writing::start(self);
         self.counter.bump();
         let value = self.counter.load();
         session.commit()?;
+        // From here on others may commit.
+        drop(writing);
         let Change { issues, events, news, end } = change;
         let mut memory = self.memory_mut();
         memory.take(issues, events, end);
@@ -177,6 +179,11 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
     use libgrite_ipc::IpcResponse;
 
     use super::super::tests::{create, open, show};
@@ -204,6 +211,31 @@ mod tests {
         let generation = engine.generation();
         assert_eq!(engine.generation(), generation);
         assert!(matches!(show(&engine, &id), IpcResponse::IssueShow(_)));
+    }
+
+    #[test]
+    fn what_another_engine_wrote_right_after_a_commit_is_in_the_next_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (Arc::new(open(dir.path())), open(dir.path()));
+        let (shown, answers) = channel();
+        let (reader, first) = (Arc::downgrade(&here), AtomicBool::new(true));
+        here.observe(Box::new(move |_| {
+            if !first.swap(false, Ordering::Relaxed) {
+                return;
+            }
+            let id = create(&there, "right after it");
+            let (here, shown) = (reader.upgrade().unwrap(), shown.clone());
+            let (done, answered) = channel();
+            std::thread::spawn(move || {
+                shown.send(show(&here, &id)).unwrap();
+                let _ = done.send(());
+            });
+            // One that is given before this commit has ended comes now, any other one when this returns.
+            let _ = answered.recv_timeout(Duration::from_millis(200));
+        }));
+        create(&here, "committed");
+        let answer = answers.recv().unwrap();
+        assert!(matches!(answer, IpcResponse::IssueShow(_)), "{answer:?}");
     }
 
     #[test]

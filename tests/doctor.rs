@@ -158,6 +158,36 @@ fn a_row_that_was_changed_by_hand_is_folded_anew() {
     assert_eq!(world.done("a", &["export"]), export);
 }
 
+/// A sync has refs that the store does not follow yet, and the other way round.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_clone_that_syncs_just_now_is_not_called_broken() {
+    let (world, _) = healthy();
+    world.create("b", "on its way");
+    world.done("b", &["sync", "--direct"]);
+    let tracking = "refs/grite/remotes/origin/events/";
+    let before = world.git("a", &["rev-parse", &format!("{tracking}{}", world.actor("b"))]);
+    for ends in [true, false] {
+        let turn = File::open(world.state("a").join("sync.lock")).unwrap();
+        turn.lock().unwrap();
+        world.git("a", &["fetch", "--quiet", "origin", &format!("+refs/grite/events/*:{tracking}*")]);
+        let mut doctor = world.command("a", &["doctor", "--json"]).spawn().unwrap();
+        let descriptors = format!("/proc/{}/fd", doctor.id());
+        let waits = || {
+            let links = fs::read_dir(&descriptors).into_iter().flatten().flatten();
+            links.filter_map(|link| fs::read_link(link.path()).ok()).any(|file| file.ends_with("sync.lock"))
+        };
+        home::until("doctor's turn", || waits() || doctor.try_wait().unwrap().is_some());
+        if ends {
+            world.git("a", &["update-ref", &format!("{tracking}{}", world.actor("b")), &before]);
+            drop(turn);
+        }
+        let ended = end(doctor, "");
+        assert!(ended.status.success(), "{}", ended.stdout);
+        assert_eq!(ended.stdout.contains("not looked at: another command of this clone"), !ends);
+    }
+}
+
 #[test]
 fn a_socket_of_a_daemon_that_is_gone_is_removed() {
     let (world, export) = healthy();

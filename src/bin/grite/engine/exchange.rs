@@ -18,13 +18,10 @@ use super::receive::{Intake, Received};
 use crate::fault;
 use crate::git::{Git, GitError, ObjectId, Pushed, Ref, Remote};
 use crate::store::{Damaged, Session, StoreError};
-use crate::sync::{Actor, EVENTS_PATTERN, Turn, chunk, history, publish};
+use crate::sync::{Actor, EVENTS_PATTERN, SYNCING, Turn, chunk, history, publish};
 
 /// How much is published by one commit, in bytes of events.
 const BATCH: usize = 64 << 20;
-
-/// The file whose lock is held while this clone syncs.
-const TURN: &str = "sync.lock";
 
 /// The longest that a sync may take, in milliseconds.
 const MAX_TIMEOUT: u64 = 24 * 60 * 60 * 1000;
@@ -54,7 +51,7 @@ impl Engine {
         part: &mut dyn FnMut(Progress),
     ) -> Result<IpcResponse, Refusal> {
         let git = self.git(exchange)?;
-        let _turn = Turn::take(&self.dir, TURN, git.end())?;
+        let _turn = Turn::take(&self.dir, SYNCING, git.end())?;
         let remote = self.remote(&git, exchange)?;
         let result = match self.sync_with(&git, &remote, direction, part) {
             // The one of the last time may be gone since, or have another name.

@@ -28,5 +28,8 @@ pub const EVENTS_PATTERN: &str = "events/*";
 /// The folder of all tracking refs.
 pub const TRACKING: &str = "refs/grite/remotes/";
 
+/// The file whose lock is held while this clone syncs.
+pub const SYNCING: &str = "sync.lock";
+
 /// All refs of ours.
 pub const ALL: &str = "refs/grite/";

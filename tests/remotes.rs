@@ -221,6 +221,17 @@ fn a_bare_repository_and_its_worktrees_have_one_tracker() {
 }
 
 #[test]
+fn a_remote_that_mirrors_the_repository_is_synced_with_and_keeps_locks() {
+    let world = World::new(&["a", "b"]);
+    world.git("a", &["config", "remote.origin.mirror", "true"]);
+    world.create("a", "sent to a mirror");
+    assert_eq!(world.data("a", &["sync", "--direct"])["sent"], 1);
+    world.done("a", &["lock", "acquire", "deploy", "--direct"]);
+    assert_eq!(world.data("b", &["sync", "--direct"])["received"], 1);
+    assert_eq!(world.failure("b", &["lock", "acquire", "deploy", "--direct"]).1, 4);
+}
+
+#[test]
 fn a_partial_clone_takes_in_what_the_others_have() {
     let world = World::new(&["a"]);
     world.git("remote.git", &["config", "uploadpack.allowFilter", "true"]);

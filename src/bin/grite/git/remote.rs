@@ -144,7 +144,9 @@ impl Git {
         // So that our tracking ref follows, as those of branches do.
         let tracking =
             format!("remote.{}.fetch=+refs/grite/events/*:{}events/*", remote.name(), remote.tracking());
-        let mut arguments = vec!["-c", tracking.as_str(), "push", "--porcelain"];
+        // A mirror of the user's takes no refs by name.
+        let by_name = format!("remote.{}.mirror=false", remote.name());
+        let mut arguments = vec!["-c", tracking.as_str(), "-c", by_name.as_str(), "push", "--porcelain"];
         arguments.extend(["--no-verify", "--no-signed", "--recurse-submodules=no"]);
         arguments.extend(lease.as_deref());
         arguments.extend(["--", remote.name(), spec]);

@@ -37,19 +37,30 @@ impl Actor {
     /// # Errors
     /// As [`read`](Actor::read), and when the file cannot be written.
     pub fn of(state: &Path) -> io::Result<Self> {
+        Actor::settle(state, |draft, path| fs::hard_link(draft, path))
+    }
+
+    /// As [`of`](Actor::of), where `link` gives a file a second name unless that is taken.
+    fn settle(state: &Path, link: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<Self> {
         if let Some(actor) = Actor::read(state)? {
             return Ok(actor);
         }
         let (actor, draft) = Actor::draft(state)?;
-        let linked = fs::hard_link(&draft, path(state));
-        fs::remove_file(&draft)?;
-        match linked {
-            Ok(()) => Ok(actor),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Actor::read(state)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+        match link(&draft, &path(state)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // Not every file system has second names. The lock keeps others from looking before this has its name.
+            Err(_) => {
+                let folder = File::open(state)?;
+                folder.lock()?;
+                if Actor::read(state)?.is_none() {
+                    fs::rename(&draft, path(state))?;
+                    return Ok(actor);
+                }
             }
-            Err(error) => Err(error),
         }
+        fs::remove_file(&draft)?;
+        Actor::read(state)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Makes the clone a new one, whoever it was.
@@ -105,10 +116,14 @@ mod tests {
 
     #[test]
     fn of_many_who_ask_first_all_get_one_answer() {
-        for _ in 0..20 {
+        let no_links = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        for round in 0..40 {
             let dir = tempfile::tempdir().unwrap();
             let names: Vec<String> = std::thread::scope(|scope| {
-                let ask = || Actor::of(dir.path()).unwrap().to_string();
+                let ask = || match round % 2 {
+                    0 => Actor::of(dir.path()).unwrap().to_string(),
+                    _ => Actor::settle(dir.path(), no_links).unwrap().to_string(),
+                };
                 let asked: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
                 asked.into_iter().map(|asked| asked.join().unwrap()).collect()
             });

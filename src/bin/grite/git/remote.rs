@@ -153,17 +153,13 @@ impl Git {
         let (text, finished) = self.talk(&arguments)?;
         // `<flag> TAB <from>:<to> TAB <summary>`, and `!` for what was refused.
         let refused = text.lines().find_map(|line| line.strip_prefix("!\t"));
-        match (finished.status.success(), refused) {
-            (true, _) => Ok(Pushed::Done),
-            (false, Some(refused)) if holds_one_of(DIVERGED, refused) => Ok(Pushed::Diverged),
-            (false, Some(refused)) if holds_one_of(CONTENDED, refused) => {
-                Ok(Pushed::Contended(refused.rsplit('\t').next().unwrap_or_default().to_owned()))
-            }
-            (false, _) => {
-                let failed = GitError::failed(name(&arguments), &finished);
-                Err(self.explain(remote, failed))
-            }
+        if finished.status.success() {
+            return Ok(Pushed::Done);
         }
+        refused.and_then(by_the_ref).ok_or_else(|| {
+            let failed = GitError::failed(name(&arguments), &finished);
+            self.explain(remote, failed)
+        })
     }
 
     /// Runs a command that talks to a remote.
@@ -192,11 +188,24 @@ impl Git {
 const DIVERGED: &[&str] = &["non-fast-forward", "fetch first", "needs force", "already exists"];
 
 /// What git says where the remote's ref has moved, or others push it now.
-const CONTENDED: &[&str] =
-    &["stale info", "failed to update ref", "cannot lock ref", "incorrect old value provided"];
+const CONTENDED: &[&str] = &[
+    "stale info",
+    "failed to update ref",
+    "cannot lock ref",
+    "incorrect old value provided",
+    "reference does not exist",
+];
 
-fn holds_one_of(reasons: &[&str], refused: &str) -> bool {
-    reasons.iter().any(|reason| refused.contains(reason))
+/// How a push has ended that was `refused` in these words, if the remote's ref was the reason.
+fn by_the_ref(refused: &str) -> Option<Pushed> {
+    let holds_one_of = |reasons: &[&str]| reasons.iter().any(|reason| refused.contains(reason));
+    if holds_one_of(DIVERGED) {
+        Some(Pushed::Diverged)
+    } else if holds_one_of(CONTENDED) {
+        Some(Pushed::Contended(refused.rsplit('\t').next().unwrap_or_default().to_owned()))
+    } else {
+        None
+    }
 }
 
 /// A line of `git fetch --porcelain`: `<flag> <old> <new> <ref>`, where a ref that is gone has no new value.
@@ -221,6 +230,21 @@ mod tests {
         assert_eq!(updated(&format!("- {one} {none} {name}")), None);
         assert_eq!(updated(""), None);
         assert_eq!(updated("é"), None);
+    }
+
+    #[test]
+    fn whoever_loses_a_race_for_a_ref_is_told_so_in_the_words_of_any_git() {
+        let ended = |summary: &str| by_the_ref(&format!(":refs/grite/locks/a\t{summary}"));
+        for lost in [
+            "[rejected] (stale info)",
+            "[remote rejected] (failed to update ref)",
+            "[remote rejected] (incorrect old value provided)",
+            "[remote rejected] (reference does not exist)",
+        ] {
+            assert_eq!(ended(lost), Some(Pushed::Contended(lost.to_owned())));
+        }
+        assert_eq!(ended("[rejected] (fetch first)"), Some(Pushed::Diverged));
+        assert_eq!(ended("[remote rejected] (pre-receive hook declined)"), None);
     }
 
     #[test]

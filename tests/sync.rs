@@ -448,6 +448,12 @@ fn a_remote_that_does_not_answer_is_given_up_with_all_its_processes() {
 fn what_cannot_be_synced_says_why() {
     let world = World::new(&["a"]);
     world.create("a", "alone");
+    let actor = world.state("a").join("actor");
+    fs::write(&actor, "nobody\n").unwrap();
+    let (error, exit) = world.failure("a", &["sync", "--direct"]);
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("the file `actor`") && exit == 7, "{error}");
+    fs::remove_file(&actor).unwrap();
     world.git("a", &["remote", "rename", "origin", "upstream"]);
     assert_eq!(world.data("a", &["sync"])["remote"], "upstream", "the only one there is");
     world.git("a", &["remote", "add", "second", "../remote.git"]);

@@ -376,5 +376,5 @@ fn describe(chunk: &Damaged) -> String {
 }
 
 fn unreadable_actor(error: &std::io::Error) -> GitError {
-    GitError::Start(format!("the file `actor` in the state folder cannot be used: {error}"))
+    GitError::File(format!("the file `actor` in the state folder cannot be used: {error}"))
 }

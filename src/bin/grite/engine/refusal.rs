@@ -152,7 +152,9 @@ impl From<GitError> for Refusal {
             GitError::Failed { .. } => {
                 (RefusalCode::Git, "try the same with git itself; see `grite doctor`", true)
             }
-            GitError::Start(_) | GitError::Broken { .. } => (RefusalCode::Git, "see `grite doctor`", false),
+            GitError::Start(_) | GitError::File(_) | GitError::Broken { .. } => {
+                (RefusalCode::Git, "see `grite doctor`", false)
+            }
         };
         Refusal { code, message: error.to_string(), hint: hint.to_owned(), retryable }
     }

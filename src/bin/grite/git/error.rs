@@ -20,6 +20,9 @@ pub enum GitError {
     /// The system did not start it.
     #[error("`git` cannot be started: {0}")]
     Start(String),
+    /// A file of the state folder, which whoever runs it needs, cannot be used; which, and why.
+    #[error("{0}")]
+    File(String),
     /// It did not end in time, and was ended.
     #[error("`git {what}` has not ended within {after:?}")]
     Late {

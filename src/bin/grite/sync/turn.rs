@@ -18,11 +18,11 @@ impl Turn {
     /// Waits until `end` for the turn that the file `name` in the folder `state` stands for.
     ///
     /// # Errors
-    /// [`GitError::Busy`] when it did not come, [`GitError::Start`] when the file cannot be used.
+    /// [`GitError::Busy`] when it did not come, [`GitError::File`] when the file cannot be used.
     pub fn take(state: &Path, name: &str, end: Instant) -> Result<Self, GitError> {
         let path = state.join(name);
         let unusable = |error: std::io::Error| {
-            GitError::Start(format!("the file {} cannot be locked: {error}", path.display()))
+            GitError::File(format!("the file {} cannot be locked: {error}", path.display()))
         };
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
         loop {
@@ -50,7 +50,7 @@ mod tests {
         assert!(take().is_ok());
         assert!(matches!(
             Turn::take(&dir.path().join("none"), "turn", Instant::now()),
-            Err(GitError::Start(_))
+            Err(GitError::File(_))
         ));
     }
 }

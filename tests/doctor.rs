@@ -329,7 +329,7 @@ fn a_lock_of_a_newer_program_is_left_to_it() {
     assert_eq!(listed, [(&"deploy".into(), &"bob".into()), (&"other".into(), &"a".into())]);
     for command in ["acquire", "renew", "release"] {
         let (error, exit) = world.failure("a", &["lock", command, "deploy", "--direct"]);
-        assert_eq!((&error["code"], exit), (&"unsupported".into(), 1), "{command}: {error}");
+        assert_eq!((&error["code"], exit), (&"environment".into(), 5), "{command}: {error}");
         assert!(error["hint"].as_str().unwrap().contains("newer version"), "{error}");
     }
     assert_eq!(world.git("a", &["ls-remote", "origin", "refs/grite/locks/*"]), locks);

@@ -282,7 +282,7 @@ wire! {
         Integrity,
         /// The store cannot be read or written just now.
         Storage,
-        /// This program does not have that command.
+        /// Not this program's to do: a newer one wrote what it is about, or a daemon cannot do it to itself.
         Unsupported,
         /// Git or a remote did not do what was asked of it.
         Git,

@@ -57,8 +57,6 @@ pub enum Code {
     Integrity,
     /// The store cannot be used just now.
     Storage,
-    /// This program does not do that.
-    Unsupported,
     /// Anything else.
     Failure,
     /// A command that looks for faults has found some, and said so.
@@ -83,7 +81,6 @@ impl Code {
             Code::Git => "git",
             Code::Integrity => "integrity",
             Code::Storage => "storage",
-            Code::Unsupported => "unsupported",
             Code::Failure => "failure",
             Code::Reported => "reported",
             Code::ClosedPipe => "closed_pipe",
@@ -94,7 +91,7 @@ impl Code {
     pub fn exit(self) -> u8 {
         match self {
             Code::ClosedPipe => 0,
-            Code::Failure | Code::Storage | Code::Unsupported | Code::Reported => 1,
+            Code::Failure | Code::Storage | Code::Reported => 1,
             Code::Usage | Code::Invalid => 2,
             Code::NotFound => 3,
             Code::Ambiguous | Code::Conflict => 4,
@@ -155,7 +152,7 @@ impl From<Refusal> for CliError {
             RefusalCode::Conflict => Code::Conflict,
             RefusalCode::Integrity => Code::Integrity,
             RefusalCode::Storage => Code::Storage,
-            RefusalCode::Unsupported => Code::Unsupported,
+            RefusalCode::Unsupported => Code::Environment,
             RefusalCode::Git => Code::Git,
             RefusalCode::Timeout => Code::Timeout,
         };
@@ -195,26 +192,15 @@ impl From<OpenError> for CliError {
     fn from(error: OpenError) -> Self {
         let (code, hint, retryable) = match error.cause() {
             OpenCause::Missing | OpenCause::NoState => (Code::Environment, "run `grite init`", false),
-            OpenCause::Lost | OpenCause::Store(StoreError::Missing) => (
-                Code::Integrity,
-                "put a copy of it back, or run `grite rebuild`, which makes it anew of what git holds",
-                false,
-            ),
-            OpenCause::Store(StoreError::Replaced) => (Code::Storage, "repeat the command", true),
-            OpenCause::Store(StoreError::Busy) => {
-                (Code::Storage, "try again when the other process is done", true)
+            OpenCause::Lost => (Code::Integrity, StoreError::Missing.hint(), false),
+            OpenCause::Store(cause) => {
+                let code = match cause {
+                    StoreError::Missing | StoreError::Damaged(_) => Code::Integrity,
+                    StoreError::Newer { .. } | StoreError::System(_) => Code::Environment,
+                    StoreError::Replaced | StoreError::Busy => Code::Storage,
+                };
+                (code, cause.hint(), cause.is_retryable())
             }
-            OpenCause::Store(StoreError::Newer { .. }) => {
-                (Code::Environment, "use the newer version of this program", false)
-            }
-            OpenCause::Store(StoreError::Damaged(_)) => {
-                (Code::Integrity, "run `grite doctor --fix`; it keeps what it replaces", false)
-            }
-            OpenCause::Store(StoreError::System(_)) | OpenCause::Counter(_) => (
-                Code::Environment,
-                "look for free space, the limit of file sizes (`ulimit -f`) and the folder's permissions",
-                false,
-            ),
         };
         CliError { code, message: error.to_string(), hint: hint.to_owned(), retryable, key: None }
     }

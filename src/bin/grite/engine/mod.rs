@@ -85,7 +85,7 @@ impl Engine {
         check(dir)?;
         let failed = |cause| OpenError { dir: dir.to_owned(), cause };
         let counter = ChangeCounter::open(dir.join("changes"))
-            .map_err(|error| failed(OpenCause::Counter(error.to_string())))?;
+            .map_err(|error| failed(OpenCause::Store(StoreError::System(error.to_string()))))?;
         let mut store = Store::open(dir).map_err(|error| failed(OpenCause::Store(error)))?;
         let snapshot = store.snapshot().map_err(|error| failed(OpenCause::Store(error)))?;
         let engine = Engine {
@@ -233,12 +233,9 @@ pub enum OpenCause {
     /// The folder had a store.
     #[error("it is lost: the file issues.db is gone, or empty")]
     Lost,
-    /// The store could not be opened or read.
+    /// The store, or the change counter beside it, could not be opened or read.
     #[error("{0}")]
     Store(StoreError),
-    /// The change counter could not be mapped.
-    #[error("{0}")]
-    Counter(String),
 }
 
 impl OpenError {

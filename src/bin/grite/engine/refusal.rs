@@ -31,7 +31,7 @@ pub fn invalid(field: &str, problem: impl Display) -> Refusal {
 /// `what` failed, and neither an argument nor the store is to blame.
 pub fn unforeseen(what: &str) -> Refusal {
     let hint = "see what the same command says with --direct, and report it";
-    refuse(RefusalCode::Unsupported, format!("{what}, by a fault of this program"), hint)
+    refuse(RefusalCode::Storage, format!("{what}, by a fault of this program"), hint)
 }
 
 /// The key belongs to another write.
@@ -108,25 +108,13 @@ impl From<Flaw> for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        let (code, hint, retryable) = match error {
-            StoreError::Missing => {
-                (RefusalCode::Integrity, "put a copy of it back, or run `grite rebuild`", false)
-            }
-            StoreError::Replaced => (RefusalCode::Storage, "repeat the command", true),
-            StoreError::Busy => (RefusalCode::Storage, "try again when the other process is done", true),
-            StoreError::Newer { .. } => {
-                (RefusalCode::Unsupported, "use the newer version of this program", false)
-            }
-            StoreError::Damaged(_) => {
-                (RefusalCode::Integrity, "run `grite doctor --fix`; it keeps what it replaces", false)
-            }
-            StoreError::System(_) => (
-                RefusalCode::Storage,
-                "look for free space, the limit of file sizes (`ulimit -f`) and the folder's permissions",
-                true,
-            ),
+        let code = match error {
+            StoreError::Missing | StoreError::Damaged(_) => RefusalCode::Integrity,
+            StoreError::Newer { .. } => RefusalCode::Unsupported,
+            StoreError::Replaced | StoreError::Busy | StoreError::System(_) => RefusalCode::Storage,
         };
-        Refusal { code, message: error.to_string(), hint: hint.to_owned(), retryable }
+        let retryable = error.is_retryable();
+        Refusal { retryable, ..refuse(code, error.to_string(), error.hint()) }
     }
 }
 

@@ -29,6 +29,29 @@ pub enum StoreError {
     System(String),
 }
 
+impl StoreError {
+    /// What to do now, in one line.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            StoreError::Missing => {
+                "put a copy of it back, or run `grite rebuild`, which makes it anew of what git holds"
+            }
+            StoreError::Replaced => "repeat the command",
+            StoreError::Busy => "try again when the other process is done",
+            StoreError::Newer { .. } => "use the newer version of this program",
+            StoreError::Damaged(_) => "run `grite doctor --fix`; it keeps what it replaces",
+            StoreError::System(_) => {
+                "look for free space, the limit of file sizes (`ulimit -f`) and the folder's permissions"
+            }
+        }
+    }
+
+    /// Whether the same command can succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, StoreError::Replaced | StoreError::Busy | StoreError::System(_))
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {

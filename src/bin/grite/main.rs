@@ -22,6 +22,7 @@ mod output;
 mod random;
 mod release;
 mod runtime;
+mod scratch;
 mod store;
 mod sync;
 mod tracker;

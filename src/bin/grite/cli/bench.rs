@@ -19,11 +19,12 @@ use crate::error::{CliError, Code};
 use crate::folder;
 use crate::measure::raw::{self, Limit};
 use crate::measure::{
-    Asker, Bar, DaemonProcess, Extent, Histogram, Interrupts, Machine, Panel, Scratch, Tint, Way, chart,
-    draw, issues, progress, slice, time,
+    Asker, Bar, DaemonProcess, Extent, Histogram, Interrupts, Machine, Panel, Tint, Way, chart, draw, issues,
+    progress, slice, time,
 };
 use crate::output::{Output, Paint, Table, Terminal, line};
 use crate::runtime::Place;
+use crate::scratch::Scratch;
 use crate::tracker;
 
 /// How many issues are made up.

@@ -17,9 +17,10 @@ use super::import::{batches, read};
 use crate::engine::Engine;
 use crate::error::{CliError, Code};
 use crate::measure::{
-    Asker, DaemonProcess, Extent, Histogram, Interrupts, Scratch, Way, issues, progress, slice, time,
+    Asker, DaemonProcess, Extent, Histogram, Interrupts, Way, issues, progress, slice, time,
 };
 use crate::output::{Output, Paint, Table, Terminal};
+use crate::scratch::Scratch;
 
 /// How many issues are made up where no file is given.
 const MADE_UP: usize = 400;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::checkup::Checkup;
 use crate::engine::Engine;
 use crate::git::{Git, GitError, Object, Ref, Remote};
-use crate::measure::Scratch;
 use crate::model::{EventId, Sealed};
+use crate::scratch::Scratch;
 use crate::store::Sound;
 use crate::sync::{ALL, Actor, EVENTS, EVENTS_PATTERN, TRACKING, history};
 

@@ -7,7 +7,7 @@ use libgrite_ipc::{Error, IpcClient, IpcCommand, IpcResponse, IpcServer, Transpo
 use rustix::process::{Resource, getrlimit};
 
 use super::checkup::Checkup;
-use crate::measure::Scratch;
+use crate::scratch::Scratch;
 
 /// For how long the attempt at each transport.
 const TIMEOUT: Duration = Duration::from_secs(5);

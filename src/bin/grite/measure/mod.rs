@@ -1,9 +1,9 @@
 //! Measuring: what `bench` and `demo` share.
 //!
-//! A [`Scratch`] folder holds what is measured, with a daemon of its own; an [`Asker`] asks by one
-//! way; [`raw`] knows the limits of the machine; a [`Histogram`] keeps what was measured. Each process and
-//! folder has an owner whose drop ends it, so that an error, a panic or Ctrl-C, which [`Interrupts`] turns
-//! into an error, leaves nothing behind.
+//! A scratch folder holds what is measured, with a daemon of its own; an [`Asker`] asks by one way; [`raw`]
+//! knows the limits of the machine; a [`Histogram`] keeps what was measured. Each process and folder has an
+//! owner whose drop ends it, so that an error, a panic or Ctrl-C, which [`Interrupts`] turns into an error,
+//! leaves nothing behind.
 
 mod chart;
 mod histogram;
@@ -14,7 +14,6 @@ mod process;
 mod progress;
 pub mod raw;
 mod sample;
-mod scratch;
 mod slice;
 mod touch;
 mod way;
@@ -27,6 +26,5 @@ pub use plot::{Bar, Panel, Tint, draw, time};
 pub use process::DaemonProcess;
 pub use progress::progress;
 pub use sample::issues;
-pub use scratch::Scratch;
 pub use slice::{Extent, slice};
 pub use way::{Asker, Way};

@@ -7,6 +7,8 @@
 
 mod cli;
 mod daemon;
+#[cfg(test)]
+mod dice;
 mod doctor;
 mod duration;
 mod engine;

@@ -275,26 +275,8 @@ fn touches(origin: Origin, op: &Operation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dice::Dice;
     use crate::model::Event;
-
-    /// A small generator of random numbers (SplitMix64), so that a failing seed can be repeated.
-    struct Dice(u64);
-
-    impl Dice {
-        fn roll(&mut self, sides: usize) -> usize {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut bits = self.0;
-            bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((bits ^ (bits >> 31)) % sides as u64) as usize
-        }
-
-        fn shuffle<T>(&mut self, items: &mut [T]) {
-            for index in (1..items.len()).rev() {
-                items.swap(index, self.roll(index + 1));
-            }
-        }
-    }
 
     /// The first of the instants at which things happen, in milliseconds.
     const MIDNIGHT: i64 = 1_767_225_600_000;

@@ -6,26 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::chunk::{self, Chunk};
+use crate::dice::Dice;
 use crate::model::{
     AddWins, Event, EventId, Issue, IssueId, LogicalTime, Moment, Operation, Origin, Sealed, State,
 };
-
-/// A small generator of random numbers (SplitMix64), so that a failing seed can be repeated.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((bits ^ (bits >> 31)) % sides as u64) as usize
-    }
-
-    fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[self.roll(items.len())]
-    }
-}
 
 /// A clone: what it has seen, and the chunks that it published.
 #[derive(Default)]

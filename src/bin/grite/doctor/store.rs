@@ -126,7 +126,12 @@ fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<Anew, String> {
         events.len()
     );
     let lost = found.lost.iter().filter(|name| name.is_none_or(|name| !seen.contains(&name))).count();
-    let lost = match (lost, read) {
+    Ok(Anew { done, lost: loss(lost, read) })
+}
+
+/// What it means that `lost` places of a log could not be read and `read` could, in words.
+fn loss(lost: usize, read: usize) -> Option<String> {
+    match (lost, read) {
         (0, _) => None,
         (_, 0) => {
             Some("nothing of the log could be read, and git may not have all that was in it".to_owned())
@@ -134,8 +139,7 @@ fn anew(checkup: &mut Checkup<'_>, git: Option<&Git>) -> Result<Anew, String> {
         _ => {
             Some(format!("{lost} places of the log could not be read, and git does not have what was there"))
         }
-    };
-    Ok(Anew { done, lost })
+    }
 }
 
 /// What git holds.

@@ -66,28 +66,7 @@ impl Engine {
             add_dependencies,
             remove_dependencies,
         } = changes;
-        if let Some(title) = title {
-            limits::check_title(title)?;
-        }
-        if let Some(body) = body {
-            limits::check_body(body)?;
-        }
-        let names = [
-            ("label", add_labels, remove_labels, MAX_NAME),
-            ("assignee", add_assignees, remove_assignees, MAX_NAME),
-            ("dependency", add_dependencies, remove_dependencies, MAX_SOURCE),
-        ];
-        for (field, add, remove, max) in names {
-            limits::check_names(field, add, max)?;
-            limits::check_names(field, remove, max)?;
-            if let Some(both) = add.iter().find(|name| remove.contains(name)) {
-                return Err(refusal::invalid(field, format!("{both:?} cannot be both added and removed")));
-            }
-        }
-        let empty = names.iter().all(|(_, add, remove, _)| add.is_empty() && remove.is_empty());
-        if title.is_none() && body.is_none() && empty {
-            return Err(refusal::invalid("changes", "there are none"));
-        }
+        check_changes(changes)?;
         let command = hash(&(
             ("update", &write.actor, id),
             (title, body),
@@ -223,6 +202,32 @@ impl Engine {
         self.commit(session, change)?;
         Ok(outcome.into())
     }
+}
+
+fn check_changes(changes: &IssueChanges) -> Result<(), Refusal> {
+    if let Some(title) = &changes.title {
+        limits::check_title(title)?;
+    }
+    if let Some(body) = &changes.body {
+        limits::check_body(body)?;
+    }
+    let names = [
+        ("label", &changes.add_labels, &changes.remove_labels, MAX_NAME),
+        ("assignee", &changes.add_assignees, &changes.remove_assignees, MAX_NAME),
+        ("dependency", &changes.add_dependencies, &changes.remove_dependencies, MAX_SOURCE),
+    ];
+    for (field, add, remove, max) in names {
+        limits::check_names(field, add, max)?;
+        limits::check_names(field, remove, max)?;
+        if let Some(both) = add.iter().find(|name| remove.contains(name)) {
+            return Err(refusal::invalid(field, format!("{both:?} cannot be both added and removed")));
+        }
+    }
+    let empty = names.iter().all(|(_, add, remove, _)| add.is_empty() && remove.is_empty());
+    if changes.title.is_none() && changes.body.is_none() && empty {
+        return Err(refusal::invalid("changes", "there are none"));
+    }
+    Ok(())
 }
 
 fn known<'a>(draft: &'a Draft<'_>, id: IssueId) -> Result<&'a Issue, Refusal> {

@@ -71,17 +71,7 @@ fn look(path: &Path) -> Result<Examined, StoreError> {
     }
     // All of it at one point in time.
     let transaction = connection.transaction()?;
-    let mut problems = Vec::new();
-    {
-        let mut check = transaction.prepare(&format!("PRAGMA integrity_check({NAMED})"))?;
-        let mut rows = check.query([])?;
-        while let Some(row) = rows.next()? {
-            let problem: String = row.get(0)?;
-            if problem != "ok" {
-                problems.push(problem.replace('\n', "; "));
-            }
-        }
-    }
+    let mut problems = damage(&transaction)?;
     let mut sound = Sound::default();
     if problems.is_empty() {
         let mut statement = transaction.prepare("SELECT hash, body FROM events ORDER BY seq")?;
@@ -104,14 +94,32 @@ fn look(path: &Path) -> Result<Examined, StoreError> {
         problems.truncate(NAMED);
         return Ok(Examined::Damaged(problems));
     }
-    let mut rows_of = BTreeMap::new();
-    {
-        let mut statement = transaction.prepare("SELECT id, folded FROM issues")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let (id, folded): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
-            rows_of.insert(id, folded);
+    compare_derived(&transaction, &mut sound)?;
+    Ok(Examined::Sound(sound))
+}
+
+/// What SQLite finds wrong with the pages, in words.
+fn damage(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut problems = Vec::new();
+    let mut check = connection.prepare(&format!("PRAGMA integrity_check({NAMED})"))?;
+    let mut rows = check.query([])?;
+    while let Some(row) = rows.next()? {
+        let problem: String = row.get(0)?;
+        if problem != "ok" {
+            problems.push(problem.replace('\n', "; "));
         }
+    }
+    Ok(problems)
+}
+
+/// Notes in `sound` what is not as its events make it.
+fn compare_derived(connection: &Connection, sound: &mut Sound) -> Result<(), StoreError> {
+    let mut rows_of = BTreeMap::new();
+    let mut statement = connection.prepare("SELECT id, folded FROM issues")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, folded): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        rows_of.insert(id, folded);
     }
     for (id, issue) in &sound.issues {
         let row = rows_of.remove(&id.to_string()).and_then(|folded| Issue::from_folded(&folded).ok());
@@ -122,7 +130,7 @@ fn look(path: &Path) -> Result<Examined, StoreError> {
     // Rows of issues that no event speaks of.
     sound.wrong.extend(rows_of.keys().filter_map(|id| id.parse::<IssueId>().ok()));
     let counted: i64 =
-        transaction.query_row("SELECT value FROM meta WHERE name = 'events'", [], |row| row.get(0))?;
+        connection.query_row("SELECT value FROM meta WHERE name = 'events'", [], |row| row.get(0))?;
     sound.miscounted = usize::try_from(counted) != Ok(sound.events.len());
-    Ok(Examined::Sound(sound))
+    Ok(())
 }

@@ -123,6 +123,35 @@ fn a_repeated_command_finds_that_it_has_the_lock() {
     assert_eq!(world.failure("a", &["lock", "acquire", "deploy", "--idempotency-key", "l"]).1, 4);
 }
 
+/// Whoever did not hear the answer repeats the command, and another agent of the same name may have the lock by then.
+#[test]
+fn a_repeat_of_what_gave_a_lock_back_or_kept_it_leaves_the_next_one_alone() {
+    let world = World::new(&["a"]);
+    for way in ["--transport=socket", "--direct"] {
+        let keyed = |key| format!("--idempotency-key={key}{way}");
+        let (kept, given) = (keyed("kept"), keyed("given"));
+        let renew = ["lock", "renew", "deploy", "--ttl", "10h", &kept, way];
+        let release = ["lock", "release", "deploy", &given, way];
+        world.done("a", &["lock", "acquire", "deploy", way]);
+        world.done("a", &renew);
+        let freed = world.data("a", &release);
+
+        let next = world.data("a", &["lock", "acquire", "deploy", "--ttl", "1h", way]);
+        let before = world.data("a", &renew);
+        assert!(before["remaining_ms"].as_u64() > next["remaining_ms"].as_u64(), "as before: {before}");
+        assert_eq!(world.data("a", &release), freed, "{way}");
+        let held = world.data("a", &["lock", "status"])["items"][0].take();
+        assert!(held["remaining_ms"].as_u64() <= next["remaining_ms"].as_u64(), "{way}: {held}");
+        let (error, exit) = world.failure("a", &["lock", "release", "other", &given, way]);
+        assert!(exit == 4 && error["message"].as_str().unwrap().contains("key"), "{error}");
+        world.done("a", &["lock", "release", "deploy", way]);
+        // Within the clone alone it is the same.
+        if way == "--transport=socket" {
+            world.git("a", &["remote", "remove", "origin"]);
+        }
+    }
+}
+
 #[test]
 fn after_its_time_and_margin_a_lock_is_the_next_ones() {
     let world = World::new(&["a", "b"]);

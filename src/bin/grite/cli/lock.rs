@@ -18,6 +18,9 @@ use crate::tracker;
 #[derive(Subcommand)]
 pub enum Lock {
     /// Take a lock; fails with exit code 4 where somebody has it
+    ///
+    /// It is an actor's within a clone, to keep and to give back: agents that share a clone each need an --actor of
+    /// their own
     Acquire(Acquire),
     /// Keep a lock for longer
     Renew(Renew),

@@ -2,16 +2,17 @@
 
 use libgrite_ipc::IpcResponse;
 use libgrite_ipc::grite::{
-    Exchange, LockChange, LockResult, LockState, LocksResult, Notification, Refusal, RefusalCode,
-    WriteContext,
+    Exchange, LockChange, LockState, LocksResult, Notification, Refusal, RefusalCode, WriteContext,
 };
 
 use super::follow::lock;
 use super::limits::{self, MAX_KEY, MAX_NAME, MAX_SOURCE};
+use super::outcome::Outcome as Done;
+use super::write::hash;
 use super::{Engine, refusal};
 use crate::git::GitError;
 use crate::locks::rules::{self, Outcome};
-use crate::locks::{Board, BoardError, LocalBoard, Record, RemoteBoard};
+use crate::locks::{Board, BoardError, Held, LocalBoard, Record, RemoteBoard};
 use crate::model::Moment;
 
 /// The longest that a lock is held without being renewed, in milliseconds: a day.
@@ -48,7 +49,7 @@ impl Engine {
             };
             rules::acquire(board, &wanted, &now)
         })?;
-        self.answer_lock(resource, outcome, remote)
+        Ok(self.conclude(resource, outcome, remote)?.into())
     }
 
     pub(super) fn lock_renew(
@@ -60,6 +61,13 @@ impl Engine {
     ) -> Result<IpcResponse, Refusal> {
         let ttl = check_ttl(ttl)?;
         let clone = self.check(resource, write)?;
+        let command = hash(&("renew", &write.actor, resource, ttl, &exchange.remote));
+        match self.recall(write, &command)? {
+            // Once its time is over, a repeat keeps it anew.
+            Some(Done::Lock { record: Some(record), .. }) if record.remaining(now()) == 0 => {}
+            Some(before) => return Ok(before.into()),
+            None => {}
+        }
         let (outcome, remote) = self.on_board(exchange, |board| {
             let from = now();
             rules::renew(board, resource, (&write.actor, &clone), from, from.saturating_add(ttl))
@@ -67,7 +75,9 @@ impl Engine {
         if outcome == Outcome::Free {
             return Err(refusal::not_locked(resource));
         }
-        self.answer_lock(resource, outcome, remote)
+        let done = self.conclude(resource, outcome, remote)?;
+        self.remember(write, command, &done);
+        Ok(done.into())
     }
 
     pub(super) fn lock_release(
@@ -77,9 +87,15 @@ impl Engine {
         exchange: &Exchange,
     ) -> Result<IpcResponse, Refusal> {
         let clone = self.check(resource, write)?;
+        let command = hash(&("release", &write.actor, resource, &exchange.remote));
+        if let Some(before) = self.recall(write, &command)? {
+            return Ok(before.into());
+        }
         let (outcome, remote) =
             self.on_board(exchange, |board| rules::release(board, resource, (&write.actor, &clone)))?;
-        self.answer_lock(resource, outcome, remote)
+        let done = self.conclude(resource, outcome, remote)?;
+        self.remember(write, command, &done);
+        Ok(done.into())
     }
 
     pub(super) fn lock_status(
@@ -94,36 +110,39 @@ impl Engine {
             Some(resource) => Ok(board.read(resource)?.into_iter().collect()),
             None => board.all(),
         })?;
-        let mut locks: Vec<LockState> = held.into_iter().map(|held| state(&held.record)).collect();
+        let mut locks: Vec<LockState> =
+            held.iter().map(|Held { record, .. }| state(&record.resource, Some(record))).collect();
         locks.sort_by(|a, b| a.resource.cmp(&b.resource));
         Ok(IpcResponse::Locks(LocksResult { locks, remote }))
     }
 
-    /// Answers a command that changed a lock, and tells of the change.
-    fn answer_lock(
-        &self,
-        resource: &str,
-        outcome: Outcome,
-        remote: Option<String>,
-    ) -> Result<IpcResponse, Refusal> {
-        let lock = match outcome {
-            Outcome::Ours(record) => state(&record),
-            Outcome::Free => LockState {
-                resource: resource.to_owned(),
-                holder: None,
-                clone: None,
-                remaining_ms: 0,
-                free_in_ms: 0,
-            },
-            Outcome::Theirs(record) => return Err(refusal::locked(&state(&record))),
+    /// What a command did that changed a lock; tells of the change.
+    fn conclude(&self, resource: &str, outcome: Outcome, remote: Option<String>) -> Result<Done, Refusal> {
+        let record = match outcome {
+            Outcome::Ours(record) => Some(record),
+            Outcome::Free => None,
+            Outcome::Theirs(record) => return Err(refusal::locked(&state(resource, Some(&record)))),
             Outcome::Busy => return Err(refusal::contended(resource)),
         };
-        self.announce(Notification::LockChanged(LockChange {
-            resource: lock.resource.clone(),
-            holder: lock.holder.clone(),
-            remaining_ms: lock.remaining_ms,
-        }));
-        Ok(IpcResponse::Lock(LockResult { lock, remote }))
+        let LockState { holder, remaining_ms, .. } = state(resource, record.as_ref());
+        let resource = resource.to_owned();
+        let change = LockChange { resource: resource.clone(), holder, remaining_ms };
+        self.announce(Notification::LockChanged(change));
+        Ok(Done::Lock { resource, record, remote })
+    }
+
+    /// What this command did before, if it is a repeat.
+    fn recall(&self, write: &WriteContext, command: &[u8]) -> Result<Option<Done>, Refusal> {
+        Done::recall(&lock(&self.store).begin()?, &write.idempotency_key, command)
+    }
+
+    /// Keeps what a command did for its repeat: by then another one of the same author may have the lock.
+    fn remember(&self, write: &WriteContext, command: Vec<u8>, done: &Done) {
+        // It is done; where this fails, its answer may arrive nevertheless.
+        let _ = lock(&self.store).begin().and_then(|session| {
+            done.remember(&session, &write.idempotency_key, command, now())?;
+            session.commit()
+        });
     }
 
     /// Checks what a command about a lock says, and who this clone is.
@@ -163,14 +182,15 @@ fn check_ttl(ttl: u64) -> Result<i64, Refusal> {
     }
 }
 
-fn state(record: &Record) -> LockState {
+/// The lock of `resource` at this moment: nobody's where there is no record.
+pub(super) fn state(resource: &str, record: Option<&Record>) -> LockState {
     let now = now();
     LockState {
-        resource: record.resource.clone(),
-        holder: Some(record.holder.clone()),
-        clone: Some(record.clone.clone()),
-        remaining_ms: record.remaining(now),
-        free_in_ms: record.free_in(now),
+        resource: resource.to_owned(),
+        holder: record.map(|record| record.holder.clone()),
+        clone: record.map(|record| record.clone.clone()),
+        remaining_ms: record.map_or(0, |record| record.remaining(now)),
+        free_in_ms: record.map_or(0, |record| record.free_in(now)),
     }
 }
 

@@ -2,11 +2,14 @@
 
 use libgrite_ipc::IpcResponse;
 use libgrite_ipc::grite::{
-    CommentResult, IssueCreateResult, IssueState, IssueStateResult, IssueUpdateResult,
+    CommentResult, IssueCreateResult, IssueState, IssueStateResult, IssueUpdateResult, LockResult, Refusal,
 };
 use serde::{Deserialize, Serialize};
 
+use super::{locking, refusal};
+use crate::locks::Record;
 use crate::model::{IssueId, State};
+use crate::store::{Answer, Session, StoreError};
 
 /// What a write did. Its stored form does not depend on how answers travel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,34 @@ pub enum Outcome {
     State { id: IssueId, state: State, changed: bool },
     /// It added a comment.
     Commented { id: IssueId, count: u32 },
+    /// It took or kept a lock, or where there is no record gave it back; on a remote, or in this clone alone.
+    Lock { resource: String, record: Option<Record>, remote: Option<String> },
+}
+
+impl Outcome {
+    /// What the write with this key did before, where `command` is what it was.
+    pub fn recall(session: &Session<'_>, key: &str, command: &[u8]) -> Result<Option<Self>, Refusal> {
+        let Some(before) = session.answer(key)? else { return Ok(None) };
+        if before.command != command {
+            return Err(refusal::key_taken(key));
+        }
+        let outcome = serde_json::from_str(&before.answer)
+            .map_err(|error| StoreError::Damaged(format!("a remembered answer cannot be read: {error}")))?;
+        Ok(Some(outcome))
+    }
+
+    /// Keeps it for a repeat of `command`, at `now` in milliseconds.
+    pub fn remember(
+        &self,
+        session: &Session<'_>,
+        key: &str,
+        command: Vec<u8>,
+        now: i64,
+    ) -> Result<(), StoreError> {
+        let answer = serde_json::to_string(self)
+            .map_err(|error| StoreError::Damaged(format!("an answer cannot be written: {error}")))?;
+        session.remember(key, &Answer { command, answer }, now)
+    }
 }
 
 impl From<Outcome> for IpcResponse {
@@ -34,6 +65,9 @@ impl From<Outcome> for IpcResponse {
             }
             Outcome::Commented { id, count } => {
                 IpcResponse::Comment(CommentResult { id: id.to_string(), comment_count: count })
+            }
+            Outcome::Lock { resource, record, remote } => {
+                IpcResponse::Lock(LockResult { lock: locking::state(&resource, record.as_ref()), remote })
             }
         }
     }

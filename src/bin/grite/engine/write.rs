@@ -16,7 +16,6 @@ use super::read::comment_count;
 use super::resolve::resolve;
 use super::{Engine, dependencies, refusal};
 use crate::model::{AddWins, EventId, Issue, IssueId, Operation, State};
-use crate::store::{Answer, StoreError};
 
 impl Engine {
     pub(super) fn create(
@@ -180,23 +179,15 @@ impl Engine {
         let mut store = lock(&self.store);
         let session = store.begin()?;
         self.absorb(&session)?;
-        if let Some(before) = session.answer(key)? {
-            if before.command != command {
-                return Err(refusal::key_taken(key));
-            }
-            let outcome: Outcome = serde_json::from_str(&before.answer).map_err(|error| {
-                StoreError::Damaged(format!("a remembered answer cannot be read: {error}"))
-            })?;
-            return Ok(outcome.into());
+        if let Some(before) = Outcome::recall(&session, key, &command)? {
+            return Ok(before.into());
         }
         // Only the holder of `store` changes memory, so it stays as it is without this guard.
         let (change, outcome) = {
             let memory = self.memory();
             let mut draft = Draft::on(&memory);
             let outcome = plan(&mut draft)?;
-            let answer = serde_json::to_string(&outcome)
-                .map_err(|error| StoreError::Damaged(format!("an answer cannot be written: {error}")))?;
-            session.remember(key, &Answer { command, answer }, draft.now().milliseconds())?;
+            outcome.remember(&session, key, command, draft.now().milliseconds())?;
             (draft.store(&session)?, outcome)
         };
         self.commit(session, change)?;
@@ -255,7 +246,7 @@ fn change_set(
 }
 
 /// A hash of all that a command says. A value that cannot be written is told apart by its error.
-fn hash(command: &impl Serialize) -> Vec<u8> {
+pub(super) fn hash(command: &impl Serialize) -> Vec<u8> {
     let bytes = serde_json::to_vec(command).unwrap_or_else(|error| error.to_string().into_bytes());
     Sha256::digest(bytes).to_vec()
 }

@@ -36,18 +36,17 @@ impl Engine {
         }
         let clone = self.check(resource, write)?;
         let (outcome, remote) = self.on_board(exchange, |board| {
-            let from = now();
             let wanted = Record {
                 v: Record::VERSION,
                 resource: resource.to_owned(),
                 holder: write.actor.clone(),
                 clone: clone.clone(),
                 key: write.idempotency_key.clone(),
-                from,
-                until: from.saturating_add(ttl),
+                from: 0,
+                until: 0,
                 margin: i64::try_from(margin).unwrap_or(i64::MAX),
             };
-            rules::acquire(board, &wanted, &now)
+            rules::acquire(board, &wanted, ttl, &now)
         })?;
         Ok(self.conclude(resource, outcome, remote)?.into())
     }
@@ -68,10 +67,8 @@ impl Engine {
             Some(before) => return Ok(before.into()),
             None => {}
         }
-        let (outcome, remote) = self.on_board(exchange, |board| {
-            let from = now();
-            rules::renew(board, resource, (&write.actor, &clone), from, from.saturating_add(ttl))
-        })?;
+        let (outcome, remote) = self
+            .on_board(exchange, |board| rules::renew(board, resource, (&write.actor, &clone), ttl, &now))?;
         if outcome == Outcome::Free {
             return Err(refusal::not_locked(resource));
         }
@@ -122,6 +119,7 @@ impl Engine {
             Outcome::Ours(record) => Some(record),
             Outcome::Free => None,
             Outcome::Theirs(record) => return Err(refusal::locked(&state(resource, Some(&record)))),
+            Outcome::Over => return Err(refusal::over(resource)),
             Outcome::Busy => return Err(refusal::contended(resource)),
         };
         let LockState { holder, remaining_ms, .. } = state(resource, record.as_ref());

@@ -90,6 +90,12 @@ pub fn not_locked(resource: &str) -> Refusal {
     refuse(RefusalCode::Conflict, message, "take it: `grite lock acquire`")
 }
 
+/// The lock was taken, and its time has passed before that was known.
+pub fn over(resource: &str) -> Refusal {
+    let message = format!("it took longer to lock {resource:?} than the lock lasts");
+    Refusal { retryable: true, ..refuse(RefusalCode::Timeout, message, "try again, with a longer --ttl") }
+}
+
 /// Others were faster, again and again.
 pub fn contended(resource: &str) -> Refusal {
     let message = format!("{resource:?} changes hands too quickly");

@@ -64,6 +64,11 @@ impl Record {
         serde_json::to_string(self).unwrap_or_default()
     }
 
+    /// The same for `ttl` milliseconds from `now` on.
+    pub fn starting(self, now: i64, ttl: i64) -> Self {
+        Record { from: now, until: now.saturating_add(ttl), ..self }
+    }
+
     /// For how many milliseconds more it is its holder's, at `now`.
     pub fn remaining(&self, now: i64) -> u64 {
         u64::try_from(self.until.saturating_sub(now)).unwrap_or(0)

@@ -13,22 +13,30 @@ pub enum Outcome {
     Ours(Record),
     /// It is somebody else's.
     Theirs(Record),
+    /// It became ours when its time was over already.
+    Over,
     /// It is nobody's.
     Free,
     /// Others were faster every time.
     Busy,
 }
 
-/// Takes the lock that `wanted` says, if it is free or its time and margin are over at `now`. The same command
-/// again finds that it has it, and takes it anew once its time is over.
+/// Takes the lock that `wanted` says for `ttl` milliseconds, if it is free or its time and margin are over by the
+/// clock `now`. The same command again finds that it has it, and takes it anew once its time is over.
 ///
 /// # Errors
 /// [`BoardError`] when the board could not be used; the lock may be ours then, and a repeat finds that.
-pub fn acquire(board: &mut dyn Board, wanted: &Record, now: &dyn Fn() -> i64) -> Result<Outcome, BoardError> {
+pub fn acquire(
+    board: &mut dyn Board,
+    wanted: &Record,
+    ttl: i64,
+    now: &dyn Fn() -> i64,
+) -> Result<Outcome, BoardError> {
     let mut before: Option<String> = None;
     for _ in 0..TRIES {
-        if board.swap(&wanted.resource, before.as_deref(), Some(wanted))? {
-            return Ok(Outcome::Ours(wanted.clone()));
+        let wanted = wanted.clone().starting(now(), ttl);
+        if board.swap(&wanted.resource, before.as_deref(), Some(&wanted))? {
+            return Ok(taken(wanted, now()));
         }
         match read(board, &wanted.resource)? {
             None => before = None,
@@ -48,7 +56,7 @@ pub fn acquire(board: &mut dyn Board, wanted: &Record, now: &dyn Fn() -> i64) ->
     Ok(Outcome::Busy)
 }
 
-/// Lets the lock on `resource` be `holder`'s until `until`, if it is that holder's.
+/// Lets the lock on `resource` be `holder`'s for `ttl` milliseconds more, if it is that holder's.
 ///
 /// Also after its end, as long as nobody has taken it.
 ///
@@ -58,17 +66,17 @@ pub fn renew(
     board: &mut dyn Board,
     resource: &str,
     holder: (&str, &str),
-    from: i64,
-    until: i64,
+    ttl: i64,
+    now: &dyn Fn() -> i64,
 ) -> Result<Outcome, BoardError> {
     for _ in 0..TRIES {
         let Some(held) = read(board, resource)? else { return Ok(Outcome::Free) };
         if !held.record.is_of(holder.0, holder.1) {
             return Ok(Outcome::Theirs(held.record));
         }
-        let renewed = Record { from, until, ..held.record };
+        let renewed = held.record.starting(now(), ttl);
         if board.swap(resource, Some(&held.version), Some(&renewed))? {
-            return Ok(Outcome::Ours(renewed));
+            return Ok(taken(renewed, now()));
         }
     }
     Ok(Outcome::Busy)
@@ -91,6 +99,11 @@ pub fn release(board: &mut dyn Board, resource: &str, holder: (&str, &str)) -> R
     Ok(Outcome::Busy)
 }
 
+/// What a swap to `record` comes to, which may have waited for a remote for longer than the lock lasts.
+fn taken(record: Record, now: i64) -> Outcome {
+    if record.remaining(now) > 0 { Outcome::Ours(record) } else { Outcome::Over }
+}
+
 /// The lock of `resource`, which is this program's to judge.
 fn read(board: &mut dyn Board, resource: &str) -> Result<Option<Held>, BoardError> {
     match board.read(resource)? {
@@ -101,6 +114,8 @@ fn read(board: &mut dyn Board, resource: &str) -> Result<Option<Held>, BoardErro
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::super::LocalBoard;
     use super::super::record::tests::record;
     use super::*;
@@ -116,12 +131,13 @@ mod tests {
     fn a_lock_is_one_holders_until_its_margin_is_over() {
         with_board(|board| {
             let (ann, bob) = (record("ann", "1", 100), record("bob", "2", 300));
-            assert_eq!(acquire(board, &ann, &|| 0).unwrap(), Outcome::Ours(ann.clone()));
-            assert_eq!(acquire(board, &bob, &|| 109).unwrap(), Outcome::Theirs(ann.clone()));
+            let other = record("ann", "3", 100);
+            assert_eq!(acquire(board, &ann, 100, &|| 0).unwrap(), Outcome::Ours(ann.clone()));
+            assert_eq!(acquire(board, &bob, 100, &|| 109).unwrap(), Outcome::Theirs(ann.clone()));
             // The same command again has it; another one of the same author does not.
-            assert_eq!(acquire(board, &ann, &|| 50).unwrap(), Outcome::Ours(ann.clone()));
-            assert_eq!(acquire(board, &record("ann", "3", 100), &|| 50).unwrap(), Outcome::Theirs(ann));
-            assert_eq!(acquire(board, &bob, &|| 110).unwrap(), Outcome::Ours(bob));
+            assert_eq!(acquire(board, &ann, 100, &|| 50).unwrap(), Outcome::Ours(ann.clone()));
+            assert_eq!(acquire(board, &other, 100, &|| 50).unwrap(), Outcome::Theirs(ann));
+            assert_eq!(acquire(board, &bob, 100, &|| 110).unwrap(), Outcome::Ours(bob.starting(110, 100)));
         });
     }
 
@@ -129,13 +145,52 @@ mod tests {
     fn a_repeat_takes_a_lock_anew_whose_time_is_over() {
         with_board(|board| {
             let first = record("ann", "1", 100);
-            let again = Record { from: 100, until: 200, ..first.clone() };
-            acquire(board, &first, &|| 0).unwrap();
-            assert_eq!(acquire(board, &again, &|| 99).unwrap(), Outcome::Ours(first));
+            acquire(board, &first, 100, &|| 0).unwrap();
+            assert_eq!(acquire(board, &first, 100, &|| 99).unwrap(), Outcome::Ours(first.clone()));
             // Also within its margin, in which nobody else can take it.
-            assert_eq!(acquire(board, &again, &|| 100).unwrap(), Outcome::Ours(again.clone()));
-            let later = Record { from: 5000, until: 5100, ..again };
-            assert_eq!(acquire(board, &later, &|| 5000).unwrap(), Outcome::Ours(later));
+            for now in [100, 5000] {
+                let again = Outcome::Ours(first.clone().starting(now, 100));
+                assert_eq!(acquire(board, &first, 100, &|| now).unwrap(), again);
+            }
+        });
+    }
+
+    /// A board on which each swap takes as long as its number says.
+    struct Slow<'a>(&'a mut dyn Board, &'a Cell<i64>, i64);
+
+    impl Board for Slow<'_> {
+        fn read(&mut self, resource: &str) -> Result<Option<Held>, BoardError> {
+            self.0.read(resource)
+        }
+
+        fn swap(
+            &mut self,
+            resource: &str,
+            before: Option<&str>,
+            after: Option<&Record>,
+        ) -> Result<bool, BoardError> {
+            self.1.set(self.1.get() + self.2);
+            self.0.swap(resource, before, after)
+        }
+
+        fn all(&mut self) -> Result<Vec<Held>, BoardError> {
+            self.0.all()
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_that_he_has_a_lock_whose_time_is_over() {
+        with_board(|board| {
+            let clock = Cell::new(0);
+            let now = || clock.get();
+            let (ann, bob) = (record("ann", "1", 0), record("bob", "2", 0));
+            let slow = &mut Slow(board, &clock, 60);
+            // The first try finds ann's, and the second one has the whole time.
+            assert_eq!(acquire(slow, &ann, 40, &now).unwrap(), Outcome::Over);
+            assert_eq!(acquire(slow, &bob, 61, &now).unwrap(), Outcome::Ours(bob.starting(120, 61)));
+            let keep = |slow: &mut Slow<'_>, ttl| renew(slow, "deploy", ("bob", "c"), ttl, &now).unwrap();
+            assert_eq!(keep(slow, 60), Outcome::Over);
+            assert!(matches!(keep(slow, 61), Outcome::Ours(_)));
         });
     }
 
@@ -143,18 +198,15 @@ mod tests {
     fn only_its_holder_keeps_it_or_gives_it_back() {
         with_board(|board| {
             let ann = record("ann", "1", 100);
-            assert_eq!(renew(board, "deploy", ("ann", "c"), 0, 9).unwrap(), Outcome::Free);
-            acquire(board, &ann, &|| 0).unwrap();
+            assert_eq!(renew(board, "deploy", ("ann", "c"), 9, &|| 0).unwrap(), Outcome::Free);
+            acquire(board, &ann, 100, &|| 0).unwrap();
             for other in [("bob", "c"), ("ann", "d")] {
-                assert_eq!(renew(board, "deploy", other, 0, 9).unwrap(), Outcome::Theirs(ann.clone()));
+                assert_eq!(renew(board, "deploy", other, 9, &|| 0).unwrap(), Outcome::Theirs(ann.clone()));
                 assert_eq!(release(board, "deploy", other).unwrap(), Outcome::Theirs(ann.clone()));
             }
             // Nobody was there to take it after its end.
-            let renewed = Record { from: 500, until: 900, ..ann };
-            assert_eq!(
-                renew(board, "deploy", ("ann", "c"), 500, 900).unwrap(),
-                Outcome::Ours(renewed.clone())
-            );
+            let renewed = Outcome::Ours(ann.starting(500, 400));
+            assert_eq!(renew(board, "deploy", ("ann", "c"), 400, &|| 500).unwrap(), renewed);
             assert_eq!(board.all().unwrap().len(), 1);
             assert_eq!(release(board, "deploy", ("ann", "c")).unwrap(), Outcome::Free);
             assert_eq!(release(board, "deploy", ("ann", "c")).unwrap(), Outcome::Free);
@@ -169,8 +221,8 @@ mod tests {
             board.swap("deploy", None, Some(&later)).unwrap();
             let ours = record("ann", "1", 900);
             let newer = |done: Result<Outcome, BoardError>| matches!(done, Err(BoardError::Newer(_, 2)));
-            assert!(newer(acquire(board, &ours, &|| 500)));
-            assert!(newer(renew(board, "deploy", ("ann", "c"), 500, 900)));
+            assert!(newer(acquire(board, &ours, 400, &|| 500)));
+            assert!(newer(renew(board, "deploy", ("ann", "c"), 400, &|| 500)));
             assert!(newer(release(board, "deploy", ("ann", "c"))));
             assert_eq!(board.all().unwrap()[0].record, later, "it can be seen");
         });
@@ -195,6 +247,6 @@ mod tests {
 
     #[test]
     fn an_attempt_ends_where_others_are_always_faster() {
-        assert_eq!(acquire(&mut Crowded, &record("ann", "1", 1), &|| 0).unwrap(), Outcome::Busy);
+        assert_eq!(acquire(&mut Crowded, &record("ann", "1", 1), 1, &|| 0).unwrap(), Outcome::Busy);
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! What is new in a line is what differs from the imported events of its issue alone; what people did to it
 //! here is left as it is. So is an issue that was made with this program and is known, whatever a line says of it:
-//! the line is from an export, and the issue may have changed since. A line that says that its issue changed before
-//! what was imported of it did is from an earlier file, of which only comments are taken. So the same file again makes
-//! no event, a changed line makes events for what changed, and the events of a line depend on nothing but the lines
-//! imported before it: two clones that import the same file have the same events. That is why an export of a comment
-//! that was made here is imported as an event, though the [`Issue`] shows one comment.
+//! the line is from an export, and the issue may have changed since. So is what people had added to its labels,
+//! assignees and dependencies before the line says that it changed: they may have taken it away since. A line that
+//! says that its issue changed before what was imported of it did is from an earlier file, of which only comments are
+//! taken. So the same file again makes no event, a changed line makes events for what changed, and the events of a
+//! line depend on nothing but the lines imported before it and such additions: two clones that import the same file
+//! have the same events. That is why an export of a comment that was made here is imported as an event, though the
+//! [`Issue`] shows one comment.
 
 use std::collections::BTreeSet;
 
@@ -41,15 +43,10 @@ impl Engine {
                     continue;
                 }
                 let id = IssueId::of_source(&foreign.id);
-                let mut imported = Issue::default();
-                if memory.fragment(id).is_some() {
-                    let events = session.events_of(id)?;
-                    let ours = events.iter().filter(|event| event.event().origin == Origin::Import);
-                    ours.for_each(|event| imported.apply(event));
-                }
+                let known = if memory.fragment(id).is_some() { session.events_of(id)? } else { Vec::new() };
                 // A file may name an issue twice; the second line goes on from the first.
-                draft.drafted(id).for_each(|event| imported.apply(event));
-                let events = line_events(foreign, imported)?;
+                let known = known.iter().chain(draft.drafted(id));
+                let events = Line::of(foreign, known, &memory)?.events()?;
                 let before = draft.issue(id).cloned();
                 events.into_iter().for_each(|event| draft.add(event));
                 if let Some(after) = draft.issue(id) {
@@ -96,84 +93,134 @@ fn shows_the_same(memory: &Memory, before: &Issue, after: &Issue) -> bool {
         && said(before) == said(after)
 }
 
-/// The events that lead from `imported`, the imported events so far, to what `foreign` says.
-fn line_events(foreign: &ForeignIssue, imported: Issue) -> Result<Vec<Sealed>, Refusal> {
-    let moment = |field, text: &str| {
-        Moment::parse(text).ok_or_else(|| refusal::invalid(field, format!("{text:?} is not a timestamp")))
-    };
-    let created = moment("created_at", &foreign.created_at)?;
-    let updated = moment("updated_at", &foreign.updated_at)?;
-    let is_earlier =
-        imported.creation().is_some() && imported.touched_at().is_some_and(|stated| updated < *stated);
-    let mut line = Line { foreign, updated, imported, events: Vec::new() };
-    if is_earlier {
-        // What was said then was said all the same.
-        line.comments()?;
-        return Ok(line.events);
+/// A line of a file on its way to events.
+struct Line<'a> {
+    foreign: &'a ForeignIssue,
+    memory: &'a Memory,
+    created: Moment,
+    updated: Moment,
+    /// The issue as all imported events make it, those drafted here included.
+    imported: Issue,
+    /// What people had added to its sets here by then, also where they have taken it away since: an export that has
+    /// it is no reason to add it.
+    added: Issue,
+    events: Vec<Sealed>,
+}
+
+impl<'a> Line<'a> {
+    /// What `foreign` says of an issue of which all the events `known` have come.
+    fn of<'b>(
+        foreign: &'a ForeignIssue,
+        known: impl Iterator<Item = &'b Sealed>,
+        memory: &'a Memory,
+    ) -> Result<Self, Refusal> {
+        let moment = |field, text: &str| {
+            Moment::parse(text).ok_or_else(|| refusal::invalid(field, format!("{text:?} is not a timestamp")))
+        };
+        let created = moment("created_at", &foreign.created_at)?;
+        let updated = moment("updated_at", &foreign.updated_at)?;
+        let (mut imported, mut added) = (Issue::default(), Issue::default());
+        for sealed in known {
+            let event = sealed.event();
+            match (event.origin, &event.op) {
+                (Origin::Import, _) => imported.apply(sealed),
+                (
+                    Origin::Command,
+                    Operation::AddLabel(_) | Operation::AddAssignee(_) | Operation::AddDependency { .. },
+                ) if event.at <= updated => added.apply(sealed),
+                _ => {}
+            }
+        }
+        Ok(Line { foreign, memory, created, updated, imported, added, events: Vec::new() })
     }
 
-    let creation = Creation { author: foreign.author.clone(), at: created, source: Some(foreign.id.clone()) };
-    if line.imported.creation() != Some(&creation) {
+    /// The events that lead from the imported ones to what the line says.
+    fn events(mut self) -> Result<Vec<Sealed>, Refusal> {
+        let stated = self.imported.touched_at();
+        let is_earlier =
+            self.imported.creation().is_some() && stated.is_some_and(|stated| self.updated < *stated);
+        if !is_earlier {
+            self.creation()?;
+            self.texts()?;
+            self.sets()?;
+        }
+        // What was said then was said all the same.
+        self.comments()?;
+        if !is_earlier {
+            // Last, because it carries the time of the last change.
+            self.state()?;
+        }
+        Ok(self.events)
+    }
+
+    fn creation(&mut self) -> Result<(), Refusal> {
+        let Line { foreign, imported, .. } = &*self;
+        let at = self.created.clone();
+        let creation =
+            Creation { author: foreign.author.clone(), at: at.clone(), source: Some(foreign.id.clone()) };
+        if imported.creation() == Some(&creation) {
+            return Ok(());
+        }
         let op = Operation::Create {
             source: creation.source,
             nonce: None,
             title: foreign.title.clone(),
             body: foreign.body.clone(),
         };
-        let seen = line.imported.times().creation;
-        let time = LogicalTime::after(seen, creation.at.milliseconds()).max(line.first_time(&creation.at));
-        line.push(&foreign.author, &creation.at, time, op)?;
+        let time = LogicalTime::after(imported.times().creation, at.milliseconds());
+        self.push(&foreign.author, &at, time.max(self.first_time(&at)), op)
     }
-    if line.imported.title() != foreign.title {
-        line.change(line.imported.times().title, Operation::SetTitle(foreign.title.clone()))?;
-    }
-    if line.imported.body() != foreign.body {
-        line.change(line.imported.times().body, Operation::SetBody(foreign.body.clone()))?;
-    }
-    let names = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
-    line.change_set(Issue::labels, names(&foreign.labels), Operation::AddLabel, Operation::RemoveLabel)?;
-    line.change_set(
-        Issue::assignees,
-        names(&foreign.assignees),
-        Operation::AddAssignee,
-        Operation::RemoveAssignee,
-    )?;
-    let links = foreign
-        .depends_on
-        .iter()
-        .map(|source| Dependency { issue: IssueId::of_source(source), source: Some(source.clone()) });
-    line.change_set(
-        Issue::depends_on,
-        links.collect(),
-        |Dependency { issue, source }| Operation::AddDependency { issue, source },
-        Operation::RemoveDependency,
-    )?;
-    line.comments()?;
-    // Last, because it carries the time of the last change.
-    let state = State::from(foreign.state);
-    let set = Operation::SetState(state);
-    match (line.imported.times().state, line.imported.touched_at()) {
-        (Some(seen), Some(stated)) if line.imported.state() == state => {
-            // The tracker has not set the state anew: what people did to it here since it was set stays.
-            if *stated < line.updated {
-                line.change_at(seen, set)?;
-            }
+
+    fn texts(&mut self) -> Result<(), Refusal> {
+        let foreign = self.foreign;
+        if self.imported.title() != foreign.title {
+            self.change(self.imported.times().title, Operation::SetTitle(foreign.title.clone()))?;
         }
-        (seen, _) => line.change(seen, set)?,
+        if self.imported.body() != foreign.body {
+            self.change(self.imported.times().body, Operation::SetBody(foreign.body.clone()))?;
+        }
+        Ok(())
     }
-    Ok(line.events)
-}
 
-/// A line of a file on its way to events.
-struct Line<'a> {
-    foreign: &'a ForeignIssue,
-    updated: Moment,
-    /// The issue as all imported events make it, those drafted here included.
-    imported: Issue,
-    events: Vec<Sealed>,
-}
+    fn sets(&mut self) -> Result<(), Refusal> {
+        let Line { foreign, memory, .. } = *self;
+        let names = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+        let (labels, assignees) = (names(&foreign.labels), names(&foreign.assignees));
+        let equal = |one: &String, other: &String| one == other;
+        self.change_set(Issue::labels, labels, equal, Operation::AddLabel, Operation::RemoveLabel)?;
+        self.change_set(
+            Issue::assignees,
+            assignees,
+            equal,
+            Operation::AddAssignee,
+            Operation::RemoveAssignee,
+        )?;
+        let links = foreign
+            .depends_on
+            .iter()
+            .map(|source| Dependency { issue: IssueId::of_source(source), source: Some(source.clone()) });
+        let find = |id| memory.issue(id);
+        self.change_set(
+            Issue::depends_on,
+            links.collect(),
+            |one, other| one.on(find) == other.on(find),
+            |Dependency { issue, source }| Operation::AddDependency { issue, source },
+            Operation::RemoveDependency,
+        )
+    }
 
-impl Line<'_> {
+    fn state(&mut self) -> Result<(), Refusal> {
+        let state = State::from(self.foreign.state);
+        let set = Operation::SetState(state);
+        match (self.imported.times().state, self.imported.touched_at()) {
+            (Some(seen), Some(stated)) if self.imported.state() == state => {
+                // The tracker has not set the state anew: what people did to it here since it was set stays.
+                if *stated < self.updated { self.change_at(seen, set) } else { Ok(()) }
+            }
+            (seen, _) => self.change(seen, set),
+        }
+    }
+
     /// The time of the first title and body. Two clones may import two states of one issue before they know of
     /// each other: the one that was changed later wins, by the counter, but over nothing that somebody wrote
     /// after the issue was made.
@@ -199,6 +246,7 @@ impl Line<'_> {
         &mut self,
         set: fn(&Issue) -> &AddWins<T>,
         wanted: BTreeSet<T>,
+        is_same: impl Fn(&T, &T) -> bool,
         adding: fn(T) -> Operation,
         removing: fn(Vec<EventId>) -> Operation,
     ) -> Result<(), Refusal> {
@@ -207,7 +255,8 @@ impl Line<'_> {
             self.change(None, removing(gone))?;
         }
         for value in wanted {
-            if set(&self.imported).any(|held| *held == value) {
+            let is_known = set(&self.imported).any(|held| *held == value);
+            if is_known || set(&self.added).any(|held| is_same(held, &value)) {
                 continue;
             }
             // An equal addition may have been removed since, and its tag with it. This is a new one.

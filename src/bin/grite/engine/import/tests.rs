@@ -7,7 +7,7 @@ use libgrite_ipc::grite::{ForeignIssue, IssueChanges, IssueState};
 
 use crate::engine::Engine;
 use crate::engine::follow::lock;
-use crate::engine::tests::{foreign, import, nothing, scratch, shown, update, write};
+use crate::engine::tests::{create, foreign, import, nothing, scratch, shown, update, write};
 use crate::model::{Issue, IssueId, Sealed};
 
 /// Later than whatever is done here.
@@ -85,6 +85,57 @@ fn of_an_earlier_file_the_comments_are_taken() {
     assert_eq!(import(&engine, std::slice::from_ref(&earlier)), [0, 1, 0]);
     let shown = shown(&engine, "x-1");
     assert_eq!((shown.title.as_str(), shown.comments), ("Later", earlier.comments));
+}
+
+/// The line of a file that an export has for the imported issue `id`.
+fn exported(engine: &Engine, id: &str) -> ForeignIssue {
+    let shown = shown(engine, id);
+    let links = shown.depends_on.into_iter().map(|link| link.source_id.unwrap_or(link.id));
+    ForeignIssue {
+        state: shown.state,
+        labels: shown.labels,
+        assignees: shown.assignees,
+        depends_on: links.collect(),
+        updated_at: shown.updated_at,
+        ..foreign(id)
+    }
+}
+
+#[test]
+fn what_was_taken_away_here_stays_away_when_an_export_from_before_is_imported() {
+    let (_dir, engine) = scratch();
+    import(&engine, &[foreign("x-1"), foreign("x-2")]);
+    let waited_for = vec!["x-2".to_owned(), create(&engine, "made here")];
+    let ours = || vec!["ours".to_owned()];
+    let add = IssueChanges {
+        add_labels: ours(),
+        add_assignees: ours(),
+        add_dependencies: waited_for.clone(),
+        ..nothing()
+    };
+    let remove = IssueChanges {
+        remove_labels: ours(),
+        remove_assignees: ours(),
+        remove_dependencies: waited_for,
+        ..nothing()
+    };
+    let before = shown(&engine, "x-1");
+    update(&engine, "x-1", add);
+    let mut line = exported(&engine, "x-1");
+    assert_eq!((line.labels.len(), line.assignees.len(), line.depends_on.len()), (3, 2, 3));
+    update(&engine, "x-1", remove);
+    let after = shown(&engine, "x-1");
+    assert_eq!((&after.labels, &after.assignees), (&before.labels, &before.assignees));
+    for _ in 0..2 {
+        assert_eq!(import(&engine, std::slice::from_ref(&line)), [0, 0, 1]);
+        assert_eq!(shown(&engine, "x-1"), after);
+    }
+    // What the tracker itself adds is taken over.
+    line.labels.push("theirs".to_owned());
+    LATER.clone_into(&mut line.updated_at);
+    import(&engine, &[line]);
+    let labels = shown(&engine, "x-1").labels;
+    assert!(labels.contains(&"theirs".to_owned()) && !labels.contains(&"ours".to_owned()), "{labels:?}");
 }
 
 /// All events of an engine.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use ended::Ended;
 use home::{Home, signal};
+use libgrite_ipc::grite::{ArchivedIpcResponse, WriteContext};
+use libgrite_ipc::{DaemonLock, IpcClient, IpcCommand, Transport};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -121,6 +123,32 @@ fn a_process_that_writes_for_long_keeps_no_command_beyond_its_time() {
     assert!(error["idempotency_key"].is_string(), "{error}");
     drop(other);
     assert_eq!(within_a_second(&home, &create).status.code(), Some(0));
+}
+
+/// The daemon answers others while a write of its own waits for what another process writes.
+#[test]
+fn a_write_that_waits_for_another_process_keeps_no_other_command() {
+    let home = Home::new();
+    home.create("starts the daemon");
+    let socket = DaemonLock::read(home.runtime()).unwrap().unwrap().socket_path().to_owned();
+    for transport in [Transport::Socket, Transport::Ring] {
+        let client = IpcClient::builder().transport(transport).connect(&socket).unwrap();
+        let write = WriteContext { actor: "tester".to_owned(), idempotency_key: format!("{transport:?}") };
+        let title = "waits".to_owned();
+        let (body, labels, assignees) = (String::new(), Vec::new(), Vec::new());
+        let other = writing(&home);
+        let waiting =
+            client.start(&IpcCommand::IssueCreate { write, title, body, labels, assignees }).unwrap();
+        let list = ["issue", "list", "--transport", "socket"];
+        // The one came to the daemon before the other.
+        let behind = client.start(&IpcCommand::Ping).unwrap().wait().unwrap();
+        assert!(matches!(*behind, ArchivedIpcResponse::Pong));
+        drop(behind);
+        home.done(&list);
+        assert!(!waiting.is_ready().unwrap(), "{transport:?}: nobody waited");
+        drop(other);
+        assert!(matches!(*waiting.wait().unwrap(), ArchivedIpcResponse::IssueCreate(_)));
+    }
 }
 
 #[test]

@@ -175,9 +175,9 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// Whether a request may keep a thread waiting: all that runs git, and while a transaction takes long
-/// (`receiving`) all that writes.
-pub fn may_block(request: &ArchivedIpcCommand, receiving: bool) -> bool {
+/// Whether a request may keep a thread waiting: all that runs git, and all that writes while somebody else does
+/// (`is_written_to`), who may take long.
+pub fn may_block(request: &ArchivedIpcCommand, is_written_to: impl Fn() -> bool) -> bool {
     match request {
         ArchivedIpcCommand::LockAcquire { .. }
         | ArchivedIpcCommand::LockRenew { .. }
@@ -190,7 +190,7 @@ pub fn may_block(request: &ArchivedIpcCommand, receiving: bool) -> bool {
         | ArchivedIpcCommand::IssueReopen { .. }
         | ArchivedIpcCommand::IssueComment { .. }
         | ArchivedIpcCommand::IssueClaim { .. }
-        | ArchivedIpcCommand::IssueImport { .. } => receiving,
+        | ArchivedIpcCommand::IssueImport { .. } => is_written_to(),
         other => exchange(other).is_some(),
     }
 }

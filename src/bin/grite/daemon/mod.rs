@@ -17,7 +17,7 @@ mod terminate;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use libgrite_ipc::grite::Notification;
@@ -72,11 +72,11 @@ impl Open {
         place.prepare()?;
         let lock = DaemonLock::acquire(&place.runtime).map_err(taken)?;
         let engine = Arc::new(Engine::open(&place.state)?);
-        let receiving = Arc::clone(engine.receiving());
+        let asked = Arc::clone(&engine);
         let server = IpcServer::builder()
             .idle_timeout(manner.idle)
             .release(release::own())
-            .may_block(move |request| desk::may_block(request, receiving.load(Ordering::Relaxed)))
+            .may_block(move |request| desk::may_block(request, || asked.is_written_to()))
             .bind(lock.socket_path())?;
         descriptors::allow_for_many_clients();
         // It is short: nothing stands in its way.

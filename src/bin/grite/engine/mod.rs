@@ -32,7 +32,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Mutex, OnceLock, RwLock, TryLockError};
 use std::time::Duration;
 
 use libgrite_ipc::grite::{Notification, Progress, Refusal};
@@ -63,8 +63,6 @@ pub struct Engine {
     memory: RwLock<Memory>,
     /// The connection that writes and that catches up. Whoever changes `memory` holds this first.
     store: Mutex<Store>,
-    /// Set while a transaction takes in what other clones published.
-    receiving: Arc<AtomicBool>,
     /// Set while much of what is durable is in the store's log alone.
     unwritten: AtomicBool,
     /// A connection for searches, so that none waits for a write; opened by the first one.
@@ -98,7 +96,6 @@ impl Engine {
             generation: AtomicU64::new(0),
             memory: RwLock::new(Memory::from(snapshot)),
             store: Mutex::new(store),
-            receiving: Arc::new(AtomicBool::new(false)),
             unwritten: AtomicBool::new(false),
             finder: Mutex::new(None),
             observer: OnceLock::new(),
@@ -146,9 +143,14 @@ impl Engine {
         self.answer(command, part).unwrap_or_else(IpcResponse::Refused)
     }
 
-    /// Set while a transaction may take long, so that a write would wait for it.
-    pub fn receiving(&self) -> &Arc<AtomicBool> {
-        &self.receiving
+    /// Whether a write would wait by now: for a transaction of another thread, or of another process.
+    pub fn is_written_to(&self) -> bool {
+        let mut store = match self.store.try_lock() {
+            Ok(store) => store,
+            Err(TryLockError::Poisoned(store)) => store.into_inner(),
+            Err(TryLockError::WouldBlock) => return true,
+        };
+        matches!(store.try_begin(), Ok(None))
     }
 
     /// Moves what a sync has left in the store's log to where it stays, so that no later write has to: for

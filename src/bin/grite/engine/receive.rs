@@ -71,7 +71,6 @@ impl Engine {
         }
         // Those who read from now on find what others have written, and need not wait for this transaction.
         self.catch_up()?;
-        let _receiving = Receiving::start(self);
         thread::scope(|scope| {
             let (sender, read) = sync_channel::<Read>(WAITING);
             let chunks = &intake.chunks;
@@ -195,20 +194,4 @@ fn fold(memory: &Memory, events: &Receiver<Vec<Sealed>>) -> BTreeMap<IssueId, Is
             .apply(&event);
     }
     issues
-}
-
-/// Marks the time in which a transaction may be long.
-struct Receiving<'a>(&'a Engine);
-
-impl<'a> Receiving<'a> {
-    fn start(engine: &'a Engine) -> Self {
-        engine.receiving.store(true, Release);
-        Receiving(engine)
-    }
-}
-
-impl Drop for Receiving<'_> {
-    fn drop(&mut self) {
-        self.0.receiving.store(false, Release);
-    }
 }

@@ -18,11 +18,16 @@ const ISSUE: usize = 8 * COMMENT;
 
 /// A line of a file to import, with as much text as an issue may have, which is the author's alone.
 fn full(id: &str, author: &str) -> Value {
+    full_of(id, author, &author[..1])
+}
+
+/// A line of a file to import, with as much text as an issue may have, which is `letter` again and again.
+fn full_of(id: &str, author: &str, letter: &str) -> Value {
     let title = author;
     let mut room = ISSUE - title.len();
     let mut comments = Vec::new();
     while room > 0 {
-        let body = author[..1].repeat(room.min(COMMENT));
+        let body = letter.repeat(room.min(COMMENT));
         room -= body.len();
         comments.push(json!({"author": author, "created_at": "2026-01-01T00:00:00Z", "body": body}));
     }
@@ -64,6 +69,18 @@ fn an_import_does_not_make_an_issue_larger_than_one_may_be() {
     assert!(error["message"].as_str().unwrap().contains("x-1"), "{error}");
     assert_eq!(world.done("ann", &["--direct", "export"]), before);
     assert_eq!(import(&world, "ann", &line).0["data"]["unchanged"], 1);
+}
+
+/// Each of its characters takes six bytes of an export.
+#[test]
+fn the_largest_issue_can_be_imported_from_its_export_whatever_its_text_is() {
+    let world = World::new(&["ann", "bob"]);
+    assert_eq!(import(&world, "ann", &full_of("x-1", "ann", "\u{1b}")).1, 0);
+    let exported = world.done("ann", &["--direct", "export"]);
+    assert!(exported.len() > 5 * ISSUE);
+    fs::write(world.path("out.jsonl"), &exported).unwrap();
+    assert_eq!(world.data("bob", &["--direct", "import", "../out.jsonl"])["created"], 1);
+    assert!(world.done("bob", &["--direct", "export"]) == exported);
 }
 
 #[test]

@@ -45,7 +45,7 @@ use exchange::Direction;
 use follow::lock;
 use memory::Memory;
 
-pub use limits::{Flaw, MAX_TEXT, check_foreign};
+pub use limits::{Flaw, MAX_ISSUE, MAX_TEXT, check_foreign};
 
 /// Answers commands about the issues of one folder.
 pub struct Engine {

@@ -15,10 +15,11 @@ use libgrite_ipc::grite::{Comment, ForeignIssue, IssueLink, IssueShowResult, Iss
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::engine::{Flaw, check_foreign};
+use crate::engine::{Flaw, MAX_ISSUE, check_foreign};
 
-/// The longest line, in bytes: twice the most text that an issue may hold, for its escapes.
-const MAX_LINE: u64 = 16 << 20;
+/// The longest line, in bytes. An escape has six for one of the text that an issue may hold; the rest is for what else
+/// a line says.
+const MAX_LINE: u64 = 8 * MAX_ISSUE as u64;
 
 /// The longest array of issues, in bytes.
 const MAX_ARRAY: u64 = 256 << 20;

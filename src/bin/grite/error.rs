@@ -136,6 +136,11 @@ impl CliError {
         CliError::new(Code::Failure, message, "restart the daemon with the same version as this program")
     }
 
+    /// A fault of this program ended the command.
+    pub fn panicked() -> Self {
+        CliError::new(Code::Failure, "the command panicked, by a fault of this program", "report it")
+    }
+
     /// What the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code.exit())

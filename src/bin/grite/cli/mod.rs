@@ -22,6 +22,7 @@ mod usage;
 mod watch;
 mod writing;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -140,8 +141,9 @@ pub fn run() -> ExitCode {
     let (output, done) = match Grite::try_parse() {
         Ok(grite) => {
             let output = if grite.global.json { Output::json() } else { Output::human() };
-            let done = carry_out(grite, &output);
-            (output, done)
+            // The panic itself has been told on stderr.
+            let done = catch_unwind(AssertUnwindSafe(|| carry_out(grite, &output)));
+            (output, done.unwrap_or_else(|_| Err(CliError::panicked())))
         }
         Err(error) if usage::wants_json() => {
             let output = Output::json();

@@ -149,9 +149,12 @@ impl<'a> Desk<'a> {
         // A part waits for its reader, and the sync must not: it holds what others wait for.
         let response = thread::scope(|scope| {
             let (sender, parts) = channel::<Progress>();
-            let work = scope.spawn(move || {
-                self.engine.execute_in_parts(&command, &mut |progress| drop(sender.send(progress)))
+            let command = &command;
+            let work = thread::Builder::new().spawn_scoped(scope, move || {
+                self.engine.execute_in_parts(command, &mut |progress| drop(sender.send(progress)))
             });
+            // Nobody is told how far it is where the system gives no thread.
+            let Ok(work) = work else { return Ok(self.engine.execute(command)) };
             while let Ok(part) = parts.recv() {
                 let latest = parts.try_iter().last().unwrap_or(part);
                 // Whoever asked may be gone; the sync goes on.

@@ -100,7 +100,9 @@ fn attempt(transport: Transport) -> Result<(), String> {
     let server = IpcServer::bind(scratch.path().join("doctor.sock")).map_err(words)?;
     let stop = server.handle();
     thread::scope(|scope| {
-        let served = scope.spawn(|| server.serve(|_, _| IpcResponse::Pong));
+        let served = thread::Builder::new()
+            .spawn_scoped(scope, || server.serve(|_, _| IpcResponse::Pong))
+            .map_err(|error| format!("the system gives no thread: {error}"))?;
         let asked = IpcClient::builder()
             .transport(transport)
             .timeout(TIMEOUT)

@@ -74,10 +74,11 @@ impl Engine {
         thread::scope(|scope| {
             let (sender, read) = sync_channel::<Read>(WAITING);
             let chunks = &intake.chunks;
-            let reader = scope.spawn(move || {
+            let reader = thread::Builder::new().spawn_scoped(scope, move || {
                 // Whoever stores them may have failed; git is read to its end all the same.
                 history::read(git, chunks, &mut |chunk, events| drop(sender.send((chunk.clone(), events))))
             });
+            let reader = reader.map_err(|error| refusal::no_thread(&error))?;
             let mut store = lock(&self.store);
             store.widen()?;
             let received = (|| -> Result<Received, Refusal> {
@@ -118,7 +119,7 @@ impl Engine {
         read: &Receiver<Read>,
         own: bool,
         part: &mut dyn FnMut(Progress),
-    ) -> Result<(Change, Vec<Damaged>), StoreError> {
+    ) -> Result<(Change, Vec<Damaged>), Refusal> {
         let way = if own { Way::Made } else { Way::Received };
         let guard = self.memory();
         let memory: &Memory = &guard;
@@ -127,7 +128,8 @@ impl Engine {
         thread::scope(|scope| {
             // Storing takes longest, so another thread folds what is stored.
             let (stored, to_fold) = channel();
-            let folding = scope.spawn(move || fold(memory, &to_fold));
+            let folding = thread::Builder::new().spawn_scoped(scope, move || fold(memory, &to_fold));
+            let folding = folding.map_err(|error| refusal::no_thread(&error))?;
             for (chunk, events) in read {
                 let events = match events {
                     Ok(events) => events,
@@ -157,7 +159,7 @@ impl Engine {
             drop(stored);
             let failed = |_| StoreError::Damaged("events could not be folded".to_owned());
             change.issues = folding.join().map_err(failed)?;
-            Ok::<_, StoreError>(())
+            Ok::<_, Refusal>(())
         })?;
         session.count(change.events)?;
         session.project(&change.issues)?;

@@ -1,6 +1,7 @@
 //! Refusals: why a command is not carried out, in words that say what to do now.
 
 use std::fmt::Display;
+use std::io;
 
 use libgrite_ipc::grite::{LockState, Refusal, RefusalCode};
 
@@ -32,6 +33,13 @@ pub fn invalid(field: &str, problem: impl Display) -> Refusal {
 pub fn unforeseen(what: &str) -> Refusal {
     let hint = "see what the same command says with --direct, and report it";
     refuse(RefusalCode::Storage, format!("{what}, by a fault of this program"), hint)
+}
+
+/// The system starts no thread.
+pub fn no_thread(error: &io::Error) -> Refusal {
+    let message = format!("the system gives no thread: {error}");
+    let hint = "try again, or look for the limit of processes (`ulimit -u`)";
+    Refusal { retryable: true, ..refuse(RefusalCode::Storage, message, hint) }
 }
 
 /// The key belongs to another write.

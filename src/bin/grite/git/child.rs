@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -62,13 +62,13 @@ pub fn run<T>(
     let mut stderr = Pipe::new(stderr, group, silence).map_err(Failure::Start)?;
     let stdout = Pipe::new(stdout, group, silence).map_err(Failure::Start)?;
     let late = AtomicBool::new(false);
-    let (result, said) = thread::scope(|scope| {
+    let ran = thread::scope(|scope| {
         let (done, watched) = channel::<()>();
         let late = &late;
-        scope.spawn(move || watch(&watched, end, group, late));
+        start(scope, group, move || watch(&watched, end, group, late))?;
         // A child that ends early does not read on, and says why itself.
-        scope.spawn(move || feed(&mut stdin).and_then(|()| stdin.flush()));
-        let said = scope.spawn(move || last_words(&mut stderr));
+        start(scope, group, move || feed(&mut stdin).and_then(|()| stdin.flush()))?;
+        let said = start(scope, group, move || last_words(&mut stderr))?;
         let mut stdout = BufReader::with_capacity(64 << 10, stdout);
         let result = read(&mut stdout);
         if result.is_err() {
@@ -78,9 +78,10 @@ pub fn run<T>(
         drop(stdout);
         let said = said.join().unwrap_or_default();
         drop(done);
-        (result, said)
+        Ok((result, said))
     });
     let ended = wait(&mut child, end);
+    let (result, said) = ran.map_err(Failure::Start)?;
     if late.load(Ordering::Relaxed) {
         return Err(Failure::Late);
     }
@@ -89,6 +90,19 @@ pub fn run<T>(
         (Ok(_), Ok(None)) => Err(Failure::Late),
         (Err(error), _) | (_, Err(error)) => Err(Failure::Read(error)),
     }
+}
+
+/// Starts a thread that the child cannot do without: where there is none, its group ends.
+fn start<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    group: Pid,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    let started = thread::Builder::new().spawn_scoped(scope, work);
+    if started.is_err() {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    started
 }
 
 /// Ends the group at the deadline, unless `done` comes first.

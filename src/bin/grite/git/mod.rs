@@ -157,9 +157,8 @@ impl Git {
         // Its words are read where a push is refused.
         command.env("LC_ALL", "C").env_remove("LANGUAGE");
         command.env("GIT_TERMINAL_PROMPT", "0");
-        if std::env::var_os("GIT_ASKPASS").is_none() {
-            command.env_remove("SSH_ASKPASS");
-        }
+        // Whatever ssh the user has chosen asks a program that fails, and no terminal.
+        command.env("SSH_ASKPASS", "false").env("SSH_ASKPASS_REQUIRE", "force");
         command
     }
 

@@ -4,15 +4,86 @@
 mod clones;
 mod ended;
 mod filter;
+mod home;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use clones::World;
 use ended::end;
 use filter::{Calls, forbid};
+use home::{signal, until};
 use nix::libc::{CLONE_THREAD, EAGAIN, ENOSYS, SYS_clone, SYS_clone3};
+use rustix::process::Signal;
+
+/// A program in the place of ssh, which does what `script` says for the remote of the clone `a`.
+fn ssh(world: &World, script: &str) -> PathBuf {
+    world.git("a", &["remote", "set-url", "origin", "ssh://nowhere.invalid/x"]);
+    let path = world.path("ssh");
+    fs::write(&path, format!("#!/bin/sh\n{script}")).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    path
+}
+
+/// Waits for the process whose id the file `pid` says, and forgets it.
+fn started(pid: &Path) -> u32 {
+    let mut started = None;
+    until("ssh", || {
+        started = fs::read_to_string(pid).ok().and_then(|text| text.trim().parse().ok());
+        started.is_some()
+    });
+    fs::remove_file(pid).unwrap();
+    started.unwrap()
+}
+
+/// A killed process is gone once whoever inherited it has looked.
+fn until_gone(pid: u32) {
+    let stat = || fs::read_to_string(format!("/proc/{pid}/stat"));
+    until("the end of ssh", || stat().map_or(true, |stat| stat.contains(") Z ")));
+}
+
+#[test]
+fn who_is_told_to_end_leaves_no_git_behind() {
+    let world = World::new(&["a"]);
+    world.create("a", "not sent");
+    let pid = world.path("pid");
+    // It heeds nothing but what cannot be helped.
+    let ssh = ssh(&world, "trap '' TERM\necho $$ > \"$PID\"\nwhile :; do sleep 1; done\n");
+    let commands = [&["sync", "--direct"][..], &["lock", "acquire", "deploy", "--direct"], &["doctor"]];
+    for (arguments, told) in commands.into_iter().zip([Signal::INT, Signal::TERM, Signal::HUP]) {
+        let mut command = world.command("a", arguments);
+        let child = command.env("GIT_SSH_COMMAND", &ssh).env("PID", &pid).spawn().unwrap();
+        let remote = started(&pid);
+        signal(child.id(), told);
+        let ended = end(child, "");
+        assert_eq!(ended.status.signal(), Some(told.as_raw()), "{arguments:?}: {}", ended.stderr);
+        until_gone(remote);
+    }
+    // Nor does a daemon that ends while it syncs by itself.
+    let mut start = world.command("a", &["daemon", "start"]);
+    start.env("GRITE_SYNC_EVERY", "50ms").env("GIT_SSH_COMMAND", &ssh).env("PID", &pid);
+    assert!(end(start.spawn().unwrap(), "").status.success());
+    let remote = started(&pid);
+    world.done("a", &["daemon", "stop"]);
+    until_gone(remote);
+}
+
+#[test]
+fn a_signal_that_a_command_was_started_to_ignore_is_ignored() {
+    let world = World::new(&["a"]);
+    let (pid, go) = (world.path("pid"), world.path("go"));
+    let ssh = ssh(&world, "echo $$ > \"$PID\"\nwhile [ ! -e \"$GO\" ]; do sleep 0.01; done\nexit 255\n");
+    let mut command = world.program("sh", "a");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_grite"), "sync", "--direct"]);
+    let child = command.env("GIT_SSH_COMMAND", &ssh).env("PID", &pid).env("GO", &go).spawn().unwrap();
+    started(&pid);
+    signal(child.id(), Signal::HUP);
+    fs::write(&go, "").unwrap();
+    assert_eq!(end(child, "").status.code(), Some(7));
+}
 
 /// However the user has said that ssh is run: what it would ask is answered by a program that fails, and not on a
 /// terminal, where it would be stopped.
@@ -20,12 +91,10 @@ use nix::libc::{CLONE_THREAD, EAGAIN, ENOSYS, SYS_clone, SYS_clone3};
 fn ssh_of_the_users_own_asks_nobody() {
     let world = World::new(&["a"]);
     world.create("a", "not sent");
-    world.git("a", &["remote", "set-url", "origin", "ssh://nowhere.invalid/x"]);
-    let (ssh, asked) = (world.path("ssh"), world.path("asked"));
-    let script = "#!/bin/sh\necho \"$SSH_ASKPASS_REQUIRE\" > \"$ASKED\"\n\"$SSH_ASKPASS\" password >> \"$ASKED\"\n\
+    let asked = world.path("asked");
+    let script = "echo \"$SSH_ASKPASS_REQUIRE\" > \"$ASKED\"\n\"$SSH_ASKPASS\" password >> \"$ASKED\"\n\
                   echo $? >> \"$ASKED\"\nexit 255\n";
-    fs::write(&ssh, script).unwrap();
-    fs::set_permissions(&ssh, Permissions::from_mode(0o700)).unwrap();
+    let ssh = ssh(&world, script);
     for way in ["GIT_SSH_COMMAND", "GIT_SSH", "core.sshCommand"] {
         let mut command = world.command("a", &["sync", "--direct", "--json"]);
         if way == "core.sshCommand" {

@@ -9,12 +9,13 @@ use libgrite_ipc::IpcCommand;
 use libgrite_ipc::grite::Exchange;
 
 use crate::engine::Engine;
+use crate::git;
 
 /// For how long one sync may take, in milliseconds.
 const TIMEOUT: u64 = 120_000;
 
-/// For how long the daemon's end waits for a sync that is under way. One that is cut off is made good by
-/// the next.
+/// For how long the daemon's end waits for a sync that is under way. One that is cut off, and its git with it, is
+/// made good by the next.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A thread that syncs, until this is dropped.
@@ -53,6 +54,8 @@ impl Background {
 impl Drop for Background {
     fn drop(&mut self) {
         self.stop = None;
-        let _ = self.ended.recv_timeout(PATIENCE);
+        if self.ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            git::end_all();
+        }
     }
 }

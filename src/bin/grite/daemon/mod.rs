@@ -27,6 +27,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::engine::Engine;
 use crate::error::{CliError, Code};
+use crate::git;
 use crate::release;
 use crate::runtime::Place;
 use background::Background;
@@ -122,6 +123,7 @@ fn watch_signals(server: ServerHandle) -> Result<Handle, CliError> {
     let failed = |error| CliError::io("watch the signals of", Path::new("this process"), &error);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
     let handle = signals.handle();
+    git::ends_in_order();
     let watch = move || signals.forever().for_each(|_| server.stop());
     thread::Builder::new().name("grite-signals".to_owned()).spawn(watch).map_err(failed)?;
     Ok(handle)

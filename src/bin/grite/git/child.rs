@@ -5,7 +5,6 @@
 //! the group lives on, and keeps nobody.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -16,12 +15,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::Finished;
 use super::pipe::Pipe;
+use super::running::{self, GRACE};
 
 /// How much of what a child says is kept, in bytes.
 const SAID: usize = 16 << 10;
-
-/// For how long a child may clean up after the deadline before it is killed.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// How long to wait before looking again whether a child that closed its output has ended.
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
@@ -43,19 +40,14 @@ pub fn run<T>(
     feed: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
     read: impl FnOnce(&mut dyn BufRead) -> io::Result<T>,
 ) -> Result<(T, Finished), Failure> {
-    let mut child = command
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(Failure::Start)?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (mut child, running) = running::start(command).map_err(Failure::Start)?;
     let (Some(stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(Failure::Start(io::ErrorKind::BrokenPipe.into()));
     };
-    let group = Pid::from_child(&child);
+    let group = running.group();
     // By then it was killed.
     let silence = end + GRACE;
     let mut stdin = Pipe::new(stdin, group, silence).map_err(Failure::Start)?;
@@ -80,6 +72,7 @@ pub fn run<T>(
         drop(done);
         Ok((result, said))
     });
+    drop(running);
     let ended = wait(&mut child, end);
     let (result, said) = ran.map_err(Failure::Start)?;
     if late.load(Ordering::Relaxed) {

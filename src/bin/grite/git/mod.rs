@@ -11,6 +11,7 @@ mod objects;
 mod pipe;
 mod refs;
 mod remote;
+mod running;
 
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub use error::GitError;
 pub use objects::{Object, ObjectId};
 pub use refs::Ref;
 pub use remote::{Pushed, Remote};
+pub use running::{end_all, ends_in_order};
 
 /// `git`, on one repository, until a deadline.
 #[derive(Clone, Debug)]

@@ -2,6 +2,8 @@
 #![cfg(feature = "cli")]
 
 mod ended;
+#[cfg(all(target_os = "linux", not(grite_portable)))]
+mod filter;
 mod home;
 mod issues;
 mod rounds;
@@ -16,8 +18,12 @@ use std::thread;
 use std::time::Duration;
 
 use ended::{Ended, end};
+#[cfg(all(target_os = "linux", not(grite_portable)))]
+use filter::{Calls, forbid};
 use home::{WAYS, until};
 use libgrite_ipc::{DaemonLock, IpcCommand, IpcResponse, Protocol, Server};
+#[cfg(all(target_os = "linux", not(grite_portable)))]
+use nix::libc::{EPERM, SYS_memfd_create};
 use rounds::rounds;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -383,6 +389,22 @@ fn where_the_daemon_is_out_of_reach_commands_work_directly_and_say_so_once() {
         let (error, exit) = home.failure(&["issue", "list", "--transport", way]);
         assert_eq!((&error["code"], exit), (&"environment".into(), 5), "{error}");
     }
+}
+
+/// A repeat does not mend that, and whoever obeys `retryable` would repeat it for ever.
+#[cfg(all(target_os = "linux", not(grite_portable)))]
+#[test]
+fn where_the_daemon_has_no_rings_who_wants_nothing_else_is_not_told_to_try_again() {
+    let home = Home::new();
+    let mut start = home.command(&["daemon", "start"]);
+    let start = move || {
+        forbid(Calls::all(SYS_memfd_create), EPERM);
+        start.spawn().unwrap()
+    };
+    assert!(end(thread::spawn(start).join().unwrap(), "").status.success());
+    let (error, exit) = home.failure(&["issue", "list", "--transport", "ring"]);
+    assert_eq!((&error["code"], &error["retryable"], exit), (&"failure".into(), &false.into(), 1), "{error}");
+    home.done(&["issue", "list"]);
 }
 
 /// The tracker's protocol as a later version might have it.

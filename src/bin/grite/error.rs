@@ -172,8 +172,7 @@ impl From<Error> for CliError {
             ErrorKind::Unresponsive | ErrorKind::PeerDied => (Code::DaemonGone, true),
             ErrorKind::Timeout => (Code::Timeout, true),
             ErrorKind::Sandboxed | ErrorKind::VersionMismatch | ErrorKind::Io => (Code::Environment, false),
-            ErrorKind::Refused => (Code::Failure, true),
-            _ => (Code::Failure, false),
+            _ => (Code::Failure, error.is_retryable()),
         };
         // What the library advises a program to do, in terms of commands where there is one.
         let hint = match error.kind() {

@@ -35,6 +35,8 @@ pub fn with_key(error: CliError, command: &IpcCommand) -> CliError {
     let open = match error.code {
         Code::Timeout | Code::DaemonGone => true,
         Code::Storage | Code::Git => error.retryable,
+        // Else the daemon has turned it away before it did anything.
+        Code::Failure => !error.retryable,
         _ => false,
     };
     let Some(write) = written(command).filter(|_| open) else { return error };
@@ -102,4 +104,29 @@ pub fn read_text(path: &Path, global: &Global) -> Result<String, CliError> {
     String::from_utf8(bytes).map_err(|_| {
         CliError::invalid(format!("the text in {} is not UTF-8", path.display()), "convert it first")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_done_has_a_key_and_what_was_turned_away_has_none() {
+        let write = WriteContext { actor: "ann".to_owned(), idempotency_key: "k".to_owned() };
+        let command = IpcCommand::IssueClose { write, id: "4f21".to_owned() };
+        for (code, retryable, has_key) in [
+            (Code::Timeout, true, true),
+            (Code::DaemonGone, true, true),
+            (Code::Failure, false, true),
+            (Code::Failure, true, false),
+            (Code::Git, true, true),
+            (Code::Conflict, true, false),
+            (Code::Environment, false, false),
+        ] {
+            let error = CliError { retryable, ..CliError::new(code, "m", "h") };
+            let key = with_key(error.clone(), &command).key;
+            assert_eq!(key.is_some(), has_key, "{code:?}");
+            assert_eq!(with_key(error, &IpcCommand::Ping).key, None);
+        }
+    }
 }

@@ -93,19 +93,25 @@ fn a_daemon_whose_socket_is_gone_is_stopped_all_the_same() {
     assert_eq!(home.pid(), None);
 }
 
-/// The lock is held, and nobody listens at first.
+/// The lock is held, and nobody listens at first; what stands in it is of the daemon before.
 #[test]
 fn a_daemon_that_has_just_begun_is_asked_to_stop_once_it_listens() {
     let home = Home::new();
     home.create("starts the daemon");
     let status = home.data(&["daemon", "status"]);
     let (socket, aside) = (status["socket"].as_str().unwrap(), home.path("aside"));
+    let lock = home.runtime().join("daemon.lock");
+    let record = fs::read_to_string(&lock).unwrap();
     fs::rename(socket, &aside).unwrap();
+    fs::write(&lock, record.replace(&format!("pid {}", status["pid"]), "pid 99999999")).unwrap();
     thread::scope(|scope| {
         let stop = scope.spawn(|| within_a_second(&home, &["daemon", "stop", "--json"]));
         thread::sleep(Duration::from_millis(100));
+        fs::write(&lock, &record).unwrap();
+        thread::sleep(Duration::from_millis(100));
         fs::rename(&aside, socket).unwrap();
-        assert_eq!(stop.join().unwrap().data()["stopped"], true);
+        let stopped = stop.join().unwrap().data();
+        assert_eq!((&stopped["stopped"], &stopped["pid"]), (&json!(true), &status["pid"]), "{stopped}");
     });
     assert_eq!(home.pid(), None);
 }

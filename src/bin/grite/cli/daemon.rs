@@ -246,7 +246,7 @@ fn stop(place: &Place, global: &Global, output: &Output) -> Result<(), CliError>
 
 /// Ends the daemon of `place`, if one runs, and waits for its end.
 pub fn end(place: &Place, global: &Global) -> Result<Stopped, CliError> {
-    let Some(record) = DaemonLock::read(&place.runtime)? else {
+    let Some(mut record) = DaemonLock::read(&place.runtime)? else {
         return Ok(Stopped { stopped: false, pid: None, by_signal: false });
     };
     let start = Instant::now();
@@ -265,13 +265,17 @@ pub fn end(place: &Place, global: &Global) -> Result<Stopped, CliError> {
                 Err(error) => return Err(error.into()),
             }
         }
-        // A daemon that another command has started meanwhile is not the one that was to end.
-        if DaemonLock::read(&place.runtime)?.is_none_or(|now| now.pid() != record.pid()) {
-            return Ok(Stopped { stopped: true, pid: record.pid(), by_signal });
+        match DaemonLock::read(&place.runtime)? {
+            Some(now) if now.pid() == record.pid() => {}
+            // It has just begun, and what stood there was of the one before.
+            Some(now) if !asked => record = now,
+            // A daemon that another command has started meanwhile is not the one that was to end.
+            _ => return Ok(Stopped { stopped: true, pid: record.pid(), by_signal }),
         }
         if left.is_zero() {
             let message = format!("the daemon has not ended within {:?}", global.timeout());
-            return Err(CliError::new(Code::Timeout, message, "see `grite daemon status`"));
+            let late = CliError::new(Code::Timeout, message, "see `grite daemon status`");
+            return Err(CliError { retryable: true, ..late });
         }
         thread::sleep(LOOK_AGAIN);
     }

@@ -252,7 +252,7 @@ fn a_batch_whose_daemon_is_killed_on_the_way_loses_no_answer() {
 }
 
 #[test]
-fn a_reader_that_stops_reading_ends_a_batch_quietly() {
+fn a_reader_that_stops_reading_ends_a_batch_quietly_and_is_no_success() {
     let home = Home::new();
     let id = home.create("asked for in vain");
     let mut child = home.command(&["batch"]).spawn().unwrap();
@@ -262,7 +262,7 @@ fn a_reader_that_stops_reading_ends_a_batch_quietly() {
     let line = format!("[\"issue\",\"show\",\"{id}\"]\n");
     while stdin.write_all(line.repeat(100).as_bytes()).is_ok() {}
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), &b""[..]));
 }
 
 #[test]

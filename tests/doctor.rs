@@ -118,22 +118,37 @@ fn a_store_with_a_damaged_page_is_made_anew_and_the_old_one_kept() {
     assert!(files.map(|file| file.file_name()).any(|name| name.to_string_lossy().contains("replaced")));
 }
 
-/// Outside of git there is nothing to make good what lay on a page of the log.
+/// A store of 300 issues outside of git, where nothing makes good what lay on a page of the log, and such a page is
+/// damaged.
+fn damaged_beyond_repair() -> Home {
+    let home = Home::new();
+    let lines = (0..300).map(|number| format!("[\"issue\",\"create\",\"{} {number}\"]\n", "x".repeat(200)));
+    assert!(home.run(&["batch", "--direct"], &lines.collect::<String>()).status.success());
+    let store = home.path("state/issues.db");
+    let mut bytes = fs::read(&store).unwrap();
+    let (event, title) = (br#""op":{"create""#, format!("{} 150", "x".repeat(200)));
+    let holds = |page: &&mut [u8], what: &[u8]| page.windows(what.len()).any(|window| window == what);
+    let mut pages = bytes.chunks_mut(4096);
+    pages.find(|page| holds(page, event) && holds(page, title.as_bytes())).unwrap().fill(0xa5);
+    fs::write(&store, &bytes).unwrap();
+    home
+}
+
+#[test]
+fn what_is_broken_or_lost_is_no_success_though_nobody_reads_of_it() {
+    for command in [&["doctor"][..], &["doctor", "--fix"], &["rebuild"]] {
+        let home = damaged_beyond_repair();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = home.command(command).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), &b""[..]), "{command:?}");
+    }
+}
+
 #[test]
 fn what_a_damaged_page_has_cost_is_said_and_is_no_success() {
     for command in [&["doctor", "--fix"][..], &["rebuild"]] {
-        let home = Home::new();
-        let lines =
-            (0..300).map(|number| format!("[\"issue\",\"create\",\"{} {number}\"]\n", "x".repeat(200)));
-        assert!(home.run(&["batch", "--direct"], &lines.collect::<String>()).status.success());
-        let store = home.path("state/issues.db");
-        let mut bytes = fs::read(&store).unwrap();
-        let (event, title) = (br#""op":{"create""#, format!("{} 150", "x".repeat(200)));
-        let holds = |page: &&mut [u8], what: &[u8]| page.windows(what.len()).any(|window| window == what);
-        let mut pages = bytes.chunks_mut(4096);
-        pages.find(|page| holds(page, event) && holds(page, title.as_bytes())).unwrap().fill(0xa5);
-        fs::write(&store, &bytes).unwrap();
-
+        let home = damaged_beyond_repair();
         let ended = home.run(&[command, &["--json"]].concat(), "");
         assert_eq!(ended.status.code(), Some(1), "{}", ended.stdout);
         let left = home.data(&["issue", "list", "--direct"])["total"].as_u64().unwrap();

@@ -59,7 +59,7 @@ pub enum Code {
     Storage,
     /// Anything else.
     Failure,
-    /// A command that looks for faults has found some, and said so.
+    /// A command that looks for faults has found some, and said so; or one that answers lines has lost its reader.
     Reported,
     /// Whoever read our output has stopped reading: no failure of ours, and nobody to tell.
     ClosedPipe,

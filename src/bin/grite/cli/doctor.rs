@@ -47,8 +47,16 @@ pub fn run(doctor: &Doctor, output: &Output) -> Result<(), CliError> {
     let findings = doctor::examine(&place, doctor.fix);
     let healthy = findings.iter().all(|finding| finding.ok);
     let items = findings.iter().map(Item::from).collect();
-    output.report(&Report { healthy, items }, |terminal| render(&findings, terminal))?;
-    if healthy { Ok(()) } else { Err(CliError::new(Code::Reported, "something is broken", "")) }
+    let printed = output.report(&Report { healthy, items }, |terminal| render(&findings, terminal));
+    if healthy { printed } else { reported(printed, "something is broken") }
+}
+
+/// The end of a command that has found something, which counts for more than that nobody reads of it.
+fn reported(printed: Result<(), CliError>, found: &str) -> Result<(), CliError> {
+    match printed {
+        Err(error) if error.code != Code::ClosedPipe => Err(error),
+        _ => Err(CliError::new(Code::Reported, found, "")),
+    }
 }
 
 /// The place whose store is looked at or made anew; another folder is left as it is.
@@ -67,11 +75,11 @@ pub fn rebuild(output: &Output) -> Result<(), CliError> {
         CliError::new(Code::Integrity, message, "see `grite doctor`")
     })?;
     let rebuilt = Rebuilt { detail: done, lost };
-    output.report(&rebuilt, |_| {
+    let printed = output.report(&rebuilt, |_| {
         let lost = rebuilt.lost.as_ref().map_or_else(String::new, |lost| format!("LOST: {}\n", line(lost)));
         format!("{}\n{lost}", line(&rebuilt.detail))
-    })?;
-    if rebuilt.lost.is_none() { Ok(()) } else { Err(CliError::new(Code::Reported, "something is lost", "")) }
+    });
+    if rebuilt.lost.is_none() { printed } else { reported(printed, "something is lost") }
 }
 
 impl<'a> From<&'a Finding> for Item<'a> {

@@ -94,7 +94,7 @@ the lines behind it see it.
 
 A line has at most 8 MiB. Options about the way to the tracker are the batch's own, and so is stdin. Commands that \
 run on, or answer with a stream, cannot be part of a batch. The exit code is 0 when all lines are answered, \
-whatever the answers are.";
+whatever the answers are, and 1 when nobody reads them any more.";
 
 const WATCH: &str = "\
 With --json a line is one of

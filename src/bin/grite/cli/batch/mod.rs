@@ -19,7 +19,7 @@ use libgrite_ipc::IpcCommand;
 use super::issue::Issue;
 use super::writing::with_key;
 use super::{Command, Global, Grite, carry_out, usage};
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::output::Output;
 use crate::tracker::{Tracker, unless_refused};
 use lines::{Line, Lines};
@@ -32,6 +32,14 @@ const MOST_READS: usize = 64;
 const MOST_WAITING: usize = 64 << 10;
 
 pub fn run(global: &Global) -> Result<(), CliError> {
+    answer_all(global).map_err(|error| match error.code {
+        // Lines are unanswered, writes among them perhaps.
+        Code::ClosedPipe => CliError { code: Code::Reported, ..error },
+        _ => error,
+    })
+}
+
+fn answer_all(global: &Global) -> Result<(), CliError> {
     let mut batch = Batch {
         global,
         words: Words::new(),

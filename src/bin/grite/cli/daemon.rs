@@ -48,7 +48,7 @@ pub struct Run {
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub idle_timeout: Option<Duration>,
 
-    /// Sync with the usual remote this often; $GRITE_SYNC_EVERY, or not at all, where it is not given
+    /// Sync with the usual remote now, and again this often; $GRITE_SYNC_EVERY, or not at all, where it is not given
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub sync_every: Option<Duration>,
 }

@@ -25,7 +25,7 @@ pub struct Background {
 }
 
 impl Background {
-    /// Syncs `engine` with the usual remote each time that `every` has passed.
+    /// Syncs `engine` with the usual remote, and again each time that `every` has passed.
     ///
     /// # Errors
     /// When the system starts no thread.
@@ -33,15 +33,15 @@ impl Background {
         let (stop, stopped) = channel::<()>();
         let (end, ended) = channel::<()>();
         let work = move || {
-            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                if !engine.is_in_place() {
-                    // What is there now has a daemon of its own, once somebody asks.
-                    break;
-                }
+            // What is there otherwise has a daemon of its own, once somebody asks.
+            while engine.is_in_place() {
                 let exchange = Exchange { remote: None, timeout_ms: TIMEOUT, progress: false };
                 // A remote that is out of reach now may be within reach the next time.
                 let _ = engine.execute(&IpcCommand::Sync { exchange });
                 engine.write_back();
+                if stopped.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
             }
             drop(engine);
             drop(end);

@@ -43,7 +43,7 @@ fn questions(issues: &[Value]) -> Vec<IpcCommand> {
     let question = |number: usize| {
         let issue = &issues[number * 7919 % issues.len()];
         let id = text(issue, "id");
-        let none = || IssueFilter { state: None, labels: vec![], assignee: None, text: None, ready: false };
+        let none = IssueFilter::default;
         let list = |filter| IpcCommand::IssueList { filter, limit: 1 + number as u32 % 50, cursor: None };
         match number % 10 {
             0 => IpcCommand::IssueShow { id: id[..id.len() - 1].to_owned() },

@@ -182,7 +182,8 @@ wire! {
         pub idempotency_key: String,
     }
 
-    /// Which issues a list shows: those that match every part.
+    /// Which issues a list shows: those that match every part. By default that is all.
+    #[derive(Default)]
     pub struct IssueFilter {
         /// In this state only.
         pub state: Option<IssueState>,
@@ -196,7 +197,8 @@ wire! {
         pub ready: bool,
     }
 
-    /// What becomes of an issue's text, labels, assignees and dependencies.
+    /// What becomes of an issue's text, labels, assignees and dependencies: by default nothing.
+    #[derive(Default)]
     pub struct IssueChanges {
         /// The new title.
         pub title: Option<String>,

@@ -186,9 +186,7 @@ fn made_up(scratch: &Path, interrupts: &Interrupts) -> Result<Target, CliError> 
 
 impl Target {
     fn new(place: Place, engine: Engine, daemon: Option<DaemonProcess>) -> Result<Self, CliError> {
-        let filter =
-            IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None, ready: false };
-        let list = IpcCommand::IssueList { filter, limit: 0, cursor: None };
+        let list = IpcCommand::IssueList { filter: IssueFilter::default(), limit: 0, cursor: None };
         let IpcResponse::IssueList(page) = Asker::Direct(&engine).answer(&list)? else {
             return Err(CliError::mismatched());
         };

@@ -116,15 +116,15 @@ fn show(issues: Vec<ForeignIssue>, scratch: &Scratch, interrupts: &Interrupts) -
     let import_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
 
     progress("asking by each way");
-    let page = first(&mut askers)?.answer(&list(any(), SHOWN))?;
+    let page = first(&mut askers)?.answer(&list(IssueFilter::default(), SHOWN))?;
     let IpcResponse::IssueList(page) = page else { return Err(CliError::mismatched()) };
     let shows: Vec<IpcCommand> =
         page.items.iter().map(|item| IpcCommand::IssueShow { id: item.id.clone() }).collect();
-    let open = IssueFilter { state: Some(IssueState::Open), ..any() };
-    let labelled = IssueFilter { labels: words.label.iter().cloned().collect(), ..any() };
-    let search = list(IssueFilter { text: words.word.clone(), ..any() }, 0);
+    let open = IssueFilter { state: Some(IssueState::Open), ..IssueFilter::default() };
+    let labelled = IssueFilter { labels: words.label.iter().cloned().collect(), ..IssueFilter::default() };
+    let search = list(IssueFilter { text: words.word.clone(), ..IssueFilter::default() }, 0);
     let questions = [
-        ("the newest issues".to_owned(), vec![list(any(), 0)]),
+        ("the newest issues".to_owned(), vec![list(IssueFilter::default(), 0)]),
         ("all that are open".to_owned(), vec![list(open, 1000)]),
         (words.label.map_or_else(String::new, |label| format!("label {label}")), vec![list(labelled, 1000)]),
         (words.word.map_or_else(String::new, |word| format!("search {word:?}")), vec![search.clone()]),
@@ -149,7 +149,7 @@ fn show(issues: Vec<ForeignIssue>, scratch: &Scratch, interrupts: &Interrupts) -
     let subjects = [
         ("ping", IpcCommand::Ping),
         ("issue show", IpcCommand::IssueShow { id: made.id }),
-        ("issue list", list(any(), 0)),
+        ("issue list", list(IssueFilter::default(), 0)),
         ("search", search),
     ];
     let mut runs = Vec::new();
@@ -227,10 +227,6 @@ impl Words {
         // Every text has some answer; this one has none.
         Words { label, word: word.or_else(|| Some("nothing".to_owned())) }
     }
-}
-
-fn any() -> IssueFilter {
-    IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None, ready: false }
 }
 
 fn list(filter: IssueFilter, limit: u32) -> IpcCommand {

@@ -271,7 +271,7 @@ mod tests {
     fn reads_that_differ_have_keys_that_differ() {
         let text = |text: &str| Some(text.to_owned());
         let list = |filter, limit, cursor| IpcCommand::IssueList { filter, limit, cursor };
-        let any = IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None, ready: false };
+        let any = IssueFilter::default();
         let with = |change: &dyn Fn(&mut IssueFilter)| {
             let mut filter = any.clone();
             change(&mut filter);

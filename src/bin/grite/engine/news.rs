@@ -107,10 +107,7 @@ mod tests {
             body: Some("text".to_owned()),
             add_labels: vec!["d".to_owned()],
             remove_labels: vec!["a".to_owned()],
-            add_assignees: Vec::new(),
-            remove_assignees: Vec::new(),
-            add_dependencies: Vec::new(),
-            remove_dependencies: Vec::new(),
+            ..IssueChanges::default()
         };
         for command in [
             IpcCommand::IssueUpdate { write: write("2"), id: id.clone(), changes: changes("u") },

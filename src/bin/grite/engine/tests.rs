@@ -54,7 +54,7 @@ pub(super) fn shown(engine: &Engine, id: &str) -> IssueShowResult {
 }
 
 fn any() -> IssueFilter {
-    IssueFilter { state: None, labels: Vec::new(), assignee: None, text: None, ready: false }
+    IssueFilter::default()
 }
 
 fn list(engine: &Engine, filter: IssueFilter, limit: u32, cursor: Option<String>) -> IssueListResult {
@@ -72,16 +72,7 @@ fn refused(response: IpcResponse) -> RefusalCode {
 }
 
 pub(super) fn nothing() -> IssueChanges {
-    IssueChanges {
-        title: None,
-        body: None,
-        add_labels: Vec::new(),
-        remove_labels: Vec::new(),
-        add_assignees: Vec::new(),
-        remove_assignees: Vec::new(),
-        add_dependencies: Vec::new(),
-        remove_dependencies: Vec::new(),
-    }
+    IssueChanges::default()
 }
 
 pub(super) fn foreign(id: &str) -> ForeignIssue {

@@ -147,7 +147,7 @@ impl Question for Update {
             remove_labels: self.remove_label.clone(),
             add_assignees: self.add_assignee.clone(),
             remove_assignees: self.remove_assignee.clone(),
-            ..nothing()
+            ..IssueChanges::default()
         };
         Ok(self.target.change(changes, global))
     }
@@ -160,7 +160,7 @@ impl Question for Update {
 impl Question for Label {
     fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
         let (add_labels, remove_labels) = (self.add.clone(), self.remove.clone());
-        Ok(self.target.change(IssueChanges { add_labels, remove_labels, ..nothing() }, global))
+        Ok(self.target.change(IssueChanges { add_labels, remove_labels, ..IssueChanges::default() }, global))
     }
 
     fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
@@ -171,7 +171,9 @@ impl Question for Label {
 impl Question for Assign {
     fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
         let (add_assignees, remove_assignees) = (self.add.clone(), self.remove.clone());
-        Ok(self.target.change(IssueChanges { add_assignees, remove_assignees, ..nothing() }, global))
+        Ok(self
+            .target
+            .change(IssueChanges { add_assignees, remove_assignees, ..IssueChanges::default() }, global))
     }
 
     fn report(&self, answer: IpcResponse, output: &Output) -> Result<(), CliError> {
@@ -194,20 +196,6 @@ impl Target {
     /// The command that makes `changes` to the issue.
     pub(super) fn change(&self, changes: IssueChanges, global: &Global) -> IpcCommand {
         IpcCommand::IssueUpdate { write: self.writing.context(global), id: self.id.clone(), changes }
-    }
-}
-
-/// No change at all.
-pub(super) fn nothing() -> IssueChanges {
-    IssueChanges {
-        title: None,
-        body: None,
-        add_labels: Vec::new(),
-        remove_labels: Vec::new(),
-        add_assignees: Vec::new(),
-        remove_assignees: Vec::new(),
-        add_dependencies: Vec::new(),
-        remove_dependencies: Vec::new(),
     }
 }
 

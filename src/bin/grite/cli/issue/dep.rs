@@ -5,7 +5,7 @@ use libgrite_ipc::grite::{DependencyState, IssueChanges, IssueState};
 use libgrite_ipc::{IpcCommand, IpcResponse};
 use serde::Serialize;
 
-use super::change::{Target, nothing, report_update};
+use super::change::{Target, report_update};
 use crate::cli::Global;
 use crate::cli::question::Question;
 use crate::error::CliError;
@@ -86,7 +86,7 @@ impl Dep {
 
 impl Question for Add {
     fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
-        let changes = IssueChanges { add_dependencies: self.on.clone(), ..nothing() };
+        let changes = IssueChanges { add_dependencies: self.on.clone(), ..IssueChanges::default() };
         Ok(self.target.change(changes, global))
     }
 
@@ -97,7 +97,7 @@ impl Question for Add {
 
 impl Question for Remove {
     fn command(&self, global: &Global) -> Result<IpcCommand, CliError> {
-        let changes = IssueChanges { remove_dependencies: self.on.clone(), ..nothing() };
+        let changes = IssueChanges { remove_dependencies: self.on.clone(), ..IssueChanges::default() };
         Ok(self.target.change(changes, global))
     }
 

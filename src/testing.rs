@@ -138,6 +138,7 @@ pub(crate) fn ends<P: Protocol>(builder: &ClientBuilder<P>) -> (Client<P>, Polle
         server::Lifeline::Local(Arc::clone(&line)),
         Outgoing::Ring(Box::new(Sender::new(far.clone(), 0, limit))),
         MAX_IN_FLIGHT,
+        Arc::default(),
         Arc::clone(&history),
         Attendant::Poller(Arc::clone(&control)),
     );

@@ -135,13 +135,13 @@ fn the_handler_of_a_pair_is_dropped_soon_after_its_client() {
     }
 }
 
-/// The client lives, and reads nothing.
+/// The client lives, and reads nothing. Whichever thread sends to it: the one that hears what the client says, or another.
 #[test]
 fn a_stream_that_nobody_reads_does_not_keep_a_server_that_stops() {
-    let stop_amid_stream = |way| {
+    let stop_amid_stream = |way, apart_from_others: bool| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("work.sock");
-        let server = Server::<Work>::builder().may_block(|_| true).bind(&path).unwrap();
+        let server = Server::<Work>::builder().may_block(move |_| apart_from_others).bind(&path).unwrap();
         let stop = server.handle();
         let (tell, told) = std::sync::mpsc::channel();
         let serving = apart(server, move |server| {
@@ -166,7 +166,8 @@ fn a_stream_that_nobody_reads_does_not_keep_a_server_that_stops() {
     };
     std::thread::scope(|scope| {
         for way in served_ways() {
-            scope.spawn(move || stop_amid_stream(way));
+            scope.spawn(move || stop_amid_stream(way, true));
+            scope.spawn(move || stop_amid_stream(way, false));
         }
     });
 }

@@ -40,7 +40,7 @@ impl Crew {
             .map_or_else(|until| until, |_| end)
     }
 
-    /// Whether the server has stopped, and that time is over.
+    /// Whether the server has stopped, and that time is over: nobody waits for an answer any more.
     pub(super) fn is_late(&self) -> bool {
         let until = self.until.load(Ordering::Relaxed);
         until != 0 && coarse_now() >= until

@@ -156,13 +156,12 @@ impl<P: Protocol> Responder<P> {
 
     /// Why nobody waits any more, if nobody does.
     fn unwanted(&self) -> Option<ErrorKind> {
-        let now = coarse_now();
-        if self.connection.is_closed() || self.connection.is_unattended(now) {
+        if self.connection.is_closed() || self.connection.is_unattended() {
             Some(ErrorKind::PeerDied)
         } else if self.connection.is_cancelled(self.id) {
             Some(ErrorKind::Cancelled)
         } else {
-            self.expiry.is_over(now).then_some(ErrorKind::Timeout)
+            self.expiry.is_over(coarse_now()).then_some(ErrorKind::Timeout)
         }
     }
 }

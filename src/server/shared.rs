@@ -114,8 +114,10 @@ impl Shared {
         left.iter().filter_map(Weak::upgrade).for_each(|connection| connection.give_back());
     }
 
-    /// Makes the reactor end at its next look.
+    /// Makes the reactor end at its next look. The time to answer begins here: until the reactor looks, it may work on a
+    /// request itself.
     pub(super) fn stop(&self) {
+        self.crew.stop();
         self.stopping.store(true, Ordering::Release);
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use rkyv::ser::allocator::Arena;
 
 use super::control::{Control, Note, Owner};
+use super::crew::Crew;
 use super::history::History;
 use super::poller::STOPPING;
 use super::responder::Context;
@@ -38,9 +39,6 @@ pub(crate) struct Connection {
     /// Told when no reply waits for space any more, and when the connection was given back.
     space: (Mutex<()>, Condvar),
     closed: AtomicBool,
-    /// Until when somebody reads what the client says and notices its end, as
-    /// [`coarse_now`](crate::wait::coarse_now) tells it: a server that has stopped does that for some time.
-    attended_until: AtomicU64,
     /// How many of its requests are under way.
     tally: Tally,
     /// Whether the attendant is about to answer more requests: a [`Turn`].
@@ -48,6 +46,8 @@ pub(crate) struct Connection {
     /// The unanswered requests that the client has given up, and how many they are.
     cancelled: Mutex<Vec<u64>>,
     cancellations: AtomicU32,
+    /// Those who read what the client says and notice its end: a server that has stopped does that for some time.
+    crew: Arc<Crew>,
     history: Arc<History>,
     /// The sequence number of the notification that this client sees next; 0 if it sees none. Only the
     /// attendant changes it.
@@ -108,6 +108,7 @@ impl Connection {
         lifeline: Lifeline,
         outgoing: Outgoing,
         max_unanswered: u32,
+        crew: Arc<Crew>,
         history: Arc<History>,
         attendant: Attendant,
     ) -> Arc<Self> {
@@ -118,11 +119,11 @@ impl Connection {
             backlogged: AtomicBool::new(false),
             space: (Mutex::new(()), Condvar::new()),
             closed: AtomicBool::new(false),
-            attended_until: AtomicU64::new(u64::MAX),
             tally: Tally::new(max_unanswered),
             turn: AtomicU8::new(Turn::Over as u8),
             cancelled: Mutex::default(),
             cancellations: AtomicU32::new(0),
+            crew,
             history,
             place: AtomicU64::new(0),
             subscription: AtomicU64::new(0),
@@ -182,16 +183,11 @@ impl Connection {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Says that nobody attends to the connection from `end` on, or from before.
-    pub(super) fn attend_until(&self, end: u64) {
-        self.attended_until.fetch_min(end, Ordering::Relaxed);
-    }
-
-    /// Whether nobody attends to it any more at `now`: the client could not say that it has given up. The thread that
-    /// attends to a client in its own process may be the one that answers, and hears of its end no sooner.
-    pub(super) fn is_unattended(&self, now: u64) -> bool {
-        now >= self.attended_until.load(Ordering::Relaxed)
-            || matches!(&*self.lifeline(), Some(Lifeline::Local(line)) if line.is_severed())
+    /// Whether nobody attends to it any more: the client could not say that it has given up, and what waits for one that
+    /// reads nothing would keep the server from its end. The thread that attends to a client in its own process may be
+    /// the one that answers, and hears of its end no sooner.
+    pub(super) fn is_unattended(&self) -> bool {
+        self.crew.is_late() || matches!(&*self.lifeline(), Some(Lifeline::Local(line)) if line.is_severed())
     }
 
     /// Whether replies wait for space.

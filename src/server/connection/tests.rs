@@ -18,6 +18,7 @@ fn connection() -> Arc<Connection> {
         Outgoing::Ring(Box::new(Sender::new(Regions { ours, theirs }, 0, 1024))),
         8,
         Arc::default(),
+        Arc::default(),
         Attendant::Poller(Arc::default()),
     )
 }

@@ -28,6 +28,7 @@ fn connect_with(session: u64, in_flight: u32, history: &Arc<History>) -> (Port, 
         Lifeline::Local(Arc::new(LocalLine::new(|| {}))),
         Outgoing::Ring(Box::new(Sender::new(regions.clone(), 0, LIMIT))),
         in_flight,
+        Arc::default(),
         Arc::clone(history),
         Attendant::Poller(Arc::<Control>::default()),
     );

@@ -165,7 +165,7 @@ impl<'a> Reactor<'a> {
             let until = self.next_deadline();
             self.turn(until, &mut tokens, answer)?;
         }
-        let end = self.limit_attention();
+        let end = self.shared.crew.stop();
         self.shared.bid_farewell();
         self.turn_to_others();
         // The pollers come to their end at the same time.
@@ -194,14 +194,6 @@ impl<'a> Reactor<'a> {
             self.attend(token, answer);
         }
         self.expire()
-    }
-
-    /// Has whoever still works for a client stop once nobody is here to say that it has given up, or has gone: what
-    /// waits for a client that reads nothing would keep the server from its end. Returns from when on.
-    fn limit_attention(&self) -> u64 {
-        let end = self.shared.crew.stop();
-        self.connections().for_each(|connection| connection.attend_until(end));
-        end
     }
 
     /// Those who have shaken hands.
@@ -481,7 +473,7 @@ impl<'a> Reactor<'a> {
 /// Also when the system fails it, or a panic passes.
 impl Drop for Reactor<'_> {
     fn drop(&mut self) {
-        self.limit_attention();
+        self.shared.crew.stop();
         self.connections().for_each(|connection| self.shared.leave(connection));
     }
 }

@@ -190,6 +190,7 @@ impl Reactor<'_> {
                 Lifeline::Socket(Arc::clone(stream)),
                 Outgoing::Socket(outbox),
                 self.shared.limits.in_flight,
+                Arc::clone(&self.shared.crew),
                 Arc::clone(&self.shared.history),
                 Attendant::Reactor(Arc::clone(&self.shared.waker)),
             ),
@@ -234,6 +235,7 @@ impl Reactor<'_> {
                 Sender::new(regions.clone(), 0, limit).with_bell(Some(Arc::clone(stream) as _)),
             )),
             self.shared.limits.in_flight,
+            Arc::clone(&self.shared.crew),
             Arc::clone(&self.shared.history),
             Attendant::Poller(Arc::clone(control)),
         );

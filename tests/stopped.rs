@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::process::{Daemon, PATIENCE, Process, role as own_role, signal, stop, until};
-use common::{Order, Way, Work, builder_for, pattern, work};
-use held::{is_stopped, resident, threads};
-use libgrite_ipc::{Client, ErrorKind, Server, Transport};
+use common::{ArchivedOrder, Done, Order, Way, Work, builder_for, pattern, work};
+use held::{cpu, is_stopped, resident, threads};
+use libgrite_ipc::{Client, ErrorKind, Responder, Server, Transport};
 use nix::libc;
 use rounds::{is_at_the_deadline, whole};
 use rustix::process::{Signal, getpid, kill_process};
@@ -30,6 +30,7 @@ fn role() {
     let path = folder.join("work.sock");
     match role.as_str() {
         "daemon" => serve(&path),
+        "daemon that streams" => stream(&path),
         "daemon that hears signals" => {
             hear_signals();
             serve(&path);
@@ -44,6 +45,35 @@ fn serve(path: &Path) {
     let server = Server::<Work>::bind(path).unwrap();
     println!("ready");
     server.serve(work).unwrap();
+}
+
+/// Sends parts for as long as somebody wants them.
+fn stream(path: &Path) {
+    let server = Server::<Work>::builder().may_block(|_| true).bind(path).unwrap();
+    println!("ready");
+    let handler = |_: &ArchivedOrder, mut responder: Responder<Work>| {
+        let part = Done { bytes: pattern(5000), session: 0 };
+        while responder.send_part(&part).is_ok() {}
+    };
+    server.serve_with(handler).unwrap();
+}
+
+/// The parts wait for space, and so does the thread that sends them, for as long as its client likes.
+#[test]
+fn a_stream_that_nobody_reads_costs_its_daemon_next_to_nothing() {
+    let time = Duration::from_secs(1);
+    for way in WAYS {
+        let daemon = Daemon::start("daemon that streams");
+        let mut client = daemon.client(way);
+        let mut parts = client.stream(&Order::Session).unwrap();
+        parts.next().unwrap().unwrap();
+        std::thread::sleep(time / 10);
+        let before = cpu(daemon.id());
+        std::thread::sleep(time);
+        let used = cpu(daemon.id()) - before;
+        println!("{way:?}: {used:?} of CPU time in {time:?}");
+        assert!(used < time / 50, "{way:?}: {used:?} of CPU time in {time:?}");
+    }
 }
 
 /// A request waits for space, and its daemon stands still. While no answer is owed, its thread sleeps: it looks now

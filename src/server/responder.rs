@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connection::Connection;
 use crate::error::{Error, ErrorKind};
@@ -132,16 +133,18 @@ impl<P: Protocol> Responder<P> {
     pub fn send_part_lent<R: Wire>(&mut self, part: &R) -> Result<(), Error> {
         assert_response::<P, R>();
         self.connection.slow_down();
-        let mut slices = 0;
+        let (mut is_free, mut slice) = (self.connection.make_space(), FIRST_SLICE);
         loop {
             if let Some(kind) = self.unwanted() {
                 return Err(Error::new(kind, "send a part of an answer"));
             }
-            if self.connection.wait_for_space() {
+            if is_free {
                 return self.connection.answer(Kind::Part, self.id, |sink, arena| encode(part, sink, arena));
             }
-            slices = (slices + 1) % LOOK_AGAIN;
-            if slices == 0 {
+            is_free = self.connection.wait_for_space(slice);
+            if slice < LONGEST_SLICE {
+                slice *= 2;
+            } else if !is_free {
                 self.connection.nudge();
             }
         }
@@ -166,8 +169,10 @@ impl<P: Protocol> Responder<P> {
     }
 }
 
-/// Every so many slices in vain the attendant is to look whether the client has given up: it sleeps until there is space.
-const LOOK_AGAIN: u32 = 16;
+/// How long a wait for space goes on, at first and at most, before it is looked whether the part is still wanted. After
+/// each of the longest in vain the attendant is to look whether the client has given up: it sleeps until there is space.
+const FIRST_SLICE: Duration = Duration::from_millis(1);
+const LONGEST_SLICE: Duration = Duration::from_millis(16);
 
 /// Does not compile unless `R` travels as the answers of `P` do:
 ///

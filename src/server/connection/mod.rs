@@ -57,11 +57,8 @@ pub(crate) struct Connection {
     attendant: Attendant,
 }
 
-/// How many times a thread that waits for space tries to make some itself, before it sleeps.
+/// How many times a thread that needs space tries to make some itself, before it sleeps.
 const TRIES: u32 = 200;
-
-/// How long it sleeps before it looks whether the answer is still wanted.
-const SPACE_SLICE: Duration = Duration::from_millis(1);
 
 /// Whether the attendant is about to answer more requests of a client: it says itself when it has, and until
 /// then nobody makes sure that the client is awake.
@@ -253,22 +250,27 @@ impl Connection {
         }
     }
 
-    /// Waits for some time until no reply waits for space; says whether that is so.
-    pub(super) fn wait_for_space(&self) -> bool {
+    /// Tries for a moment to have no reply wait for space; says whether that is so.
+    pub(super) fn make_space(&self) -> bool {
         for _ in 0..TRIES {
             if !self.is_backlogged() || self.flush() {
                 return true;
             }
             std::hint::spin_loop();
         }
+        false
+    }
+
+    /// Waits, so long at most, until no reply waits for space; says whether that is so.
+    pub(super) fn wait_for_space(&self, slice: Duration) -> bool {
         let (waiting, space) = &self.space;
         let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_backlogged() || self.is_closed() {
             return true;
         }
-        // Whether that was long enough shows at the next look.
-        let _ = space.wait_timeout(waiting, SPACE_SLICE);
-        !self.is_backlogged()
+        drop(space.wait_timeout(waiting, slice));
+        // Nobody else moves them on where the attendant's own thread waits.
+        !self.is_backlogged() || self.flush()
     }
 
     /// Ends the sleep of those who wait for space.

@@ -77,6 +77,38 @@ fn who_asks_while_a_stopped_server_still_works_is_turned_away_at_once() {
     });
 }
 
+/// Its handler has looked whether somebody still waits, which nobody does then, and has left it. The client may ask
+/// another daemon: it is not told that this request has no answer.
+#[test]
+fn who_waits_for_work_that_a_stopped_server_has_given_up_is_cut_off() {
+    let ask = |way, apart_from_others: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let builder = Server::<Work>::builder().may_block(move |_| apart_from_others);
+        let server = builder.bind(folder.path().join("work.sock")).unwrap();
+        let stop = server.handle();
+        std::thread::scope(|scope| {
+            let handler = |_: &ArchivedOrder, responder: Responder<Work>| {
+                stop.stop();
+                while responder.is_wanted() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            };
+            let server = &server;
+            let serving = scope.spawn(move || server.serve_with(handler));
+            let mut client = builder_for(way).timeout(4 * DRAIN).connect(server.path()).unwrap();
+            let error = client.send(&Order::Session).map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PeerDied, "{way:?}: {error}");
+            serving.join().unwrap().unwrap();
+        });
+    };
+    std::thread::scope(|scope| {
+        for way in served_ways() {
+            scope.spawn(move || ask(way, true));
+            scope.spawn(move || ask(way, false));
+        }
+    });
+}
+
 /// What was accepted and would take longer is turned away, however it is answered.
 #[test]
 fn a_stopped_server_begins_no_request_once_its_time_to_answer_is_up() {

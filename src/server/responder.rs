@@ -39,7 +39,8 @@ impl Context {
 
 /// Answers one request, once, from any thread.
 ///
-/// Dropped without an answer, it answers with an error, so that nobody waits for ever.
+/// Dropped without an answer, it answers with an error, so that nobody waits for ever; once the server has ended, as
+/// [`is_wanted`](Self::is_wanted) says, it cuts its client off.
 #[must_use = "a responder that is dropped answers with an error"]
 pub struct Responder<P: Protocol> {
     connection: Arc<Connection>,
@@ -192,12 +193,14 @@ fn assert_response<P: Protocol, R: Wire>() {
 impl<P: Protocol> Drop for Responder<P> {
     fn drop(&mut self) {
         if !self.answered {
-            let (code, text) = if std::thread::panicking() {
-                (FailureCode::Panicked, "the request's handler panicked")
+            if std::thread::panicking() {
+                self.connection.fail(self.id, FailureCode::Panicked, "the request's handler panicked");
+            } else if self.connection.is_unattended() {
+                // There is none for want of a server: the client may find another.
+                self.connection.close();
             } else {
-                (FailureCode::Dropped, "the request's handler gave no answer")
-            };
-            self.connection.fail(self.id, code, text);
+                self.connection.fail(self.id, FailureCode::Dropped, "the request's handler gave no answer");
+            }
         }
         self.connection.settle(self.id);
     }

@@ -24,8 +24,9 @@ pub(crate) struct Pool<J> {
 
 #[derive(Debug)]
 struct State<J> {
+    /// Each with the bytes that count, which are none where a thread is about to take it.
     jobs: VecDeque<(J, u64)>,
-    /// The bytes of these.
+    /// All of these.
     bytes: u64,
     workers: usize,
     /// Workers that have a job, and those that wait for one.
@@ -64,8 +65,10 @@ impl<J: Send> Pool<J> {
     {
         let mut state = self.lock();
         // Jobs that a thread is about to take do not wait.
-        let most = self.max_waiting.saturating_add(self.max_workers - state.busy);
-        let full = state.jobs.len() >= most || bytes > self.max_bytes.saturating_sub(state.bytes);
+        let waiting = state.jobs.len().checked_sub(self.max_workers - state.busy);
+        let bytes = if waiting.is_some() { bytes } else { 0 };
+        let full = waiting.is_some_and(|count| count >= self.max_waiting)
+            || bytes > self.max_bytes.saturating_sub(state.bytes);
         if state.closed || full {
             return Err(job);
         }
@@ -206,6 +209,26 @@ mod tests {
             drop(pool.close());
         });
         assert_eq!(pool.lock().bytes, 0);
+    }
+
+    #[test]
+    fn a_job_that_need_not_wait_may_have_any_number_of_bytes() {
+        let pool = Pool::new(1, 9, 100);
+        let running = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let work = |blocks: bool| {
+                if blocks {
+                    running.wait();
+                    running.wait();
+                }
+            };
+            assert!(pool.submit(scope, true, 101, work).is_ok());
+            running.wait();
+            assert_eq!(pool.submit(scope, false, 101, work), Err(false), "one byte more than may wait");
+            assert!(pool.submit(scope, false, 100, work).is_ok(), "the first one does not count");
+            running.wait();
+            drop(pool.close());
+        });
     }
 
     #[test]

@@ -18,15 +18,18 @@ use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
 use filter::{Calls, forbid, forbid_everywhere};
 use held::{address_space, cpu, held, until_no_more_than};
 use libgrite_ipc::{Client, ErrorKind, Server, Transport};
-use nix::libc::{ENFILE, ENOMEM, ENOSPC, SYS_fallocate, SYS_ftruncate, SYS_memfd_create, SYS_mmap};
+use nix::libc::{
+    ENFILE, ENOMEM, ENOSPC, ETOOMANYREFS, SYS_fallocate, SYS_ftruncate, SYS_memfd_create, SYS_mmap,
+    SYS_sendmsg,
+};
 use rounds::whole;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Mappings of files, which rings are in; not those of the heap and of stacks.
 const SHARED_MAPPINGS: Calls = Calls::with(SYS_mmap, 3, nix::libc::MAP_SHARED as u64);
 
-/// What may fail while memory for rings is made, and how.
-const FAILURES: [(Calls, i32); 7] = [
+/// What may fail while memory for rings is made and handed over, and how.
+const FAILURES: [(Calls, i32); 8] = [
     (Calls::all(SYS_memfd_create), ENOMEM),
     (Calls::all(SYS_memfd_create), ENFILE),
     (Calls::all(SYS_ftruncate), ENOSPC),
@@ -34,6 +37,7 @@ const FAILURES: [(Calls, i32); 7] = [
     (Calls::all(SYS_fallocate), ENOMEM),
     (SHARED_MAPPINGS, ENOMEM),
     (SHARED_MAPPINGS, ENFILE),
+    (Calls::all(SYS_sendmsg), ETOOMANYREFS),
 ];
 
 /// Rings for which there is no room where room is short.
@@ -215,7 +219,7 @@ fn a_daemon_without_room_for_rings_serves_over_the_socket() {
     }
 }
 
-/// Fault 42. Whatever call fails while memory for rings is made, and with whichever error: that client gets
+/// Fault 42. Whatever call fails while memory for rings is made and handed over, and with whichever error: that client gets
 /// the socket, what was made is given back, and those who have rings notice nothing.
 #[test]
 fn a_failure_to_make_rings_is_a_matter_of_that_client_alone() {

@@ -165,7 +165,7 @@ impl Reactor<'_> {
                 let text = "frames on the socket of a client that asks for rings".to_owned();
                 return Err(Refuse { code: RefuseCode::Malformed, text });
             }
-            // Without memory for rings, a client may still be served.
+            // Without memory for rings, or the means to hand it over, a client may still be served.
             if let Ok(entry) = self.over_rings(context.clone(), stream, grant) {
                 return Ok(entry);
             }
@@ -242,15 +242,20 @@ impl Reactor<'_> {
         // The poller knows the client before the client knows of its rings.
         control.tell(Note::Arrived(Box::new(Port::new(Arc::clone(&connection), regions, limit))));
         fault::point("daemon.arrived");
-        *ports += 1;
-        self.ring_memory += memory;
-        let entry = Entry::Ring { connection, stream: Arc::clone(stream), poller, memory };
-        if stream.write_with(&answer, [daemon.as_fd(), client.as_fd()]).is_err() {
+        if let Err(error) = stream.write_with(&answer, [daemon.as_fd(), client.as_fd()]) {
+            use io::ErrorKind::{BrokenPipe, ConnectionReset, WriteZero};
+            if !matches!(error.kind(), BrokenPipe | ConnectionReset | WriteZero) {
+                // The system does not pass the descriptors on, and nothing was sent.
+                control.tell(Note::Left(token));
+                return Err(error);
+            }
             // It has gone already: the reactor hears of that as of any other end.
             stream.shut_down();
         }
+        *ports += 1;
+        self.ring_memory += memory;
         fault::point("daemon.welcomed");
-        Ok(entry)
+        Ok(Entry::Ring { connection, stream: Arc::clone(stream), poller, memory })
     }
 }
 

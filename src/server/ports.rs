@@ -323,7 +323,7 @@ impl Ports {
             if port.fall_asleep() {
                 port.wake_up();
                 self.hot.push(port);
-                return true;
+                return false;
             }
             let Some(watch) = self.free_watch(control) else {
                 self.near.push(port);

@@ -97,6 +97,21 @@ fn a_quiet_client_is_heard_after_the_turn_of_one_whose_requests_take_long() {
     assert!(ports.near.is_empty(), "the others are heard in the next turns");
 }
 
+/// One who asks while clients are handed over is looked at first, whatever comes of that: somebody is left over.
+#[test]
+fn a_sleep_that_leaves_somebody_out_is_a_nap() {
+    let mut ports = Ports::new(true);
+    let mut clients: Vec<_> = (0..=MAX_NEAR as u64).map(|session| join(&mut ports, session)).collect();
+    ports.cool();
+    ports.cool();
+    let next = ports.near[0].session() as usize;
+    ask(&mut clients[next]);
+    assert!(!ports.hand_over(&Arc::default()));
+    assert_eq!(ports.hot.len() + ports.near.len(), MAX_NEAR + 1);
+    assert!(ports.hand_over(&Arc::default()), "another one is watched");
+    assert_eq!((ports.hot.len(), ports.near.len(), ports.far.len()), (1, MAX_NEAR - 1, 1));
+}
+
 /// Lets the client ask as often as one turn allows, and answers at the end of each request as many
 /// milliseconds later; says whether the next turn is to be a quick one.
 fn turn(ports: &mut Ports, client: &mut Sender<Regions>, millis: u64) -> bool {

@@ -41,7 +41,7 @@ pub(crate) enum Process<F> {
     Watched(F),
     /// It has ended, and nothing is left of it.
     Ended,
-    /// The system does not tell.
+    /// The system does not tell, or has no descriptor for it just now.
     Unknown,
 }
 
@@ -178,11 +178,22 @@ impl Stream {
 
     /// The process that has connected, or that listens.
     pub(crate) fn process(&self) -> Process<BorrowedFd<'_>> {
-        match self.process.get_or_init(|| open_peer(self)) {
-            Process::Watched(process) => Process::Watched(process.as_fd()),
-            Process::Ended => Process::Ended,
-            Process::Unknown => Process::Unknown,
+        if !self.knows_its_peer()
+            && let Some(process) = open_peer(self)
+        {
+            // Another thread may have been faster.
+            let _ = self.process.set(process);
         }
+        match self.process.get() {
+            Some(Process::Watched(process)) => Process::Watched(process.as_fd()),
+            Some(Process::Ended) => Process::Ended,
+            Some(Process::Unknown) | None => Process::Unknown,
+        }
+    }
+
+    /// Whether what [`process`](Self::process) says is what it always will.
+    pub(crate) fn knows_its_peer(&self) -> bool {
+        self.process.get().is_some()
     }
 
     /// The descriptor of that process, if somebody has asked for it before.
@@ -249,32 +260,34 @@ fn poll_until(fds: &mut [PollFd<'_>], until: Instant) -> io::Result<bool> {
     }
 }
 
-/// A descriptor of the process on the other side.
+/// A descriptor of the process on the other side; nothing while there is none to be had.
 #[cfg(all(target_os = "linux", not(grite_portable)))]
-fn open_peer(stream: &Stream) -> Process<OwnedFd> {
+fn open_peer(stream: &Stream) -> Option<Process<OwnedFd>> {
     use nix::errno::Errno as NixErrno;
     use nix::sys::socket::{getsockopt, sockopt};
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
     match getsockopt(stream, sockopt::PeerPidfd) {
-        Ok(process) => return Process::Watched(process),
-        Err(NixErrno::ESRCH) => return Process::Ended,
+        Ok(process) => return Some(Process::Watched(process)),
+        Err(NixErrno::ESRCH) => return Some(Process::Ended),
+        Err(NixErrno::EMFILE | NixErrno::ENFILE | NixErrno::ENOMEM) => return None,
         // A kernel before 6.5, which knows no more than the number.
         Err(_) => {}
     }
     let number = stream.peer().ok().and_then(|peer| i32::try_from(peer.pid?).ok()).and_then(Pid::from_raw);
-    let Some(number) = number else { return Process::Unknown };
+    let Some(number) = number else { return Some(Process::Unknown) };
     match pidfd_open(number, PidfdFlags::empty()) {
-        Ok(process) => Process::Watched(process),
-        Err(Errno::SRCH) => Process::Ended,
-        Err(_) => Process::Unknown,
+        Ok(process) => Some(Process::Watched(process)),
+        Err(Errno::SRCH) => Some(Process::Ended),
+        Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => None,
+        Err(_) => Some(Process::Unknown),
     }
 }
 
 /// A descriptor of the process on the other side, which this system does not have.
 #[cfg(not(all(target_os = "linux", not(grite_portable))))]
-fn open_peer(_: &Stream) -> Process<OwnedFd> {
-    Process::Unknown
+fn open_peer(_: &Stream) -> Option<Process<OwnedFd>> {
+    Some(Process::Unknown)
 }
 
 /// Calls again for as long as a signal interrupts.

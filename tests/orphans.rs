@@ -18,7 +18,7 @@ use held::{held, until_no_more_than};
 use libgrite_ipc::{Client, ErrorKind, Server};
 use nix::libc;
 use rounds::rounds;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 const WAYS: [(Way, &str); 2] = [(Way::Ring, "client over rings"), (Way::Socket, "client over the socket")];
 
@@ -117,6 +117,28 @@ fn start_daemon() -> (tempfile::TempDir, PathBuf, Process) {
     let (folder, path, mut daemon) = start("daemon");
     daemon.line("ready").unwrap();
     (folder, path, daemon)
+}
+
+/// Fault 35. To watch a client's process takes a descriptor: a daemon that has none then does it later.
+#[test]
+fn a_client_is_watched_once_its_daemon_may_open_files_again() {
+    let (folder, path, daemon) = start_daemon();
+    let mut polite = builder_for(Way::Socket).connect(&path).unwrap();
+    polite.send(&Order::Make(9)).unwrap();
+    // It is watched by then.
+    std::thread::sleep(Duration::from_secs(1));
+    let before = held(daemon.id());
+    let mut client = Process::start("client over the socket", folder.path());
+    let _orphan = Orphan::of(&mut client);
+    let allow = |limit| prlimit(Pid::from_raw(daemon.id() as i32), Resource::Nofile, limit).unwrap();
+    let enough = getrlimit(Resource::Nofile);
+    allow(Rlimit { current: Some(3), ..enough });
+    // By then it has tried.
+    std::thread::sleep(Duration::from_millis(700));
+    allow(enough);
+    client.kill();
+    client.child.wait().unwrap();
+    until_no_more_than(before, daemon.id());
 }
 
 /// Fault 35. A client that is killed while a child of it keeps its socket is let go of, within a second.

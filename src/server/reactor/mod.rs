@@ -72,7 +72,7 @@ pub(crate) struct Reactor<'a> {
     accept_after: Option<Instant>,
     /// Kept for a time in which there is no other: who comes then is told so.
     spare: Option<OwnedFd>,
-    /// Clients over the socket whose processes are not watched yet, and from when on they are.
+    /// Clients whose processes are not watched yet, and from when on they are.
     unwatched: VecDeque<(Instant, u64)>,
     /// Sockets that may hold more requests than their turn allowed.
     unfinished: Vec<u64>,
@@ -350,6 +350,11 @@ impl<'a> Reactor<'a> {
         }
     }
 
+    /// Watches the process of a client that is there for longer.
+    fn watch_later(&mut self, token: u64) {
+        self.unwatched.push_back((Instant::now() + WATCH_AFTER, token));
+    }
+
     /// Has the end of a client's process noticed even while a forked child of it keeps the socket open.
     fn watch_process(&mut self, token: u64) {
         let Some(entry) = self.entries.get(&token) else { return };
@@ -358,7 +363,8 @@ impl<'a> Reactor<'a> {
             // Where it cannot be watched, the socket's end is all that tells.
             Process::Watched(process) => drop(self.events.add(process, token + 1, Interest::Read)),
             Process::Ended => self.remove(token),
-            Process::Unknown => {}
+            Process::Unknown if stream.knows_its_peer() => {}
+            Process::Unknown => self.watch_later(token),
         }
     }
 

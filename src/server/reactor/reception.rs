@@ -10,7 +10,7 @@ use super::super::connection::{Attendant, Connection, Lifeline};
 use super::super::events::Interest;
 use super::super::poller::STOPPING;
 use super::super::responder::Context;
-use super::{AnswerRequest, BATCH, Entry, LISTENER, Reactor, WATCH_AFTER};
+use super::{AnswerRequest, BATCH, Entry, LISTENER, Reactor};
 use crate::fault;
 use crate::handshake::{self, Answer, Grant, Heard, Mode, Refuse, RefuseCode, Welcome, judge};
 use crate::stream::{Stream, new_socket, own_uid};
@@ -141,7 +141,7 @@ impl Reactor<'_> {
                 if over_rings {
                     self.watch_process(token);
                 } else {
-                    self.unwatched.push_back((Instant::now() + WATCH_AFTER, token));
+                    self.watch_later(token);
                 }
                 self.serve(token, answer);
             }

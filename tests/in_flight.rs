@@ -395,6 +395,33 @@ fn a_panic_on_the_pool_answers_its_request_alone() {
     }
 }
 
+/// Panics, and once more when it is dropped.
+struct Worse;
+
+impl Drop for Worse {
+    fn drop(&mut self) {
+        panic!("worse than ordered");
+    }
+}
+
+/// Fault 44. One panic is followed by another, on the thread that receives and on the pool.
+#[test]
+fn a_panic_that_panics_when_it_is_dropped_answers_its_request_alone() {
+    for (way, blocks) in served_ways().into_iter().flat_map(|way| [(way, false), (way, true)]) {
+        let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
+            if matches!(order, ArchivedOrder::Panic) {
+                std::panic::panic_any(Worse);
+            }
+            responder.reply(&done(Vec::new())).unwrap();
+        };
+        served(Server::builder().may_block(move |_| blocks).max_workers(1), handler, |path| {
+            let mut client = builder_for(way).connect(path).unwrap();
+            assert_eq!(client.send(&Order::Panic).unwrap_err().kind(), ErrorKind::Refused);
+            client.send(&late(0, 0)).unwrap();
+        });
+    }
+}
+
 /// Sends `count` parts of `length` bytes each and then an empty answer; says why it stopped early.
 fn send_parts(count: u64, length: usize, mut responder: Responder<Work>) -> Result<(), Error> {
     for number in 0..count {

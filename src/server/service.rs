@@ -45,7 +45,7 @@ impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_,
         let Some((archive, expiry)) = admit(connection, id, now, bytes) else { return };
         let Ok(request) = check::<P::Request>(archive) else { return connection.close() };
         let blocks = || self.may_block.is_some_and(|may_block| may_block(request));
-        let Ok(blocks) = catch_unwind(AssertUnwindSafe(blocks)) else {
+        let Some(blocks) = contain(blocks) else {
             return connection.reject(
                 id,
                 FailureCode::Panicked,
@@ -54,7 +54,8 @@ impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_,
         };
         if !blocks {
             let responder = Responder::new(Arc::clone(connection), id, expiry);
-            return handle(|| (self.handler)(request, responder));
+            contain(|| (self.handler)(request, responder));
+            return;
         }
         let mut bytes = Bytes::with_capacity(archive.len());
         bytes.extend_from_slice(archive);
@@ -83,7 +84,7 @@ impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_,
         }
         let Ok(request) = Message::<P::Request>::check(archive) else { return connection.close() };
         let responder = Responder::new(connection, id, expiry);
-        handle(|| (self.handler)(&request, responder));
+        contain(|| (self.handler)(&request, responder));
     }
 }
 
@@ -107,7 +108,16 @@ pub(super) fn admit<'p>(
     Some((archive, expiry))
 }
 
-/// Runs a handler. Its panic ends nothing: its responder answers for it while the panic unwinds.
-fn handle(handler: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(handler));
+/// What `work` returns, unless it panics. That ends nothing: the responder of a handler answers for it while the panic
+/// unwinds. What it has panicked with may panic in its turn when it is dropped, and what that has panicked with is
+/// never dropped.
+fn contain<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let panicked = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => return Some(done),
+        Err(panicked) => panicked,
+    };
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panicked))) {
+        std::mem::forget(again);
+    }
+    None
 }

@@ -145,8 +145,9 @@ impl ServerHandle {
         ServerHandle(shared)
     }
 
-    /// Makes [`Server::serve`](super::Server::serve) answer what has come, turn away what comes from
-    /// then on, and return: after five seconds at most, unless a handler takes longer, whose answer is not
+    /// Makes [`Server::serve`](super::Server::serve) answer what it has taken from sockets and what lies in rings, turn
+    /// away all else, which can be asked again elsewhere, and return: it answers for five seconds at most, and tells for
+    /// one more those who ask on that it has ended. Only a handler that takes longer keeps it, whose answer is not
     /// [wanted](super::Responder::is_wanted) then.
     pub fn stop(&self) {
         self.0.stop();

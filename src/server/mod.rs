@@ -1,33 +1,45 @@
 //! Answering: [`Server`] serves any number of clients, over rings and over the socket.
 //!
-//! Two threads share the work. The **poller** sweeps all rings in turn and answers what it finds;
+//! Threads of two kinds share the work. A **poller** sweeps the rings of its clients in turn and answers what it finds;
 //! when they stay empty it sleeps on all of them at once. One sleep has room for 127 of them, and each 127
-//! more have a **watch**. The **reactor** accepts, shakes hands, serves the connections over the socket, and
-//! watches the lifelines of those over rings. Each calls the handler itself, so no request changes threads
-//! on its way, but for those that may block, which a **pool** answers.
+//! more have a **watch**. There is one poller unless the builder asks for more. The **reactor** accepts, shakes hands,
+//! serves the connections over the socket, and watches the lifelines of those over rings. Each calls the handler
+//! itself, so no request changes threads on its way, but for those that may block, which a **pool** answers.
+//!
+//! | modules, in the order to read them | what they are for |
+//! |---|---|
+//! | `builder`, `shared` | what is chosen, and what all threads have in common |
+//! | `listener`, `presence` | the socket's file, and whether it still leads here |
+//! | `reactor`, on `events` | who comes, the clients over the socket, and the end of any |
+//! | `connection`; `history`, `publisher` | one client, as all threads share it, and what it is told unasked |
+//! | `poller`, `ports`, `port`, `watch` | the clients over rings |
+//! | `control`, `mailbox` | what other threads tell a poller |
+//! | `service`, `pool`, `responder` | from a request's bytes to the handler, and back |
+//! | `incoming`, `asynchronous` | requests for a loop, and for tasks, in place of a handler |
+//! | `crew` | for how long a server that stops answers, and when it has ended |
 
+mod builder;
+mod shared;
+mod listener;
+mod presence;
+mod reactor;
+mod events;
+mod connection;
+mod history;
+mod publisher;
+mod poller;
+mod ports;
+mod port;
+mod watch;
+mod control;
+mod mailbox;
+mod service;
+mod pool;
+mod responder;
+mod incoming;
 #[cfg(feature = "tokio")]
 mod asynchronous;
-mod builder;
-mod connection;
-mod control;
 mod crew;
-mod events;
-mod incoming;
-mod history;
-mod listener;
-mod mailbox;
-mod poller;
-mod pool;
-mod port;
-mod ports;
-mod presence;
-mod publisher;
-mod reactor;
-mod responder;
-mod service;
-mod shared;
-mod watch;
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,12 +1,13 @@
 //! One client, as the two threads and the responders share it.
 
+mod cancelled;
 mod notices;
 mod outbound;
 mod tally;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::frame::{Failure, FailureCode, Kind};
 use crate::payload::{Sink, TooLong, trim_arena};
 use crate::stream::Stream;
 use crate::transport::{Broken, LocalLine, Outgoing};
+use cancelled::Cancelled;
 use outbound::{Outbound, WayOut};
 use tally::Tally;
 
@@ -43,9 +45,8 @@ pub(crate) struct Connection {
     tally: Tally,
     /// Whether the attendant is about to answer more requests: a [`Turn`].
     turn: AtomicU8,
-    /// The unanswered requests that the client has given up, and how many they are.
-    cancelled: Mutex<Vec<u64>>,
-    cancellations: AtomicU32,
+    /// Which of these the client has given up.
+    cancelled: Cancelled,
     /// Those who read what the client says and notice its end: a server that has stopped does that for some time.
     crew: Arc<Crew>,
     history: Arc<History>,
@@ -118,8 +119,7 @@ impl Connection {
             closed: AtomicBool::new(false),
             tally: Tally::new(max_unanswered),
             turn: AtomicU8::new(Turn::Over as u8),
-            cancelled: Mutex::default(),
-            cancellations: AtomicU32::new(0),
+            cancelled: Cancelled::default(),
             crew,
             history,
             place: AtomicU64::new(0),
@@ -294,26 +294,15 @@ impl Connection {
 
     /// Notes that nobody waits for this answer. A request that is answered already needs no note.
     fn cancel(&self, id: u64) {
-        if self.tally.unanswered() == 0 {
-            return;
+        if self.tally.unanswered() > 0 {
+            self.cancelled.note(id, self.tally.max_unanswered() as usize);
         }
-        let mut cancelled = self.cancelled();
-        // Not all need to be under way: the oldest note is the one most likely not to matter.
-        if cancelled.len() >= self.tally.max_unanswered() as usize {
-            cancelled.remove(0);
-        }
-        cancelled.push(id);
-        self.cancellations.store(cancelled.len() as u32, Ordering::Release);
     }
 
     /// Whether the client has given up this request.
     #[inline]
     pub(super) fn is_cancelled(&self, id: u64) -> bool {
-        self.cancellations.load(Ordering::Acquire) > 0 && self.cancelled().contains(&id)
-    }
-
-    fn cancelled(&self) -> MutexGuard<'_, Vec<u64>> {
-        self.cancelled.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cancelled.contains(id)
     }
 
     fn send(
@@ -420,7 +409,7 @@ impl Connection {
     #[inline]
     pub(super) fn settle(&self, id: u64) {
         // The attendant need not be told what it has done itself.
-        if self.attendant.owner().attends(self.session()) && self.cancellations.load(Ordering::Acquire) == 0 {
+        if self.attendant.owner().attends(self.session()) && self.cancelled.is_empty() {
             self.tally.settle_here();
         } else {
             self.settle_and_tell(id);
@@ -436,13 +425,8 @@ impl Connection {
         if self.tally.was_full() {
             self.nudge();
         }
-        if self.cancellations.load(Ordering::Acquire) > 0 {
-            let mut cancelled = self.cancelled();
-            // When all are answered, other notes came too late. One of a request that was begun meanwhile is made
-            // with the lock held, and so after that was counted.
-            let all_answered = self.tally.unanswered() == 0;
-            cancelled.retain(|&other| !all_answered && other != id);
-            self.cancellations.store(cancelled.len() as u32, Ordering::Release);
+        if !self.cancelled.is_empty() {
+            self.cancelled.forget(id, || self.tally.unanswered() == 0);
         }
     }
 

@@ -29,7 +29,7 @@ fn a_request_that_is_given_up_while_another_one_is_settled_learns_of_it() {
     let connection = connection();
     connection.begin(Turn::Over);
     connection.cancel(1);
-    let mut notes = connection.cancelled();
+    let mut notes = connection.cancelled.lock();
     let settling = {
         let connection = Arc::clone(&connection);
         thread::spawn(move || connection.settle(1))
@@ -48,7 +48,7 @@ fn a_request_that_is_given_up_while_another_one_is_settled_learns_of_it() {
     assert!(connection.is_cancelled(2));
     assert!(!connection.is_cancelled(1), "it is answered");
     connection.settle(2);
-    assert_eq!(connection.cancellations.load(Ordering::Relaxed), 0, "no notes are left");
+    assert!(connection.cancelled.is_empty(), "no notes are left");
 }
 
 /// Texts need memory of their own while they are archived, four bytes each.

@@ -74,6 +74,18 @@ pub(super) enum Turn {
     Quick,
 }
 
+impl Turn {
+    /// The turn that has this number.
+    #[inline]
+    fn of(number: u8) -> Self {
+        match number {
+            number if number == Turn::Over as u8 => Turn::Over,
+            number if number == Turn::Quick as u8 => Turn::Quick,
+            _ => Turn::Slow,
+        }
+    }
+}
+
 /// Who is told when replies wait for space.
 #[derive(Debug)]
 pub(crate) enum Attendant {
@@ -243,9 +255,14 @@ impl Connection {
         }
     }
 
+    #[inline]
+    fn turn(&self) -> Turn {
+        Turn::of(self.turn.load(Ordering::Relaxed))
+    }
+
     /// Has each answer of this turn told of from now on: somebody takes his time.
     pub(super) fn slow_down(&self) {
-        if self.turn.load(Ordering::Relaxed) == Turn::Quick as u8 && self.attendant.owner().is_here() {
+        if self.turn() == Turn::Quick && self.attendant.owner().is_here() {
             self.turn.store(Turn::Slow as u8, Ordering::Relaxed);
         }
     }
@@ -336,10 +353,10 @@ impl Connection {
         let done = work(outgoing, arena)?;
         *half_written = false;
         std::mem::forget(unless_done);
-        match self.turn.load(Ordering::Relaxed) {
-            turn if turn == Turn::Over as u8 => outgoing.announce(),
-            turn if turn == Turn::Quick as u8 && self.attendant.owner().is_here() => outgoing.hint_together(),
-            _ => outgoing.hint(),
+        match self.turn() {
+            Turn::Over => outgoing.announce(),
+            Turn::Quick if self.attendant.owner().is_here() => outgoing.hint_together(),
+            Turn::Quick | Turn::Slow => outgoing.hint(),
         }
         let backlogged = outgoing.has_backlog();
         // Under the lock, so nobody else writes it meanwhile.

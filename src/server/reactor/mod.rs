@@ -1,9 +1,10 @@
-//! The reactor: serves connections over the socket, and watches the lifelines of all. Who comes is received
-//! in [`reception`].
+//! The reactor: serves connections over the socket, by turns ([`turn`]), and watches the lifelines of all. Who comes is
+//! received in [`reception`].
 
 #[cfg(all(any(fuzzing, test), not(loom), target_os = "linux", not(grite_portable)))]
 mod by_hand;
 mod reception;
+mod turn;
 
 #[cfg(all(any(fuzzing, test), not(loom), target_os = "linux", not(grite_portable)))]
 pub(crate) use by_hand::ByHand;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::connection::{Connection, Turn};
+use super::connection::Connection;
 use super::control::{Control, Note};
 use super::crew::AtWork;
 use super::events::{Events, Interest};
@@ -24,12 +25,12 @@ use super::listener::Listener;
 use super::poller::STOPPING;
 use super::presence::Presence;
 use super::shared::Shared;
-use crate::frame::{FailureCode, Kind};
 use crate::handshake::{Refuse, RefuseCode};
 use crate::payload::Bytes;
 use crate::stream::{Peer, Process, Stream, new_socket};
-use crate::transport::{BadFrame, Broken, Inbox};
+use crate::transport::Inbox;
 use crate::wait::coarse_now;
+use turn::{Turned, take_turn};
 
 /// Answers a request: which connection, which id, which bytes.
 pub(crate) type AnswerRequest<'a> = dyn Fn(&Arc<Connection>, u64, &Bytes) + Sync + 'a;
@@ -41,10 +42,6 @@ const FIRST_CONNECTION: u64 = 2;
 
 /// How many requests of one connection are answered before the next has its turn.
 const BATCH: u32 = 16;
-
-/// How often it is read from one connection for a message before the next has its turn: for more bytes than a socket
-/// mostly holds, since what a client has asked before its end is read at once.
-const READS: u32 = 8;
 
 /// After how long the process of a client over the socket is watched, too: a question or two are over before,
 /// and cost nothing for it.
@@ -403,52 +400,12 @@ impl<'a> Reactor<'a> {
             return;
         };
         connection.attend();
-        let (mut answered, mut held_up, mut held_back) = (0, false, false);
-        let alive = loop {
-            if connection.is_closed() {
-                break false;
-            }
-            let is_full = connection.is_backlogged() && !connection.flush();
-            let has_notices = !is_full && connection.has_notices();
-            held_up = is_full || !connection.has_room();
-            if held_up && !has_notices {
-                // Who gives up is heard most of all then.
-                match inbox.next_kind() {
-                    Ok(Some(Kind::Cancel | Kind::Unsubscribe)) => held_back = false,
-                    Ok(next) => {
-                        held_back = next.is_some();
-                        break true;
-                    }
-                    Err(_) => break false,
-                }
-            }
-            if answered == BATCH || !self.turns_away && self.shared.is_stopping() {
-                self.unfinished.push(token);
-                break true;
-            }
-            if has_notices {
-                connection.notify();
-                answered += 1;
-                continue;
-            }
-            match inbox.poll_within(READS) {
-                Ok(Some((Kind::Request, id))) => {
-                    connection.begin(Turn::Over);
-                    answer(connection, id, inbox.message());
-                }
-                Ok(None) => break true,
-                Err(Broken::Stream(BadFrame::TooLong { id, length, limit })) => {
-                    let text = format!("the request: {length} bytes where {limit} are allowed");
-                    connection.fail(id, FailureCode::TooLarge, &text);
-                    break false;
-                }
-                Ok(Some((kind, id))) if connection.heed(kind, id) => {}
-                Ok(Some(_)) | Err(_) => break false,
-            }
-            answered += 1;
-        };
-        if !alive {
+        let stops = || !self.turns_away && self.shared.is_stopping();
+        let Turned::Over { more, held_up, held_back } = take_turn(connection, inbox, answer, stops) else {
             return self.remove(token);
+        };
+        if more {
+            self.unfinished.push(token);
         }
         let is_free = connection.flush() && connection.has_room();
         let wanted = match (connection.is_backlogged(), is_free || !held_back) {

@@ -74,17 +74,18 @@ impl History {
         self.next.load(Ordering::Acquire)
     }
 
-    /// Counts a subscriber, or one less.
-    pub(super) fn count_subscriber(&self, more: bool) {
-        if more {
-            if self.subscribers.fetch_add(1, Ordering::SeqCst) == 0 {
-                // Whoever looked before the count has the lock until it sleeps.
-                drop(self.closed());
-                self.arrival.notify_all();
-            }
-        } else {
-            self.subscribers.fetch_sub(1, Ordering::SeqCst);
+    /// Counts a subscriber more.
+    pub(super) fn admit_subscriber(&self) {
+        if self.subscribers.fetch_add(1, Ordering::SeqCst) == 0 {
+            // Whoever looked before the count has the lock until it sleeps.
+            drop(self.closed());
+            self.arrival.notify_all();
         }
+    }
+
+    /// Counts one less.
+    pub(super) fn dismiss_subscriber(&self) {
+        self.subscribers.fetch_sub(1, Ordering::SeqCst);
     }
 
     pub(super) fn has_subscribers(&self) -> bool {
@@ -169,9 +170,9 @@ mod tests {
             let waiting = scope.spawn(|| history.wait_for_subscribers());
             std::thread::sleep(std::time::Duration::from_millis(20));
             assert!(!waiting.is_finished());
-            history.count_subscriber(true);
+            history.admit_subscriber();
             assert!(waiting.join().unwrap());
-            history.count_subscriber(false);
+            history.dismiss_subscriber();
 
             let waiting = scope.spawn(|| history.wait_for_subscribers());
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -179,7 +180,7 @@ mod tests {
             history.close();
             assert!(!waiting.join().unwrap());
         });
-        history.count_subscriber(true);
+        history.admit_subscriber();
         assert!(!history.wait_for_subscribers());
     }
 

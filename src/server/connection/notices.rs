@@ -14,7 +14,7 @@ impl Connection {
     pub(super) fn subscribe(&self, first: u64) {
         self.leave();
         self.subscription.fetch_add(1, Ordering::Relaxed);
-        self.history.count_subscriber(true);
+        self.history.admit_subscriber();
         let (place, lost) = self.history.start(first);
         self.place.store(place, Ordering::Relaxed);
         self.tell_of_gap(place, lost);
@@ -23,7 +23,7 @@ impl Connection {
     /// Sends no more notifications.
     pub(super) fn leave(&self) {
         if self.place.swap(0, Ordering::Relaxed) != 0 {
-            self.history.count_subscriber(false);
+            self.history.dismiss_subscriber();
         }
     }
 

@@ -13,7 +13,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 use crate::transport::Outgoing;
 
 /// How many times a thread gives the CPU to whoever writes, before it sleeps.
-const TRIES: u32 = 200;
+const YIELDS: u32 = 200;
 
 /// How long it sleeps before it looks again.
 const SLICE: Duration = Duration::from_millis(1);
@@ -65,7 +65,7 @@ impl Outbound {
         loop {
             // One that was interrupted meanwhile needs a CPU, which may be this one.
             match tries {
-                0..TRIES => std::thread::yield_now(),
+                0..YIELDS => std::thread::yield_now(),
                 _ => std::thread::sleep(SLICE),
             }
             tries += 1;

@@ -62,7 +62,7 @@ impl<P: Protocol> Server<P> {
         H: Fn(Message<P::Request>, Context) -> F + Send + Sync + 'static,
         F: Future<Output = P::Response> + Send + 'static,
     {
-        self.shared.serve();
+        self.shared.mark_served();
         let (runtime, handler) = (Handle::current(), Arc::new(handler));
         let tasks = Arc::new(Semaphore::new(self.shared.limits.waiting.clamp(1, Semaphore::MAX_PERMITS)));
         let server = Server::<P> {

@@ -50,7 +50,7 @@ pub(super) struct Owner {
 
 impl Owner {
     /// From now on it is the calling thread.
-    pub(super) fn settle_here(&self) {
+    pub(super) fn bind_to_this_thread(&self) {
         self.thread.store(here(), Ordering::Relaxed);
     }
 

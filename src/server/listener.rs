@@ -88,7 +88,7 @@ impl Listener {
     }
 
     /// From now on it is the calling process that serves: those who connect take its end for the daemon's.
-    pub(super) fn settle_here(&self) -> io::Result<()> {
+    pub(super) fn serve_from_this_process(&self) -> io::Result<()> {
         self.process.store(shm::process(), Ordering::Relaxed);
         // The kernel notes who has listened last.
         Ok(listen(&self.socket, BACKLOG)?)

@@ -171,7 +171,7 @@ impl<P: Protocol> Server<P> {
     where
         H: Fn(&Archived<P::Request>, Responder<P>) + Sync,
     {
-        self.shared.serve();
+        self.shared.mark_served();
         let limits = &self.shared.limits;
         let service = Service {
             handler,
@@ -251,7 +251,7 @@ impl<P: Protocol> Server<P> {
     /// # Panics
     /// As [`serve`](Self::serve).
     pub fn incoming(&self) -> Incoming<'_, P> {
-        self.shared.serve();
+        self.shared.mark_served();
         Incoming::start(self)
     }
 }

@@ -97,7 +97,7 @@ impl Poller {
     /// Waits for the next request; nothing once the server stops and nobody of it has work any more.
     #[inline]
     pub(crate) fn next(&mut self) -> Option<Arrival<'_>> {
-        self.control.owner.settle_here();
+        self.control.owner.bind_to_this_thread();
         let (id, now) = loop {
             if let Some(found) = self.look() {
                 break found;

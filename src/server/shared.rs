@@ -79,7 +79,7 @@ impl Shared {
     ///
     /// # Panics
     /// When it does or did already: its threads would take each other's notes.
-    pub(super) fn serve(&self) {
+    pub(super) fn mark_served(&self) {
         assert!(!self.served.swap(true, Ordering::Relaxed), "a server serves once");
     }
 
@@ -159,7 +159,7 @@ impl ServerHandle {
 #[derive(Debug)]
 pub(crate) struct Waker {
     /// Sessions to look at.
-    watched: Mutex<Vec<u64>>,
+    stirred: Mutex<Vec<u64>>,
     near: UnixStream,
     /// The reactor's thread.
     pub(super) owner: Owner,
@@ -172,12 +172,12 @@ impl Waker {
         let (near, far) = UnixStream::pair()?;
         near.set_nonblocking(true)?;
         far.set_nonblocking(true)?;
-        Ok(Waker { watched: Mutex::default(), near, owner: Owner::default(), far })
+        Ok(Waker { stirred: Mutex::default(), near, owner: Owner::default(), far })
     }
 
     /// Makes the reactor look at the connection of this session.
-    pub(super) fn watch(&self, session: u64) {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+    pub(super) fn stir(&self, session: u64) {
+        self.stirred.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         self.wake();
     }
 
@@ -190,6 +190,6 @@ impl Waker {
     pub(super) fn take(&self) -> Vec<u64> {
         let mut bytes = [0; 64];
         while matches!(io::Read::read(&mut &self.far, &mut bytes), Ok(1..)) {}
-        std::mem::take(&mut *self.watched.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.stirred.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -376,7 +376,7 @@ impl Connection {
         match &self.attendant {
             _ if self.attendant.owner().attends(self.session()) => {}
             Attendant::Poller(control) => control.tell(Note::Stirred(self.session())),
-            Attendant::Reactor(waker) => waker.watch(self.session()),
+            Attendant::Reactor(waker) => waker.stir(self.session()),
         }
     }
 
@@ -427,7 +427,7 @@ impl Connection {
     pub(super) fn settle(&self, id: u64) {
         // The attendant need not be told what it has done itself.
         if self.attendant.owner().attends(self.session()) && self.cancelled.is_empty() {
-            self.tally.settle_here();
+            self.tally.count_answer_here();
         } else {
             self.settle_and_tell(id);
         }
@@ -435,9 +435,9 @@ impl Connection {
 
     fn settle_and_tell(&self, id: u64) {
         if self.attendant.owner().is_here() {
-            self.tally.settle_here();
+            self.tally.count_answer_here();
         } else {
-            self.tally.settle_elsewhere();
+            self.tally.count_answer_elsewhere();
         }
         if self.tally.was_full() {
             self.nudge();

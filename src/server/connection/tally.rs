@@ -65,12 +65,12 @@ impl Tally {
 
     /// Counts an answer of the attendant's thread.
     #[inline]
-    pub(super) fn settle_here(&self) {
+    pub(super) fn count_answer_here(&self) {
         add_one(&self.answered_here);
     }
 
     /// Counts an answer of another thread.
-    pub(super) fn settle_elsewhere(&self) {
+    pub(super) fn count_answer_elsewhere(&self) {
         self.answered_elsewhere.fetch_add(1, Ordering::AcqRel);
         fence_before_look();
     }
@@ -99,7 +99,7 @@ mod models {
         let settle = || {
             let tally = Arc::clone(&tally);
             thread::spawn(move || {
-                tally.settle_elsewhere();
+                tally.count_answer_elsewhere();
                 tally.was_full()
             })
         };
@@ -107,7 +107,7 @@ mod models {
         let other = both_elsewhere.then(settle);
         let mut noticed = tally.has_room();
         if !both_elsewhere {
-            tally.settle_here();
+            tally.count_answer_here();
             noticed |= tally.was_full();
         }
         for told in [Some(settling), other].into_iter().flatten() {
@@ -144,8 +144,8 @@ mod tests {
         (0..2).for_each(|_| tally.begin());
         assert!(!tally.was_full(), "nobody has asked for room");
         assert!(!tally.has_room());
-        tally.settle_elsewhere();
-        tally.settle_here();
+        tally.count_answer_elsewhere();
+        tally.count_answer_here();
         assert_eq!([tally.was_full(), tally.was_full()], [true, false]);
         assert!(tally.has_room());
     }

@@ -31,7 +31,7 @@ impl ByHand {
         let server: &'static Server<P> = Box::leak(Box::new(builder.bind(path)?));
         let reactor = Reactor::new(&server.shared, &server.shared.controls, &server.listener);
         let reactor = reactor.map_err(|error| Error::io("make a reactor", error).at(path))?;
-        reactor.shared.waker.owner.settle_here();
+        reactor.shared.waker.owner.bind_to_this_thread();
         Ok(ByHand { reactor, _shared: &server.shared })
     }
 

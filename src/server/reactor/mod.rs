@@ -128,7 +128,7 @@ impl<'a> Reactor<'a> {
         controls: &[Arc<Control>],
         listener: &'a Listener,
     ) -> io::Result<Self> {
-        listener.settle_here()?;
+        listener.serve_from_this_process()?;
         let mut events = Events::new()?;
         events.add(listener, LISTENER, Interest::Read)?;
         events.add(&shared.waker.far, WAKER, Interest::Read)?;
@@ -155,7 +155,7 @@ impl<'a> Reactor<'a> {
     /// Serves until the server stops, or has been idle for long enough, or is not to be found any more. When its time to
     /// answer what it had accepted is up, it says `give_up` to what waits for a thread.
     pub(crate) fn run(mut self, answer: &AnswerRequest<'_>, give_up: &dyn Fn()) -> io::Result<()> {
-        self.shared.waker.owner.settle_here();
+        self.shared.waker.owner.bind_to_this_thread();
         // Kept from turn to turn, so that a turn allocates nothing.
         let mut tokens = Vec::new();
         while !self.is_over() {

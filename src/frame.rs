@@ -214,6 +214,9 @@ pub(crate) struct Expiry(pub(crate) u64);
 impl Expiry {
     pub(crate) const NEVER: Self = Expiry(0);
 
+    /// A time that has passed, on every machine.
+    pub(crate) const PAST: Self = Expiry(1);
+
     /// The length in bytes.
     pub(crate) const LENGTH: usize = 8;
 

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
+use common::gate::Gate;
+use common::process::until;
 use common::{
     ArchivedOrder, Done, Order, WAYS, Work, builder_for, pattern, reach, served_ways, stop_after, work,
 };
@@ -336,6 +338,34 @@ fn work_that_nobody_waits_for_any_more_is_dropped() {
             blocked.wait();
             [first, wanted, last].into_iter().for_each(|answer| drop(answer.wait().unwrap()));
             assert_eq!(*done_for.lock().unwrap(), [0, 1, 5], "{way:?}");
+        });
+    }
+}
+
+/// Fault 46. A part of it is on its way when its time is up: whoever asks again asks once.
+#[test]
+fn a_request_that_was_not_sent_in_time_is_never_carried_out() {
+    for way in served_ways() {
+        let carried_out = AtomicUsize::new(0);
+        let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
+            carried_out.fetch_add(usize::from(matches!(order, ArchivedOrder::Echo(_))), Ordering::SeqCst);
+            obey(order, responder);
+        };
+        served(Server::builder(), handler, |path| {
+            let other = builder_for(way).connect(path).unwrap();
+            let mut client = builder_for(way).timeout(Duration::from_millis(100)).connect(path).unwrap();
+            let gate = Gate::new();
+            let held = other.start(&gate.order(10)).unwrap();
+            gate.until_reached();
+            let long = Order::Echo(pattern(1 << 20));
+            let errors = [client.stream(&long).map(drop), client.send(&long).map(drop)];
+            for error in errors.map(Result::unwrap_err) {
+                assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}: {error}");
+            }
+            drop(gate);
+            held.wait().unwrap();
+            until("the client is answered", || client.send(&Order::Session).is_ok());
+            assert_eq!(carried_out.load(Ordering::SeqCst), 0, "{way:?}");
         });
     }
 }

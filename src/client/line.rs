@@ -182,8 +182,13 @@ impl Line {
             self.drain(before, deadline)?;
         }
         self.put(request, id, expiry)?;
-        if self.outgoing.has_backlog() {
-            self.drain(before, deadline).inspect_err(|_| self.outgoing.abort())?;
+        if self.outgoing.has_backlog()
+            && let Err(error) = self.drain(before, deadline)
+        {
+            if !self.outgoing.abort() {
+                self.tell(Kind::Cancel, id.to_frame());
+            }
+            return Err(error);
         }
         Ok(())
     }

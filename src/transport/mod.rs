@@ -177,12 +177,16 @@ impl Outgoing {
         }
     }
 
-    /// Gives up the message that was sent last, if it is not on its way whole; see [`Sender::abort`].
+    /// Gives up the request that was sent last and is not on its way whole; see [`Sender::abort`]. Says whether the peer
+    /// will not carry it out.
     ///
-    /// Over a socket, one that is under way stays in the backlog.
-    pub(crate) fn abort(&mut self) {
+    /// Over a socket, one that is under way stays in the backlog, and comes too late.
+    pub(crate) fn abort(&mut self) -> bool {
         match self {
-            Outgoing::Ring(sender) => sender.abort(),
+            Outgoing::Ring(sender) => {
+                sender.abort();
+                true
+            }
             Outgoing::Socket(outbox) => outbox.abort(),
         }
     }

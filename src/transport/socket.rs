@@ -3,11 +3,12 @@
 //! A message is one frame whatever its length, so there are no fragments, skips and aborts here.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{BadFrame, Broken, Interrupted};
-use crate::frame::{self, ALIGN, HEADER, Header, Kind};
+use crate::frame::{self, ALIGN, Expiry, HEADER, Header, Kind};
 use crate::payload::{Bytes, Limited, Sink, TooLong, is_long, trim, trim_longest};
 use crate::stream::Stream;
 use crate::wait::{Deadline, Spin};
@@ -21,15 +22,15 @@ pub(crate) struct Outbox {
     frames: Bytes,
     /// How much of them the socket has taken.
     sent: usize,
-    /// Where the last of them starts.
-    last: usize,
+    /// Where the last of them is, without its padding.
+    last: Range<usize>,
     /// Whether one needed more memory than messages mostly do, since the last [`trim`](Self::trim).
     was_long: bool,
 }
 
 impl Outbox {
     pub(crate) fn new(stream: Arc<Stream>, max_message: usize) -> Self {
-        Outbox { stream, max_message, frames: Bytes::new(), sent: 0, last: 0, was_long: false }
+        Outbox { stream, max_message, frames: Bytes::new(), sent: 0, last: 0..0, was_long: false }
     }
 
     /// Puts bytes that are no frame in front of the first one: a hello or an answer.
@@ -53,7 +54,7 @@ impl Outbox {
         }
         let length = self.frames.len() - start - HEADER;
         let header = Header::new(kind, id, length as u32, false);
-        self.last = start;
+        self.last = start..self.frames.len();
         self.was_long |= is_long(length);
         self.frames[start..start + HEADER].copy_from_slice(&header.to_bytes());
         self.frames.extend_from_slice(&[0; ALIGN][..frame::padding(length)]);
@@ -72,7 +73,7 @@ impl Outbox {
         self.frames.clear();
         trim_longest(&mut self.frames);
         self.sent = 0;
-        self.last = 0;
+        self.last = 0..0;
         Ok(true)
     }
 
@@ -106,11 +107,19 @@ impl Outbox {
         Ok(())
     }
 
-    /// Gives up the message that was sent last, unless the socket has taken some of it.
-    pub(super) fn abort(&mut self) {
-        if self.sent <= self.last {
-            self.frames.resize(self.last, 0);
+    /// Gives up the request that was sent last. One that the socket has taken a part of goes on its way, but ends in a
+    /// time that has passed; says whether it could.
+    pub(super) fn abort(&mut self) -> bool {
+        if self.sent <= self.last.start {
+            self.frames.resize(self.last.start, 0);
+            return true;
         }
+        let expiry = self.last.end - Expiry::LENGTH..self.last.end;
+        let is_unsent = self.sent <= expiry.start;
+        if is_unsent {
+            self.frames[expiry].copy_from_slice(&Expiry::PAST.to_bytes());
+        }
+        is_unsent
     }
 }
 
@@ -407,6 +416,20 @@ mod tests {
     fn the_memory_of_the_longest_messages_is_given_back_at_once() {
         let (mut outbox, mut inbox) = ends();
         assert_eq!(pass(&mut outbox, &mut inbox, 5 << 20), [0; 2]);
+    }
+
+    #[test]
+    fn a_request_under_way_can_be_given_up_until_its_expiry_is_under_way_too() {
+        let (mut outbox, _inbox) = ends();
+        let request = vec![0xff; 1 << 20];
+        outbox.send(Kind::Request, 1, |sink| sink.append(&request)).expect("a peer").expect("it fits");
+        assert!(outbox.sent > 0 && outbox.has_backlog(), "the socket takes a part");
+        let end = outbox.last.end;
+        for (sent, can) in [(end - 7, false), (end - 8, true)] {
+            outbox.sent = sent;
+            assert_eq!(outbox.abort(), can);
+            assert_eq!(outbox.frames[end - 8..end] == Expiry::PAST.to_bytes(), can);
+        }
     }
 
     #[test]

@@ -53,9 +53,11 @@ fn failed(directory: &Path, error: io::Error) -> Error {
     Error::io("use the daemon's directory", error).at(directory)
 }
 
-/// The directory by a name that holds wherever a process works.
+/// The directory by a name that holds wherever a process works, with no slash behind it: that would have the system
+/// follow a link.
 pub(super) fn absolute(directory: &Path) -> Result<PathBuf, Error> {
     std::path::absolute(directory)
+        .map(|path| path.components().collect())
         .map_err(|error| Error::io("find the daemon's directory", error).at(directory))
 }
 

@@ -63,17 +63,19 @@ fn many_visitors_without_a_daemon_start_exactly_one() {
 /// How long a visitor waits for a daemon here.
 const DEADLINE: Duration = Duration::from_millis(300);
 
+/// The command of a daemon that is this script.
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
 /// Tries to start a daemon that is this script; what came of it, and when.
 fn start(folder: &Path, script: &str) -> (Error, Duration) {
     let script = script.to_owned();
-    let command = move || {
-        let mut command = Command::new("sh");
-        command.args(["-c", &script]);
-        command
-    };
     let begin = Instant::now();
     let builder = Client::<Work>::builder().spawn_timeout(DEADLINE);
-    (builder.connect_or_spawn(folder, command).unwrap_err(), begin.elapsed())
+    (builder.connect_or_spawn(folder, move || shell(&script)).unwrap_err(), begin.elapsed())
 }
 
 /// Fault 58. A daemon says why it does not start, or prints something and ends, or ends without a word:
@@ -121,6 +123,25 @@ fn a_daemon_that_gives_a_long_reason_is_reported_with_the_beginning_of_it() {
     };
     let error = Client::<Work>::builder().connect_or_spawn(&folder, command).unwrap_err();
     assert_eq!((error.kind(), error.reason()), (ErrorKind::NotRunning, Some(&*"ü".repeat(512))));
+}
+
+/// One that is gone before anybody has asked it may have been killed. A second one shows what is the matter, and no
+/// third is started.
+#[test]
+fn a_daemon_that_ends_as_soon_as_it_is_ready_is_started_twice() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    let command = move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        shell("echo libgrite-ipc: ready")
+    };
+    let builder = Client::<Work>::builder().spawn_timeout(PATIENCE);
+    let error = builder.connect_or_spawn(&folder, command).unwrap_err();
+    assert_eq!((error.kind(), error.path()), (ErrorKind::NotRunning, Some(&*folder)), "{error}");
+    assert_eq!(error.reason(), Some("it has said twice that it is ready, and ended each time"));
+    assert_eq!(count.load(Ordering::Relaxed), 2);
 }
 
 /// Fault 58. A program that writes to its standard output without end, and never says that it is ready, is ended at
@@ -185,9 +206,7 @@ fn a_retry_starts_a_daemon_that_does_not_come_up_once_and_is_told_why() {
             if count.fetch_add(1, Ordering::Relaxed) == 0 {
                 return role_command("daemon", &folder);
             }
-            let mut command = Command::new("sh");
-            command.args(["-c", "echo libgrite-ipc: failed: out of paper; exit 1"]);
-            command
+            shell("echo libgrite-ipc: failed: out of paper; exit 1")
         }
     };
     let mut client = Client::<Work>::builder().timeout(PATIENCE).connect_or_spawn(&folder, command).unwrap();

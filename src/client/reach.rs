@@ -58,14 +58,20 @@ pub(super) trait System {
 
     /// The error of a starter whose deadline has passed.
     fn give_up(&mut self, waits_for: &str) -> Error;
+
+    /// The error of a starter whose daemons end as soon as they are ready.
+    fn give_up_starting(&mut self) -> Error;
 }
+
+/// How many daemons of one starter may say that they are ready and end. The first may have been killed.
+const MOST_READY: u32 = 2;
 
 /// Tries until somebody listens who is not older than this client, and sees to it that somebody does.
 pub(super) fn reach<S: System>(system: &mut S) -> Result<S::Answer, Error> {
     let mut pause = FIRST_PAUSE;
-    let mut stance = Stance::Decline;
+    let mut ready = 0;
     loop {
-        let older = match system.look(stance)? {
+        let older = match system.look(stance(ready))? {
             Found::Done(result) => return result,
             Found::Nobody => None,
             Found::Older(socket) => Some(socket),
@@ -77,28 +83,11 @@ pub(super) fn reach<S: System>(system: &mut S) -> Result<S::Answer, Error> {
                 // Nobody starts an older one again meanwhile: the right to start is ours.
                 replace(system, &socket)?;
             }
-            if system.holder()?.is_none() {
-                // Whoever had the right before may have started one that is ready by now.
-                match system.look(stance)? {
-                    Found::Done(result) => return result,
-                    Found::Older(_) => {}
-                    Found::Nobody => {
-                        let started = system.start(&right);
-                        // Ours has come second where one that an earlier starter left behind, or somebody has
-                        // started by hand, holds the lock by now: that one is waited for.
-                        let is_second = started.is_err() && system.holder()?.is_some();
-                        drop(right);
-                        if started.is_ok() {
-                            // Should ours call itself older, another of it would be no better.
-                            stance = Stance::Take;
-                        }
-                        match (system.look(stance)?, started) {
-                            (Found::Done(result), _) => return result,
-                            (Found::Nobody, Err(error)) if !is_second => return Err(error),
-                            (Found::Nobody | Found::Older(_), _) => {}
-                        }
-                    }
-                }
+            if let Some(answer) = start_ours(system, right, &mut ready)? {
+                return Ok(answer);
+            }
+            if ready > 0 {
+                waits_for = "the daemon that was started has ended, or does not listen";
             }
         } else {
             waits_for = "somebody else is starting a daemon, which is not ready";
@@ -108,6 +97,43 @@ pub(super) fn reach<S: System>(system: &mut S) -> Result<S::Answer, Error> {
         }
         system.pause(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// How to look at a daemon once so many of ours were ready: should one call itself older, another of it would be no
+/// better.
+fn stance(ready: u32) -> Stance {
+    if ready > 0 { Stance::Take } else { Stance::Decline }
+}
+
+/// Starts a daemon if none holds the lock, counts it if it is `ready`, and makes an attempt on it.
+fn start_ours<S: System>(
+    system: &mut S,
+    right: S::Right,
+    ready: &mut u32,
+) -> Result<Option<S::Answer>, Error> {
+    if system.holder()?.is_some() {
+        return Ok(None);
+    }
+    // Whoever had the right before may have started one that is ready by now.
+    match system.look(stance(*ready))? {
+        Found::Done(result) => return result.map(Some),
+        Found::Older(_) => return Ok(None),
+        Found::Nobody => {}
+    }
+    if *ready == MOST_READY {
+        return Err(system.give_up_starting());
+    }
+    let started = system.start(&right);
+    // Ours has come second where one that an earlier starter left behind, or somebody has started by hand, holds the
+    // lock by now: that one is waited for.
+    let is_second = started.is_err() && system.holder()?.is_some();
+    drop(right);
+    *ready += u32::from(started.is_ok());
+    match (system.look(stance(*ready))?, started) {
+        (Found::Done(result), _) => result.map(Some),
+        (Found::Nobody, Err(error)) if !is_second => Err(error),
+        (Found::Nobody | Found::Older(_), _) => Ok(None),
     }
 }
 

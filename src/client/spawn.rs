@@ -40,7 +40,8 @@ impl<P: Protocol> ClientBuilder<P> {
     ///
     /// # Errors
     /// As [`connect`](Self::connect), and
-    /// - [`ErrorKind::NotRunning`]: the daemon did not start; the reason is its own.
+    /// - [`ErrorKind::NotRunning`]: the daemon did not start; the reason is its own. Or it has ended as soon as it was
+    ///   ready, twice.
     /// - [`ErrorKind::Unresponsive`]: it was not ready within the builder's spawn timeout, or the
     ///   daemon that lives does not listen, or one of an older release has not ended by then.
     /// - [`ErrorKind::Io`]: the command cannot be started, for there is no such program, say.
@@ -176,5 +177,10 @@ where
             let reason = format!("{waits_for} after {:?}", self.builder.spawn_timeout);
             Error::new(ErrorKind::Unresponsive, "reach the daemon").at(self.directory).saying(reason)
         })
+    }
+
+    fn give_up_starting(&mut self) -> Error {
+        let reason = "it has said twice that it is ready, and ended each time";
+        Error::new(ErrorKind::NotRunning, "start the daemon").at(self.directory).saying(reason)
     }
 }

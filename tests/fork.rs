@@ -5,8 +5,12 @@
 mod common;
 
 use std::mem::ManuallyDrop;
+#[cfg(feature = "tokio")]
+use std::time::Duration;
 
 use common::{Order, Running, Way, Work, pattern};
+#[cfg(feature = "tokio")]
+use common::{gate::Gate, process::PATIENCE};
 use libgrite_ipc::{Client, DaemonLock, Error, ErrorKind, Pending, Server};
 
 /// Fault 41. A forked child that uses a handle of its parent in any way gets an error, for an answer too that
@@ -41,6 +45,7 @@ fn a_forked_child_gets_an_error_and_the_parent_goes_on() {
         #[cfg(feature = "tokio")]
         {
             fork_with_an_async_client(&server, way);
+            fork_with_an_async_stream(&server, way);
             fork_amid_an_async_request(way);
         }
     }
@@ -165,6 +170,35 @@ fn fork_with_an_async_client(server: &Running, way: Way) {
         runtime.block_on(client.send(&Order::Wait(millis))).unwrap();
     }
     drop(ManuallyDrop::into_inner(client));
+}
+
+/// A child that drops its copy of a stream that was waited for leaves the parent's runtime what wakes it.
+#[cfg(feature = "tokio")]
+fn fork_with_an_async_stream(server: &Running, way: Way) {
+    let runtime = common::runtimes::one_thread();
+    runtime.block_on(async {
+        let builder = common::builder_for(way).timeout(3 * PATIENCE);
+        let client = builder.connect_async(server.socket()).await.unwrap();
+        let gate = Gate::new();
+        let mut stream = ManuallyDrop::new(client.stream(&gate.order(10)).await.unwrap());
+        tokio::time::timeout(Duration::from_millis(10), stream.next()).await.expect_err("the gate is closed");
+        gate.until_reached();
+        let status = in_a_child(|| {
+            // SAFETY: it is not used again in the child, whose copy this is.
+            unsafe { ManuallyDrop::drop(&mut stream) };
+            true
+        });
+        assert_eq!(status, SUCCEEDED, "{way:?}");
+        drop(gate);
+        // It is for the socket to wake who waits: a timer would, too.
+        let part = tokio::select! {
+            biased;
+            () = tokio::time::sleep(PATIENCE) => panic!("nobody is woken, {way:?}"),
+            part = stream.next() => part.unwrap().unwrap(),
+        };
+        assert!(part.bytes == pattern(10)[..], "{way:?}");
+        drop(ManuallyDrop::into_inner(stream));
+    });
 }
 
 /// A request that is encoded while its process forks: to be encoded, it waits at a gate until that is done.

@@ -12,7 +12,7 @@ mod rounds;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::process::{PATIENCE, Process, looks_in_vain, role as own_role};
+use common::process::{PATIENCE, Process, looks_in_vain, role as own_role, until};
 use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
 use held::{held, until_no_more_than};
 use libgrite_ipc::{Client, ErrorKind, Server};
@@ -32,6 +32,8 @@ fn role() {
         "daemon that moves to its child" => serve_in_a_child(&path),
         "client over rings" => fork_and_stay(&path, Way::Ring),
         "client over the socket" => fork_and_stay(&path, Way::Socket),
+        "client over rings, parting" => fork_and_part(&path, Way::Ring),
+        "client over the socket, parting" => fork_and_part(&path, Way::Socket),
         other => panic!("no such role: {other}"),
     }
 }
@@ -86,6 +88,16 @@ fn fork_and_stay(path: &Path, way: Way) {
     let mut client = builder_for(way).connect(path).unwrap();
     client.send(&Order::Make(9)).unwrap();
     fork_an_orphan();
+    std::thread::sleep(PATIENCE);
+}
+
+/// Asks once, forks, drops its client, and stays until it is killed.
+fn fork_and_part(path: &Path, way: Way) {
+    let mut client = builder_for(way).connect(path).unwrap();
+    client.send(&Order::Make(9)).unwrap();
+    fork_an_orphan();
+    drop(client);
+    println!("has parted");
     std::thread::sleep(PATIENCE);
 }
 
@@ -170,6 +182,26 @@ fn a_client_that_is_killed_is_let_go_of_though_its_child_keeps_the_socket() {
     polite
         .iter_mut()
         .for_each(|polite| assert!(polite.send(&Order::Make(9)).unwrap().bytes == pattern(9)[..]));
+}
+
+/// A client that is dropped is let go of though its process lives on, and a child of that keeps the socket.
+#[test]
+fn a_client_that_is_dropped_is_let_go_of_though_a_child_keeps_the_socket() {
+    for (way, role) in WAYS {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("work.sock");
+        let builder = Server::<Work>::builder().idle_timeout(Duration::from_millis(500));
+        let server = builder.bind(&path).unwrap();
+        let serving = std::thread::spawn(move || server.serve(work));
+        // For as long as this one stays, the daemon does, too.
+        let first = builder_for(way).connect(&path).unwrap();
+        let mut client = Process::start(&format!("{role}, parting"), folder.path());
+        let _orphan = Orphan::of(&mut client);
+        client.line("has parted").unwrap();
+        drop(first);
+        until("nobody is there any more", || serving.is_finished());
+        serving.join().unwrap().unwrap();
+    }
 }
 
 /// Fault 35, the other way round. Clients of a daemon that is killed learn of it at once though a child of it

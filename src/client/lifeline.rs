@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::watchdog::Guard;
 use crate::channel;
+use crate::shm;
 use crate::stream::Stream;
 use crate::transport::LocalLine;
 
@@ -16,6 +17,30 @@ pub(crate) enum Lifeline {
     Guard(Guard),
     /// The peer is in this process.
     Local(Arc<LocalLine>),
+}
+
+/// Ends the socket for the daemon when it is dropped, whoever else has it: a child that was forked may, for as long as
+/// it lives.
+pub(super) struct Parting {
+    stream: Arc<Stream>,
+    /// The process that made this: a child parts for nobody else.
+    process: u32,
+}
+
+impl Lifeline {
+    /// The socket, which a pair in one process does not have.
+    pub(super) fn socket(&self) -> Option<&Arc<Stream>> {
+        match self {
+            Lifeline::Socket(stream) => Some(stream),
+            Lifeline::Guard(guard) => Some(guard.stream()),
+            Lifeline::Local(_) => None,
+        }
+    }
+
+    /// To be dropped last, since the daemon learns of it.
+    pub(super) fn parting(&self) -> Option<Parting> {
+        self.socket().map(|stream| Parting { stream: Arc::clone(stream), process: shm::process() })
+    }
 }
 
 impl channel::Lifeline for Lifeline {
@@ -46,6 +71,14 @@ impl Drop for Lifeline {
     fn drop(&mut self) {
         if let Lifeline::Local(line) = self {
             line.sever();
+        }
+    }
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        if self.process == shm::process() {
+            self.stream.shut_down();
         }
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rkyv::ser::allocator::Arena;
 
 use super::connect::Unwelcomed;
-use super::lifeline::Lifeline;
+use super::lifeline::{Lifeline, Parting};
 use super::open::{Answer, Open, RequestId};
 use crate::channel::{LIFELINE_SLICE, Lifeline as _};
 use crate::error::{Error, ErrorKind, NothingDone};
@@ -52,6 +52,8 @@ pub(crate) struct Line {
     pub(super) path: Option<PathBuf>,
     pub(super) daemon_release: u32,
     timeout: Duration,
+    /// Behind all that has memory of the connection.
+    _parting: Option<Parting>,
 }
 
 /// Both ways of a new connection, and what ends with it.
@@ -101,6 +103,7 @@ impl Line {
         Line {
             outgoing: welcomed.outgoing,
             incoming: welcomed.incoming,
+            _parting: welcomed.lifeline.parting(),
             lifeline: welcomed.lifeline,
             spin,
             arena: Arena::new(),

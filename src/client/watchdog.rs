@@ -52,15 +52,8 @@ pub(crate) struct Guard {
 #[derive(Debug)]
 enum Asked {
     NotYet,
-    There(Watching),
+    There(Arc<Watchdog>),
     None,
-}
-
-/// A watchdog that watches `stream` until this is dropped: last, since the daemon learns of it.
-#[derive(Debug)]
-struct Watching {
-    watchdog: Arc<Watchdog>,
-    stream: Arc<Stream>,
 }
 
 /// What the watchdog knows of a connection. The memory ends before the socket does, by which the daemon knows.
@@ -143,7 +136,6 @@ impl Guard {
     }
 
     /// The socket of the handshake.
-    #[cfg(feature = "tokio")]
     pub(super) fn stream(&self) -> &Arc<Stream> {
         &self.watched.stream
     }
@@ -158,7 +150,7 @@ impl Asked {
             *self = if over { Asked::None } else { Watchdog::of_this_process(watched) };
         }
         match self {
-            Asked::There(watching) => Some(&watching.watchdog),
+            Asked::There(watchdog) => Some(watchdog),
             Asked::NotYet | Asked::None => None,
         }
     }
@@ -198,19 +190,8 @@ impl channel::Lifeline for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Asked::There(Watching { watchdog, .. }) = &self.watchdog {
+        if let Asked::There(watchdog) = &self.watchdog {
             watchdog.forget(&self.watched);
-        }
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        // The parent of a fork still uses its own.
-        if self.watchdog.process == shm::process() {
-            // The daemon is to learn of it now, and not when the thread has let go of the socket.
-            self.stream.shut_down();
-            self.watchdog.call();
         }
     }
 }
@@ -238,15 +219,11 @@ impl Watchdog {
         if let Some(watchdog) = this.upgrade().filter(|watchdog| watchdog.process == shm::process())
             && watchdog.watch(watched)
         {
-            return Asked::There(watchdog.watching(watched));
+            return Asked::There(watchdog);
         }
         let Ok(started) = Self::start(watched, BEAT) else { return Asked::None };
         *this = Arc::downgrade(&started);
-        Asked::There(started.watching(watched))
-    }
-
-    fn watching(self: Arc<Self>, watched: &Watched) -> Watching {
-        Watching { watchdog: self, stream: Arc::clone(&watched.stream) }
+        Asked::There(started)
     }
 
     fn start(first: &Arc<Watched>, beat: Duration) -> io::Result<Arc<Self>> {
@@ -284,6 +261,10 @@ impl Watchdog {
             Err(_) => self.lock(),
         };
         all.iter_mut().for_each(|all| all.retain(|kept| !Arc::ptr_eq(kept, watched)));
+        // The parent of a fork still uses its own.
+        if self.process == shm::process() {
+            self.call();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Arc<Watched>>>> {
@@ -371,8 +352,7 @@ mod tests {
     fn guard(beat: Duration) -> (Guard, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
         let mut guard = Guard::new(Arc::new(OwnedFd::from(near).into()), Region::on_heap(MIN_CAPACITY));
-        guard.watchdog =
-            Asked::There(Watchdog::start(&guard.watched, beat).unwrap().watching(&guard.watched));
+        guard.watchdog = Asked::There(Watchdog::start(&guard.watched, beat).unwrap());
         guard.sleeps = FEW;
         (guard, far)
     }
@@ -431,7 +411,7 @@ mod tests {
     fn who_sleeps_is_woken_at_each_beat_whoever_else_calls() {
         const BEAT: Duration = Duration::from_millis(50);
         let (guard, _far) = guard(BEAT);
-        let Asked::There(Watching { watchdog, .. }) = &guard.watchdog else { unreachable!("it was started") };
+        let Asked::There(watchdog) = &guard.watchdog else { unreachable!("it was started") };
         let (watchdog, start) = (Arc::clone(watchdog), Instant::now());
         let (over, is_over) = mpsc::channel::<()>();
         let calling = std::thread::spawn(move || {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Awaited, BATCH, Lifeline, Line, RECEIVE, SEND};
+use super::{Awaited, BATCH, Line, RECEIVE, SEND};
 use crate::channel::Waits;
 use crate::client::open::RequestId;
 use crate::cpu;
@@ -154,11 +154,7 @@ impl Line {
     /// # Panics
     /// On a pair in one process, which has had none.
     pub(in crate::client) fn socket(&self) -> &Arc<Stream> {
-        match &self.lifeline {
-            Lifeline::Socket(stream) => stream,
-            Lifeline::Guard(guard) => guard.stream(),
-            Lifeline::Local(_) => unreachable!("async clients have shaken hands"),
-        }
+        self.lifeline.socket().expect("async clients have shaken hands")
     }
 
     /// What it means that the socket has ended or failed.

@@ -255,3 +255,24 @@ fn a_path_that_is_too_long_for_a_socket_works_or_is_named_in_an_error() {
         all
     });
 }
+
+/// Fault 56. The folder for temporary files of the one who asks is another one than the daemon's, or is not there: the
+/// daemon's record says where it listens.
+#[test]
+fn a_daemon_of_a_long_path_is_found_whatever_folder_for_temporary_files_the_one_who_asks_has() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = long_path(home.path(), 150);
+    let temporary = ["one", "other", "missing"].map(|name| home.path().join(name));
+    temporary[..2].iter().for_each(|temporary| fs::create_dir(temporary).unwrap());
+    let start = |role: &str, temporary: &Path| {
+        let mut command = role_command(role, &folder);
+        command.env("TMPDIR", temporary);
+        Process::run(command)
+    };
+    let mut daemon = start("daemon", &temporary[0]);
+    daemon.line("the daemon").expect("it is the daemon");
+    for temporary in &temporary {
+        let answered = start("visitor", temporary).line("answered by ");
+        assert_eq!(answered, Some(daemon.id().to_string()), "{}", temporary.display());
+    }
+}

@@ -135,15 +135,17 @@ where
             },
             done => Found::Done(done),
         };
-        let expected = DaemonLock::socket_path_in(self.directory)?;
-        let found = attempt(&expected);
+        let expected = DaemonLock::socket_path_in(self.directory);
+        let found = expected.as_deref().map_or(Found::Nobody, &mut attempt);
         if !matches!(found, Found::Nobody) {
             return Ok(found);
         }
         // A daemon whose folder for long paths is another one says in its record where it listens.
         match DaemonLock::read(self.directory)? {
-            Some(daemon) if daemon.socket_path() != expected => Ok(attempt(daemon.socket_path())),
-            _ => Ok(found),
+            Some(daemon) if expected.as_deref().ok() != Some(daemon.socket_path()) => {
+                Ok(attempt(daemon.socket_path()))
+            }
+            _ => expected.map(|_| found),
         }
     }
 

@@ -63,7 +63,9 @@ pub(super) fn absolute(directory: &Path) -> Result<PathBuf, Error> {
 
 /// Where the daemon of `directory` listens.
 pub(super) fn socket_path_in(directory: &Path) -> Result<PathBuf, Error> {
-    socket_path_with(directory, &std::env::temp_dir())
+    let temporary = std::env::temp_dir();
+    // From another working directory a relative one would lead elsewhere.
+    socket_path_with(directory, if temporary.is_absolute() { &temporary } else { Path::new("/tmp") })
 }
 
 /// As [`socket_path_in`], with a folder of ours in `temporary` where the plain path is too long.

@@ -122,8 +122,10 @@ impl DaemonLock {
             Holder::Nobody => Ok(None),
             Holder::Another => {
                 // A daemon that holds the lock and has not written its record yet is alive, too.
-                let socket = socket_path_in(directory)?;
-                Ok(Some(record::read(&file).map_err(failed)?.unwrap_or_else(|| Daemon::unknown(socket))))
+                match record::read(&file).map_err(failed)? {
+                    Some(daemon) => Ok(Some(daemon)),
+                    None => socket_path_in(directory).map(Daemon::unknown).map(Some),
+                }
             }
         }
     }

@@ -46,8 +46,8 @@ impl Lifeline {
 impl channel::Lifeline for Lifeline {
     fn is_severed(&mut self) -> bool {
         match self {
-            // What the peer sends travels here, too. That it has closed the socket shows when the socket is used.
-            Lifeline::Socket(stream) => stream.has_lost_its_peer(),
+            // What the peer sends travels here, too.
+            Lifeline::Socket(stream) => stream.has_hung_up() || stream.has_lost_its_peer(),
             Lifeline::Guard(guard) => guard.is_severed(),
             Lifeline::Local(line) => line.is_severed(),
         }

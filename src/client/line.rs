@@ -341,6 +341,14 @@ impl Line {
         self.receive_all().or_else(|error| if self.open.has_answer(id) { Ok(false) } else { Err(error) })
     }
 
+    /// Whether the connection is lost before a request is sent, as far as is known. In a forked child it is the parent's.
+    pub(super) fn was_lost(&mut self) -> bool {
+        match self.check_usable(SEND) {
+            Ok(()) => self.lacks_its_peer(coarse_now()),
+            Err(error) => error.kind() != ErrorKind::Forked,
+        }
+    }
+
     /// Whether the daemon is gone, as far as is known at this time: to look is a system call.
     fn lacks_its_peer(&mut self, now: u64) -> bool {
         let due = now.saturating_sub(self.looked) >= LOOK_PAUSE.as_nanos() as u64;

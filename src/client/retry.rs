@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::line::SEND;
 use super::{Client, Reply};
 use crate::error::{Error, ErrorKind, NothingDone};
 use crate::protocol::Protocol;
@@ -42,9 +41,8 @@ impl<P: Protocol> Client<P> {
         let line = self.line.get_mut();
         let mut deadline = Deadline::starting_now(line.timeout());
         let mut pause = FIRST_PAUSE;
-        // No daemon has seen this request yet where the connection was lost before. In a forked child it
-        // is the parent's.
-        if line.check_usable(SEND).is_err_and(|error| error.kind() != ErrorKind::Forked) {
+        // No daemon has seen this request yet.
+        if line.was_lost() {
             self.reach_the_next(&mut deadline, &mut pause)?;
         }
         while let Err(error) = self.exchange(request) {

@@ -29,8 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 impl<P: Protocol> Client<P> {
     /// Asks as [`send`](Self::send) does, and again where that is safe: when the daemon did nothing of the
     /// request, or was lost before its answer came and [`Protocol::may_repeat`] says yes. Connects anew where the
-    /// connection is lost, and starts a daemon where this client was made to. No attempt begins once the builder's
-    /// timeout has passed; one that has begun by then has the whole timeout, and connecting has its own.
+    /// connection is lost, and starts a daemon where this client was made to. Nothing is asked again once the builder's
+    /// timeout has passed; what was asked by then has the whole timeout, and connecting has its own.
     ///
     /// # Errors
     /// As [`send`](Self::send): the last error where no attempt has succeeded. Connecting anew fails as

@@ -157,7 +157,7 @@ impl Error {
         match self.0.kind {
             ErrorKind::NotRunning => "start the daemon, or mend what kept it from starting",
             ErrorKind::Unresponsive => {
-                "look whether the daemon is stopped or busy, and end it if it is stuck"
+                "give the daemon more time, or look whether it is stopped or busy, and end it if it is stuck"
             }
             ErrorKind::VersionMismatch => "upgrade the older side: the client, or the daemon by a restart",
             ErrorKind::PeerMisbehaved => "connect again, and report the peer's version if it happens twice",

@@ -158,7 +158,7 @@ where
     }
 
     fn start(&mut self, right: &SpawnLock) -> Result<(), Error> {
-        right.start((self.command)(), self.deadline.end())
+        right.start((self.command)(), &mut self.deadline)
     }
 
     fn retire(&mut self, socket: &Path) -> bool {

@@ -15,6 +15,7 @@ use super::file::{self, Holder};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
 use crate::stream::Stream;
+use crate::wait::Deadline;
 
 /// The name of the file whose lock starters hold.
 const SPAWN_FILE: &str = "spawn.lock";
@@ -37,9 +38,6 @@ const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 /// What its starter says of one that did not.
 const CLOSED: &str = "it closed its standard output without saying that it is ready, and was ended";
-
-/// What it says of one that said nothing of itself until the deadline.
-const LATE: &str = "it was not ready in time and was ended";
 
 /// The right to start a daemon in a directory. Others look on until it is dropped.
 #[derive(Debug)]
@@ -71,10 +69,10 @@ impl SpawnLock {
         }
     }
 
-    /// Runs `command` and waits until the daemon is ready. One that is not by then is ended.
+    /// Runs `command` and waits until the daemon is ready. One that is not in time is ended.
     ///
     /// The daemon's standard output is the pipe through which it says so; see [`Readiness`].
-    pub(crate) fn start(&self, mut command: Command, until: Instant) -> Result<(), Error> {
+    pub(crate) fn start(&self, mut command: Command, deadline: &mut Deadline) -> Result<(), Error> {
         use std::os::unix::process::CommandExt;
 
         let failed = |error: io::Error| Error::io("start the daemon", error).at(command_path(&command));
@@ -97,7 +95,7 @@ impl SpawnLock {
         let mut child = spawned.map_err(not_started)?;
         // The command holds our copy of the daemon's end, which must close for its end to show.
         drop(command);
-        let (kind, reason) = match listen(&Stream::from(std::os::fd::OwnedFd::from(ours)), until) {
+        let (kind, reason) = match listen(&Stream::from(std::os::fd::OwnedFd::from(ours)), deadline.end()) {
             Ok(Word::Ready) => {
                 reap_in_time(child);
                 return Ok(());
@@ -105,7 +103,11 @@ impl SpawnLock {
             Ok(Word::Failed(reason)) => (ErrorKind::NotRunning, reason),
             Ok(Word::Last(said)) if ends_soon(&child) => (ErrorKind::NotRunning, last_words(&said)),
             Ok(Word::Last(_)) => (ErrorKind::NotRunning, CLOSED.to_owned()),
-            Ok(Word::None) => (ErrorKind::Unresponsive, LATE.to_owned()),
+            Ok(Word::None) => {
+                let limit = deadline.limit().unwrap_or_default();
+                let reason = format!("it was not ready within the spawn timeout of {limit:?}, and was ended");
+                (ErrorKind::Unresponsive, reason)
+            }
             Err(error) => {
                 end(&mut child);
                 return Err(Error::io("wait for the daemon to be ready", error).at(path));
@@ -315,7 +317,7 @@ mod tests {
         let lock = SpawnLock::try_take(&folder.path().join("run")).unwrap().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        lock.start(command, Instant::now() + patience)
+        lock.start(command, &mut Deadline::starting_now(patience))
     }
 
     #[test]
@@ -341,6 +343,8 @@ mod tests {
     fn a_daemon_that_is_never_ready_is_ended() {
         let error = start("exec sleep 60", Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unresponsive);
+        let reason = "it was not ready within the spawn timeout of 50ms, and was ended";
+        assert_eq!(error.reason(), Some(reason));
     }
 
     #[test]
@@ -353,7 +357,8 @@ mod tests {
             (Path::new("/nowhere/at/all"), io::ErrorKind::NotFound),
             (&not_executable, io::ErrorKind::PermissionDenied),
         ] {
-            let error = lock.start(Command::new(program), Instant::now()).unwrap_err();
+            let mut now = Deadline::starting_now(Duration::ZERO);
+            let error = lock.start(Command::new(program), &mut now).unwrap_err();
             assert_eq!((error.kind(), error.path()), (ErrorKind::Io, Some(program)), "{error}");
             let source =
                 std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());

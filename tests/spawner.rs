@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::daemon::{answered_by, be_the_daemon, end_daemon, start_daemon, visit};
 use common::process::{PATIENCE, Process, role as own_role, role_command, signal, stop, until};
-use common::{ArchivedOrder, Order, Work, stop_after, work};
+use common::{ArchivedOrder, Order, Work, pattern, stop_after, work};
 use libgrite_ipc::{
     Client, ClientBuilder, Context, DaemonLock, Error, ErrorKind, Readiness, Server, Transport,
 };
@@ -216,6 +216,34 @@ fn a_retry_starts_a_daemon_that_does_not_come_up_once_and_is_told_why() {
     assert_eq!((error.kind(), error.reason()), (ErrorKind::NotRunning, Some("out of paper")));
     assert_eq!(count.load(Ordering::Relaxed), 2, "one has started, and one has failed to");
     assert!(begin.elapsed() < PATIENCE / 2, "{:?}", begin.elapsed());
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn an_async_client_starts_the_daemon_that_answers_it() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    common::runtimes::one_thread().block_on(async {
+        let command = {
+            let folder = folder.clone();
+            move || role_command("daemon", &folder)
+        };
+        let client = Client::<Work>::builder().connect_or_spawn_async(&folder, command).await.unwrap();
+        assert!(client.send(&Order::Make(10)).await.unwrap().bytes == pattern(10)[..]);
+    });
+    end_daemon(&folder);
+}
+
+/// It is called on another thread; its panic is for whoever has called, as without async.
+#[cfg(feature = "tokio")]
+#[test]
+#[should_panic(expected = "no such program")]
+fn a_panic_of_what_names_the_program_reaches_who_connects() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("run");
+    let builder = Client::<Work>::builder();
+    let connecting = builder.connect_or_spawn_async(&folder, || panic!("no such program"));
+    drop(common::runtimes::one_thread().block_on(connecting));
 }
 
 /// A visitor that counts how often it is to start a daemon.

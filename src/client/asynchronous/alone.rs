@@ -128,9 +128,11 @@ impl Alone {
     fn ear(&mut self) -> Result<&Ear, Error> {
         let runtime = Handle::current().id();
         if self.ear.as_ref().is_none_or(|ear| ear.runtime != runtime) {
-            let ear = Ear::new(&self.socket, runtime);
-            self.ear =
-                Some(ear.map_err(|error| Error::io("register the connection with the runtime", error))?);
+            let ear = Ear::new(&self.socket, runtime).map_err(|error| {
+                let path = self.line.path.clone().unwrap_or_default();
+                Error::io("register the connection with the runtime", error).at(path)
+            })?;
+            self.ear = Some(ear);
         }
         Ok(self.ear.as_ref().expect("it was just registered"))
     }

@@ -270,8 +270,9 @@ impl State {
         }
         let runtime = Handle::current();
         let Some(place) = self.posts.iter().position(|post| post.runtime == runtime.id()) else {
-            let lookout = Lookout::new(shared, runtime.id())
-                .map_err(|error| Error::io("register the connection with the runtime", error))?;
+            let lookout = Lookout::new(shared, runtime.id()).map_err(|error| {
+                Error::io("register the connection with the runtime", error).at(&shared.path)
+            })?;
             self.posts.push(Post { runtime: runtime.id(), waker: None, phase: Phase::Looking });
             self.sent_out = Some((runtime, lookout));
             return Ok(());

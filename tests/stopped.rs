@@ -9,14 +9,18 @@ mod common;
 mod held;
 mod rounds;
 
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::process::{Daemon, PATIENCE, Process, role as own_role, signal, stop, until};
+use common::process::{Daemon, PATIENCE, Process, role as own_role, role_command, signal, stop, until};
 use common::{ArchivedOrder, Done, Order, Way, Work, builder_for, pattern, work};
 use held::{cpu, is_stopped, resident, threads};
-use libgrite_ipc::{Client, ErrorKind, Responder, Server, Transport};
+use libgrite_ipc::{Client, ErrorKind, Readiness, Responder, Server, Transport};
 use nix::libc;
 use rounds::{is_at_the_deadline, whole};
 use rustix::process::{Signal, getpid, kill_process};
@@ -35,6 +39,7 @@ fn role() {
             hear_signals();
             serve(&path);
         }
+        "daemon whose starter goes" => outlive_the_starter(),
         "client that stops over rings" => ask_and_stop(&path, Way::Ring),
         "client that stops over the socket" => ask_and_stop(&path, Way::Socket),
         other => panic!("no such role: {other}"),
@@ -74,6 +79,31 @@ fn a_stream_that_nobody_reads_costs_its_daemon_next_to_nothing() {
         println!("{way:?}: {used:?} of CPU time in {time:?}");
         assert!(used < time / 50, "{way:?}: {used:?} of CPU time in {time:?}");
     }
+}
+
+/// Says that it is ready when its starter is gone, in a program that a closed pipe ends.
+fn outlive_the_starter() {
+    // SAFETY: it is what a process has that says nothing of this signal.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    println!("waits");
+    assert_eq!(std::io::stdin().read(&mut [0]).unwrap(), 0);
+    Readiness::of_this_process().ready();
+}
+
+#[test]
+fn a_daemon_that_is_ready_when_its_starter_is_gone_lives_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let stat = rustix::fs::fstat(&theirs).unwrap();
+    let mut command = role_command("daemon whose starter goes", folder.path());
+    command.env("LIBGRITE_IPC_READINESS", format!("{}:{}", stat.st_dev, stat.st_ino));
+    command.stdin(Stdio::piped()).stdout(OwnedFd::from(theirs)).stderr(Stdio::null());
+    let mut daemon = command.spawn().unwrap();
+    let mut said = BufReader::new(ours).lines().map(Result::unwrap);
+    said.find(|line| line == "waits").expect("it has begun");
+    drop((said, daemon.stdin.take()));
+    let status = daemon.wait().unwrap();
+    assert!(status.success(), "{status}");
 }
 
 /// A request waits for space, and its daemon stands still. While no answer is owed, its thread sleeps: it looks now

@@ -1,13 +1,14 @@
 //! Starting a daemon: one starter at a time, and a daemon that says when it is ready or why not.
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::directory::private_directory;
@@ -78,7 +79,7 @@ impl SpawnLock {
         let failed = |error: io::Error| Error::io("start the daemon", error).at(command_path(&command));
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
-        let theirs = std::os::fd::OwnedFd::from(theirs);
+        let theirs = OwnedFd::from(theirs);
         let name = Readiness::name(&theirs).map_err(failed)?;
         // A group of its own, so that an interrupt typed at the starter does not reach the daemon.
         command
@@ -95,7 +96,7 @@ impl SpawnLock {
         let mut child = spawned.map_err(not_started)?;
         // The command holds our copy of the daemon's end, which must close for its end to show.
         drop(command);
-        let (kind, reason) = match listen(&Stream::from(std::os::fd::OwnedFd::from(ours)), deadline.end()) {
+        let (kind, reason) = match listen(&Stream::from(OwnedFd::from(ours)), deadline.end()) {
             Ok(Word::Ready) => {
                 reap_in_time(child);
                 return Ok(());
@@ -246,7 +247,7 @@ fn last_words(said: &[u8]) -> String {
 /// ```
 #[derive(Debug)]
 pub struct Readiness {
-    starter: Option<File>,
+    starter: Option<OwnedFd>,
 }
 
 impl Readiness {
@@ -285,18 +286,18 @@ impl Readiness {
     }
 
     fn say(self, words: &str) {
-        let Some(mut starter) = self.starter else { return };
+        let Some(starter) = self.starter else { return };
         fault::point("ready.saying");
-        // A starter that has given up listens no more; the daemon goes its way.
-        let _ = starter.write_all(words.as_bytes());
+        // A starter that has given up listens no more; the daemon goes its way, whatever it does at SIGPIPE.
+        let _ = retry_on_intr(|| send(&starter, words.as_bytes(), SendFlags::NOSIGNAL));
         fault::point("ready.said");
         close_own_stdout();
     }
 }
 
 /// A copy of standard output that is closed on exec.
-fn own_stdout() -> io::Result<File> {
-    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+fn own_stdout() -> io::Result<OwnedFd> {
+    io::stdout().as_fd().try_clone_to_owned()
 }
 
 /// Puts the null device in the place of standard output.

@@ -92,6 +92,7 @@ fn a_connection_in_which_a_panic_left_half_a_request_is_given_up() {
                     panics(&mut client, length);
                     let error = client.send(&load(1, false)).map(drop).unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::PeerDied, "{length} bytes over {way:?}: {error}");
+                    assert!(error.reason().unwrap().contains("panicked"), "over {way:?}: {error}");
                     if way == Way::Pair {
                         continue;
                     }

@@ -47,8 +47,8 @@ pub(crate) struct Line {
     process: u32,
     /// What is to be done with the daemon's answer to a hello that has not come yet.
     pub(super) unwelcomed: Option<Unwelcomed>,
-    /// Why this connection is of no more use.
-    broken: Cell<Option<ErrorKind>>,
+    /// Why this connection is of no more use, and what is said of that.
+    broken: Cell<Option<(ErrorKind, &'static str)>>,
     pub(super) path: Option<PathBuf>,
     pub(super) daemon_release: u32,
     timeout: Duration,
@@ -450,12 +450,15 @@ impl Line {
     }
 }
 
+/// What is said of a connection in which a request was left half-written.
+const GIVEN_UP: &str = "it was given up when the encoding of a request panicked";
+
 /// Gives a connection up, unless it is forgotten: a type whose encoding panics may leave half a request behind.
-struct HalfWritten<'a>(&'a Cell<Option<ErrorKind>>);
+struct HalfWritten<'a>(&'a Cell<Option<(ErrorKind, &'static str)>>);
 
 impl Drop for HalfWritten<'_> {
     fn drop(&mut self) {
-        self.0.set(Some(ErrorKind::PeerDied));
+        self.0.set(Some((ErrorKind::PeerDied, GIVEN_UP)));
     }
 }
 

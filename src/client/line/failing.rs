@@ -8,6 +8,9 @@ use crate::frame::{Failure, FailureCode};
 use crate::shm;
 use crate::transport::{Broken, Interrupted};
 
+/// What is said of a connection once it was said why it is lost.
+const LOST: &str = "the connection was lost before";
+
 impl Line {
     /// The error that the daemon sent in place of an answer.
     pub(in crate::client) fn failure(&self, payload: &[u8]) -> Error {
@@ -32,7 +35,7 @@ impl Line {
     pub(in crate::client) fn check_usable(&self, tried: &'static str) -> Result<(), Error> {
         self.check_process(tried)?;
         match self.broken.get() {
-            Some(kind) => Err(self.error(kind, tried).saying("the connection was lost before")),
+            Some((kind, reason)) => Err(self.error(kind, tried).saying(reason)),
             None => Ok(()),
         }
     }
@@ -76,13 +79,13 @@ impl Line {
 
     /// An error after which the connection is of no more use.
     pub(in crate::client) fn lose(&self, kind: ErrorKind, tried: &'static str) -> Error {
-        self.broken.set(Some(kind));
+        self.broken.set(Some((kind, LOST)));
         self.error(kind, tried)
     }
 
     /// The same, for an error that says so itself.
     pub(in crate::client) fn lose_with(&self, error: Error) -> Error {
-        self.broken.set(Some(error.kind()));
+        self.broken.set(Some((error.kind(), LOST)));
         error
     }
 

@@ -13,11 +13,12 @@ use rustix::io::Errno;
 pub enum ErrorKind {
     /// No daemon listens there. Start one.
     NotRunning,
-    /// A daemon holds the lock but does not answer. It may be stopped or overloaded.
+    /// A daemon is there, or was started, but does not answer in time. It may be stopped or overloaded.
     Unresponsive,
     /// The two sides were built from other protocol versions or other type layouts.
     VersionMismatch,
-    /// The peer broke the rules of the connection. The connection is lost for good.
+    /// The peer broke the rules. The connection is lost for good, unless it is [`Reply::to_value`](crate::Reply::to_value)
+    /// that says so.
     PeerMisbehaved,
     /// The peer's process ended or closed the connection.
     PeerDied,

@@ -1,20 +1,24 @@
 //! Asking a daemon: [`Client`].
+//!
+//! A [`builder`] has the choices. [`reach`] decides whether a daemon is to be started, [`spawn`] starts it, and
+//! [`connect`] shakes hands. The connection is a [`line`](mod@line), with its [`open`] requests and its
+//! [`lifeline`], which a [`watchdog`] may watch. Each way of asking has its file; async code has a folder.
 
-#[cfg(feature = "tokio")]
-mod asynchronous;
 mod builder;
+mod reach;
+mod spawn;
 mod connect;
-mod lifeline;
 mod line;
 mod open;
-mod pending;
-mod reach;
+mod lifeline;
+mod watchdog;
 mod reply;
-mod retry;
-mod spawn;
+mod pending;
 mod stream;
 mod subscription;
-mod watchdog;
+mod retry;
+#[cfg(feature = "tokio")]
+mod asynchronous;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -50,13 +54,13 @@ pub use subscription::{Notice, Since, Subscription};
 /// | to be told of changes | [`subscribe`](Self::subscribe) |
 ///
 /// A request that times out leaves the connection as good as before: its late answer is dropped.
-/// After [`ErrorKind::PeerDied`], [`ErrorKind::PeerMisbehaved`] or [`ErrorKind::Io`] the connection is of no more
-/// use.
+/// After a request that fails with [`ErrorKind::PeerDied`], [`ErrorKind::PeerMisbehaved`] or [`ErrorKind::Io`] the
+/// connection is of no more use.
 ///
-/// The first client of a process that sleeps for answers over rings again and again starts a thread, which wakes
-/// those who sleep when their daemon is gone. It rests while nobody sleeps, and ends with the last such client.
+/// A client that often sleeps for answers over rings starts one thread for its process. It wakes sleeping clients when
+/// their daemon dies, rests while nobody sleeps, and ends with the last such client.
 ///
-/// One thread at a time uses a client: it may be moved to another, and of several that ask each has its own.
+/// One thread at a time uses a client, which may be moved to another. Give each thread a client of its own.
 ///
 /// A request carries its deadline, as a time of the machine's monotonic clock. A client in a time
 /// namespace of its own needs a daemon in the same one.

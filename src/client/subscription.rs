@@ -49,8 +49,7 @@ impl<P: Notifies> Client<P> {
 
 /// What a daemon publishes, in order, until it is dropped.
 ///
-/// A subscriber that reads slowly slows nobody: what it has missed when it reads on, it is told with a
-/// [`Notice::Gap`].
+/// A slow subscriber slows nobody. What it missed is reported by the next [`Notice::Gap`].
 pub struct Subscription<'c, P: Notifies> {
     client: &'c mut Client<P>,
     /// Which of the connection's subscriptions this is.

@@ -66,10 +66,10 @@ impl Drop for DaemonLock {
 }
 
 impl DaemonLock {
-    /// Becomes the one daemon of `directory`, which is made (mode 0700) if there is none, in a folder that is there. One
-    /// that is there must be ours, and closed to others (`chmod 700`): `$XDG_RUNTIME_DIR/NAME` is a good place, or where
-    /// that is not set, a folder of the user's own in the temporary one. On network file systems nothing of this was
-    /// tested.
+    /// Becomes the one daemon of `directory`, which is made if there is none. Its parent must exist. A directory that
+    /// exists must belong to this user and be closed to all others (mode 0700): `$XDG_RUNTIME_DIR/NAME` is a good place,
+    /// or where that is not set, a folder of the user's own in the temporary one. On network file systems nothing of
+    /// this was tested.
     ///
     /// # Errors
     /// - [`ErrorKind::Refused`]: another daemon is; the reason names its process.

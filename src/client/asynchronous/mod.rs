@@ -45,8 +45,8 @@ pub use subscription::AsyncSubscription;
 /// timeout; a future that is not polled on while it waits holds up no other. Once sent, a request keeps its place
 /// until its answer is taken or its future dropped.
 ///
-/// A connection that was lost stays so: each request then fails as the one with which it was lost, mostly with
-/// [`ErrorKind::PeerDied`], and a new client is to be connected.
+/// A connection that was lost stays so. Every later request fails with the kind of error that lost the connection,
+/// mostly [`ErrorKind::PeerDied`]: connect a new client.
 ///
 /// ```no_run
 /// use libgrite_ipc::{IpcAsyncClient, IpcCommand};

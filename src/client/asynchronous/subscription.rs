@@ -55,7 +55,7 @@ impl<P: Notifies> AsyncClient<P> {
 
 /// What a daemon publishes, in order, until it is dropped.
 ///
-/// What a slow subscriber has missed when it reads on, it is told with a [`Notice::Gap`].
+/// A slow subscriber slows nobody. What it missed is reported by the next [`Notice::Gap`].
 pub struct AsyncSubscription<P: Notifies> {
     alone: Alone,
     _protocol: PhantomData<fn() -> P>,

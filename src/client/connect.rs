@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lifeline::Lifeline;
-use super::line::{Line, RECEIVE, Welcomed};
+use super::line::{Line, Welcomed};
 use super::retry::Origin;
 use super::{Client, ClientBuilder, Transport};
 use crate::error::{Error, ErrorKind, NothingDone};
@@ -166,7 +166,7 @@ impl<P: Protocol> Client<P> {
         let mut bytes = Default::default();
         let line = self.line.get_mut();
         line.incoming.swap_message(&mut bytes);
-        Message::check(bytes).map_err(|error| line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(error))
+        Message::check(bytes).map_err(|invalid| line.not_valid(invalid))
     }
 }
 

@@ -26,10 +26,10 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind};
 use crate::frame::Kind;
-use crate::protocol::{Protocol, check};
+use crate::protocol::Protocol;
 use crate::transport::Outgoing;
 use crate::wait::Deadline;
-use line::{Awaited, Line, RECEIVE};
+use line::{Awaited, Line};
 use open::RequestId;
 use retry::Origin;
 
@@ -164,11 +164,7 @@ impl<P: Protocol> Client<P> {
 
     /// The answer in the connection's buffer.
     pub(crate) fn reply(&mut self) -> Result<Reply<'_, P>, Error> {
-        let line = &*self.line.get_mut();
-        match check::<P::Response>(line.message()) {
-            Ok(value) => Ok(Reply::new(value)),
-            Err(invalid) => Err(line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid)),
-        }
+        self.line.get_mut().checked::<P::Response>().map(Reply::new)
     }
 
     /// Whether requests travel through rings in shared memory.

@@ -7,9 +7,8 @@ use std::ops::Deref;
 use rkyv::Archived;
 
 use super::Client;
-use super::line::RECEIVE;
 use super::open::RequestId;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::protocol::{Message, Protocol};
 
 impl<P: Protocol> Client<P> {
@@ -32,7 +31,7 @@ impl<P: Protocol> Client<P> {
     /// ```
     ///
     /// # Errors
-    /// As the sending half of [`send`](Self::send), and [`ErrorKind::Refused`] when
+    /// As the sending half of [`send`](Self::send), and [`Refused`](crate::ErrorKind::Refused) when
     /// [`max_open`](Self::max_open) answers are unclaimed. That one is [retryable](Error::is_retryable) once an
     /// answer was claimed or dropped; to wait helps nothing.
     pub fn start(&self, request: &P::Request) -> Result<Pending<'_, P>, Error> {
@@ -90,10 +89,8 @@ impl<'c, P: Protocol> Pending<'c, P> {
         let payload = line.claim(self.id)?;
         // Nothing is left to be cancelled.
         std::mem::forget(self);
-        match Message::check(payload) {
-            Ok(message) => Ok(Claimed { client, message: Some(message) }),
-            Err(invalid) => Err(line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid)),
-        }
+        let message = Message::check(payload).map_err(|invalid| line.not_valid(invalid))?;
+        Ok(Claimed { client, message: Some(message) })
     }
 
     /// Whether [`wait`](Self::wait) would return at once: with the answer, or because the request's time is up.

@@ -7,7 +7,7 @@ use super::open::RequestId;
 use super::{Client, Reply};
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Expiry, Kind};
-use crate::protocol::{Protocol, check};
+use crate::protocol::Protocol;
 use crate::wait::Deadline;
 
 impl<P: Protocol> Client<P> {
@@ -93,10 +93,7 @@ pub(super) fn part<P: Protocol>(line: &Line, kind: Kind) -> Result<Reply<'_, P>,
     if kind == Kind::Failure {
         return Err(line.failure(line.message()));
     }
-    match check::<P::Response>(line.message()) {
-        Ok(value) => Ok(Reply::new(value)),
-        Err(invalid) => Err(line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid)),
-    }
+    line.checked::<P::Response>().map(Reply::new)
 }
 
 impl<P: Protocol> Drop for Stream<'_, P> {

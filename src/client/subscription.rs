@@ -9,7 +9,7 @@ use super::Client;
 use super::line::{Awaited, Line, RECEIVE};
 use crate::error::{Error, ErrorKind};
 use crate::frame::{FROM_NOW, Gap, Kind};
-use crate::protocol::{Notifies, check};
+use crate::protocol::Notifies;
 use crate::transport::Interrupted;
 use crate::wait::Deadline;
 
@@ -123,10 +123,7 @@ impl<'a, P: Notifies> Notice<'a, P> {
 
     /// The notification that was received last, under its sequence number.
     pub(super) fn event(line: &'a Line, sequence: u64) -> Result<Self, Error> {
-        match check::<P::Notification>(line.message()) {
-            Ok(event) => Ok(Notice::Event { sequence, event }),
-            Err(invalid) => Err(line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid)),
-        }
+        line.checked::<P::Notification>().map(|event| Notice::Event { sequence, event })
     }
 }
 

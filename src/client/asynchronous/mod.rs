@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use super::ClientBuilder;
 use super::line::RECEIVE;
 use super::open::RequestId;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::payload::Bytes;
 use crate::protocol::{Message, Protocol};
 use crate::transport::Interrupted;
@@ -46,7 +46,7 @@ pub use subscription::AsyncSubscription;
 /// until its answer is taken or its future dropped.
 ///
 /// A connection that was lost stays so. Every later request fails with the kind of error that lost the connection,
-/// mostly [`ErrorKind::PeerDied`]: connect a new client.
+/// mostly [`PeerDied`](crate::ErrorKind::PeerDied): connect a new client.
 ///
 /// ```no_run
 /// use libgrite_ipc::{IpcAsyncClient, IpcCommand};
@@ -106,9 +106,7 @@ impl<P: Protocol> AsyncClient<P> {
         let id = std::future::poll_fn(|cx| queued.poll(request, cx)).await?;
         let mut asked = Asked { id, shared, since: None, claimed: false };
         let payload = std::future::poll_fn(|cx| asked.poll(cx)).await?;
-        Message::check(payload).map_err(|invalid| {
-            shared.with(|state| state.line.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid))
-        })
+        Message::check(payload).map_err(|invalid| shared.with(|state| state.line.not_valid(invalid)))
     }
 
     /// How many requests may be under way at once: as many as the daemon takes from one client before it

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use rkyv::{Archived, rancor};
+
 use super::{Line, RECEIVE};
 use crate::error::{Error, ErrorKind, NothingDone};
 use crate::frame::{Failure, FailureCode};
+use crate::protocol::{Wire, check};
 use crate::shm;
 use crate::transport::{Broken, Interrupted};
 
@@ -28,6 +31,17 @@ impl Line {
             }
         };
         error.saying(failure.text)
+    }
+
+    /// The payload that was received last, as a message of that kind.
+    #[inline]
+    pub(in crate::client) fn checked<T: Wire>(&self) -> Result<&Archived<T>, Error> {
+        check::<T>(self.message()).map_err(|invalid| self.not_valid(invalid))
+    }
+
+    /// What it means that a payload is no valid message.
+    pub(in crate::client) fn not_valid(&self, invalid: rancor::Error) -> Error {
+        self.lose(ErrorKind::PeerMisbehaved, RECEIVE).because(invalid)
     }
 
     /// An error if this handle can do nothing any more.

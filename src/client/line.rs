@@ -328,12 +328,17 @@ impl Line {
         }
         let more = self.receive_for(id)?;
         let now = coarse_now();
-        let ready = self.open.has_answer(id) || now >= self.end_of(id);
-        if !ready && !more && self.lacks_its_peer(now) && !self.receive_for(id)? && !self.open.has_answer(id)
-        {
-            return Err(self.break_with(Broken::Severed, RECEIVE));
+        if self.open.has_answer(id) || now >= self.end_of(id) {
+            return Ok(true);
         }
-        Ok(ready || self.open.has_answer(id))
+        if more || !self.lacks_its_peer(now) {
+            return Ok(false);
+        }
+        // More may have come until it went.
+        match (self.receive_for(id)?, self.open.has_answer(id)) {
+            (false, false) => Err(self.break_with(Broken::Severed, RECEIVE)),
+            (_, ready) => Ok(ready),
+        }
     }
 
     /// As [`receive_all`](Self::receive_all). What the daemon has answered before it went still counts.

@@ -164,6 +164,18 @@ fn answers_are_claimed_in_any_order() {
     }
 }
 
+/// It borrows nothing, and stays on no thread.
+#[test]
+fn an_answer_that_is_taken_out_outlives_its_client() {
+    for &way in WAYS {
+        let reached = reach(way, |builder| builder);
+        let answer = reached.client.start(&Order::Make(3000)).unwrap().wait().unwrap().into_message();
+        drop(reached);
+        let is_its_own = std::thread::spawn(move || answer.bytes == pattern(3000)[..]);
+        assert!(is_its_own.join().unwrap(), "{way:?}");
+    }
+}
+
 /// Answers that are told of together are told of at the latest when their turn is over, and one who sleeps is
 /// woken for them.
 #[test]

@@ -22,14 +22,14 @@ pub(super) fn private_directory(directory: &Path) -> Result<(), Error> {
         // The process's umask may have taken from our own rights, too.
         Ok(()) => fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
             .map_err(|error| failed(directory, error)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => is_there(directory).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => vet(directory).map(drop),
         Err(error) => Err(failed(directory, error)),
     }
 }
 
-/// Whether there is a `directory`; refuses one that is not as it must be, since others may have put anything
-/// there, such as a link to another daemon's socket.
-pub(super) fn is_there(directory: &Path) -> Result<bool, Error> {
+/// Refuses a `directory` that is not as it must be, since others may have put anything there, such as a link to another
+/// daemon's socket; says whether there is one at all.
+pub(super) fn vet(directory: &Path) -> Result<bool, Error> {
     let refuse = |reason: &str| Err(failed(directory, io::ErrorKind::PermissionDenied.into()).saying(reason));
     let found = match fs::symlink_metadata(directory) {
         Ok(found) => found,

@@ -21,7 +21,7 @@ pub use record::Daemon;
 pub use spawn::Readiness;
 pub(crate) use spawn::SpawnLock;
 
-use directory::{absolute, is_there, private_directory, socket_path_in};
+use directory::{absolute, private_directory, socket_path_in, vet};
 use file::Holder;
 
 /// The name of the file whose lock is the truth.
@@ -108,7 +108,7 @@ impl DaemonLock {
     /// but cannot be opened or asked about; [`ErrorKind::Sandboxed`] where the system forbids that.
     pub fn read(directory: impl AsRef<Path>) -> Result<Option<Daemon>, Error> {
         let directory = &absolute(directory.as_ref())?;
-        if !is_there(directory)? {
+        if !vet(directory)? {
             return Ok(None);
         }
         let path = directory.join(LOCK_FILE);
@@ -134,7 +134,7 @@ impl DaemonLock {
     /// what a client would follow; a missing one is none.
     pub(crate) fn vet(directory: &Path) -> Result<PathBuf, Error> {
         let directory = absolute(directory)?;
-        is_there(&directory)?;
+        vet(&directory)?;
         Ok(directory)
     }
 

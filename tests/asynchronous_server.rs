@@ -136,6 +136,19 @@ fn an_async_handler_is_dropped_when_its_request_is_given_up() {
                 builder_for(way).timeout(Duration::from_millis(20)).connect_async(path).await.unwrap();
             assert_eq!(hasty.send(&Order::Session).await.unwrap_err().kind(), ErrorKind::Timeout);
             reaches(&dropped, 3).await;
+            // Who looks later is told of the time that is up, and not of a handler that gave no answer.
+            let (path, ended) = (path.to_owned(), Arc::clone(&dropped));
+            let asked_and_looked = move || {
+                let client = builder_for(way).timeout(Duration::from_millis(20)).connect(path).unwrap();
+                let asked = client.start(&Order::Session).unwrap();
+                while ended.load(Ordering::SeqCst) < 4 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                asked.wait().map(drop).unwrap_err().kind()
+            };
+            let looked = tokio::task::spawn_blocking(asked_and_looked);
+            let kind = tokio::time::timeout(PATIENCE, looked).await.expect("it comes to that").unwrap();
+            assert_eq!(kind, ErrorKind::Timeout, "{way:?}");
         })
         .await;
     });

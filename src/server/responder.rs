@@ -198,7 +198,8 @@ impl<P: Protocol> Drop for Responder<P> {
             } else if self.connection.is_unattended() {
                 // There is none for want of a server: the client may find another.
                 self.connection.close();
-            } else {
+            } else if !self.expiry.is_over(coarse_now()) {
+                // The client of one whose time is up knows that itself.
                 self.connection.fail(self.id, FailureCode::Dropped, "the request's handler gave no answer");
             }
         }

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use common::at_end::AtEnd;
 use common::{Order, Way, Work, builder_for, pattern, work};
 use libgrite_ipc::Server;
 
@@ -62,6 +63,7 @@ fn a_visitor_who_does_not_say_hello_makes_the_daemon_allocate_little() {
     let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
     let stop = server.handle();
     std::thread::scope(|scope| {
+        let stop = AtEnd(|| stop.stop());
         let serving = scope.spawn(|| {
             IS_NOTED.set(true);
             server.serve(work)
@@ -83,7 +85,7 @@ fn a_visitor_who_does_not_say_hello_makes_the_daemon_allocate_little() {
         let mut client = builder_for(Way::Socket).connect(server.path()).unwrap();
         assert!(client.send(&Order::Echo(pattern(MOST * 2))).unwrap().bytes == pattern(MOST * 2)[..]);
         assert!(LARGEST.load(Ordering::Relaxed) > MOST);
-        stop.stop();
+        drop(stop);
         serving.join().unwrap().unwrap();
         assert!(largest <= MOST, "{largest} bytes for a visitor");
     });

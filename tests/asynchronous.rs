@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use common::at_end::AtEnd;
 use common::gate::Gate;
 use common::process::{Daemon, PATIENCE, role as own_role, serve};
 use common::runtimes::{connect, everywhere, one_thread, several_threads, ways};
@@ -192,12 +193,15 @@ fn the_answer_to_a_cancelled_request_never_goes_to_another() {
             let (stop, path) = (server.handle(), server.path().to_owned());
             let shuffle = Shuffle { held: Mutex::default(), ended: AtomicBool::new(false) };
             std::thread::scope(|scope| {
+                let over = AtEnd(|| {
+                    shuffle.ended.store(true, Ordering::Relaxed);
+                    stop.stop();
+                });
                 let serving =
                     scope.spawn(|| server.serve_with(|order, responder| shuffle.take(order, responder)));
                 scope.spawn(|| shuffle.run());
                 let counts = runtime.block_on(cancel_many(way, &path, goal));
-                shuffle.ended.store(true, Ordering::Relaxed);
-                stop.stop();
+                drop(over);
                 serving.join().unwrap().unwrap();
                 assert!(counts.0 >= goal && counts.1 > goal / 20, "{way:?}: {counts:?}");
             });

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use common::at_end::AtEnd;
 use common::daemon::{answered_by, be_the_daemon, end_daemon, start_daemon, visit};
 use common::process::{PATIENCE, Process, role as own_role, signal, until};
 use common::{Work, work};
@@ -129,21 +130,21 @@ fn any_number_of_questions_about_the_lock_disturb_no_daemon_that_starts() {
     let begin = Instant::now();
     let mut starts = 0;
     std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    DaemonLock::read(&folder).unwrap();
-                    asked.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
+        let _over = AtEnd(|| over.store(true, Ordering::Relaxed));
+        let ask = || {
+            while !over.load(Ordering::Relaxed) {
+                DaemonLock::read(&folder).unwrap();
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let asking = [scope.spawn(ask), scope.spawn(ask)];
         while starts < 20 || asked.load(Ordering::Relaxed) < 1000 {
+            assert!(!asking.iter().any(|asking| asking.is_finished()), "start {starts}");
             let mut daemon = Process::start("daemon", &folder);
             let said = daemon.lines.by_ref().map(Result::unwrap).find(|line| line.contains("the daemon"));
             assert_eq!(said.as_deref(), Some("the daemon"), "start {starts}");
             starts += 1;
         }
-        over.store(true, Ordering::Relaxed);
     });
     let rate = asked.into_inner() as f64 / begin.elapsed().as_secs_f64();
     println!("{starts} starts, none failed, {rate:.0} questions a second meanwhile");

@@ -2,6 +2,8 @@
 //! agents that keep a connection. `GRITE_TEST_ROUNDS=20` upgrades twenty times; the suite does it a few.
 #![cfg(feature = "cli")]
 
+#[path = "common/at_end.rs"]
+mod at_end;
 mod ended;
 mod rounds;
 
@@ -9,12 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use at_end::AtEnd;
 use ended::{Ended, end};
 use libgrite_ipc::{DaemonLock, IpcClient, IpcCommand, IpcResponse, Transport};
 use rounds::rounds;
@@ -154,9 +157,16 @@ fn no_command_fails_and_nothing_is_lost_while_the_program_is_upgraded() {
 
     let begin = Instant::now();
     let (started, waiting) = sync_channel::<Started>(AHEAD);
-    let waiting = &Mutex::new(waiting);
+    let waiting = Arc::new(Mutex::new(waiting));
     let elapsed = thread::scope(|scope| {
-        let waiters: Vec<_> = (0..WAITERS).map(|_| scope.spawn(move || scene.wait(waiting))).collect();
+        let over = AtEnd(|| scene.over.store(true, Ordering::Relaxed));
+        let wait = || {
+            let waiting = Arc::clone(&waiting);
+            scope.spawn(move || scene.wait(&waiting))
+        };
+        let waiters: Vec<_> = (0..WAITERS).map(|_| wait()).collect();
+        // Should all of them fail, no command waits to be waited for.
+        drop(waiting);
         let others = [
             scope.spawn(move || scene.ask_over_one_connection(Transport::Auto)),
             scope.spawn(move || scene.ask_over_one_connection(Transport::Socket)),
@@ -184,7 +194,7 @@ fn no_command_fails_and_nothing_is_lost_while_the_program_is_upgraded() {
         drop(started);
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
         let elapsed = begin.elapsed();
-        scene.over.store(true, Ordering::Relaxed);
+        drop(over);
         others.into_iter().for_each(|other| other.join().unwrap());
         elapsed
     });

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
+use common::at_end::AtEnd;
 use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern, served_ways, stop_after};
 use libgrite_ipc::{Client, Encoded, ErrorKind, Responder, Server, ServerBuilder};
 
@@ -343,6 +344,7 @@ fn a_question_to_a_server_that_stops_is_answered_or_was_not_carried_out() {
         }
     };
     std::thread::scope(|scope| {
+        let over = AtEnd(|| over.store(true, Ordering::Relaxed));
         let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
         for round in 0..60 {
             let server = Server::<Work>::bind(&path).unwrap();
@@ -359,7 +361,7 @@ fn a_question_to_a_server_that_stops_is_answered_or_was_not_carried_out() {
                 stop.stop();
             });
         }
-        over.store(true, Ordering::Relaxed);
+        drop(over);
         asking.into_iter().for_each(|asking| asking.join().unwrap());
     });
     assert_eq!(carried_out.into_inner(), answered.into_inner());

@@ -3,10 +3,11 @@
 
 mod common;
 
-use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use common::{ArchivedOrder, Done, Order, Way, Work, builder_for, served_ways};
+use common::at_end::AtEnd;
+use common::gate::Gate;
+use common::{ArchivedOrder, Done, Order, Way, Work, builder_for, served_ways, work};
 use libgrite_ipc::{Client, Error, ErrorKind, Responder, Server};
 
 /// For how long a server that was stopped answers what it had accepted.
@@ -16,30 +17,26 @@ fn is_turned_away<T>(answer: Result<T, Error>) -> bool {
     answer.is_err_and(|error| error.kind() == ErrorKind::Refused && error.is_retryable())
 }
 
-/// A server that was stopped works on a request which came over `busy` until it is told to end: `meanwhile` gets the
-/// client that has asked, one over each way that has not, and what tells it.
-fn stop_amid_work(busy: Way, meanwhile: impl FnOnce(&Client<Work>, Vec<(Way, Client<Work>)>, &dyn Fn())) {
+/// A server that was stopped works on a request which came over `busy` until its gate opens: `meanwhile` gets the
+/// client that has asked, one over each way that has not, and the gate.
+fn stop_amid_work(busy: Way, meanwhile: impl FnOnce(&Client<Work>, Vec<(Way, Client<Work>)>, Gate)) {
     let folder = tempfile::tempdir().unwrap();
     let builder = Server::<Work>::builder().may_block(|_| true);
     let server = builder.bind(folder.path().join("work.sock")).unwrap();
-    let (begun, told) = (Barrier::new(2), Barrier::new(2));
+    let (server, stop) = (&server, server.handle());
     std::thread::scope(|scope| {
-        let handler = |_: &ArchivedOrder, responder: Responder<Work>| {
-            begun.wait();
-            told.wait();
-            let _ = responder.reply(&Done { bytes: Vec::new(), session: 0 });
-        };
-        let server = &server;
-        let serving = scope.spawn(move || server.serve_with(handler));
+        let stop = AtEnd(|| stop.stop());
+        let serving = scope.spawn(move || server.serve(work));
         let connect = |way| builder_for(way).connect(server.path()).unwrap();
         let (client, others) = (connect(busy), served_ways().into_iter().map(|way| (way, connect(way))));
         let others = others.collect();
-        let _pending = client.start(&Order::Session).unwrap();
-        begun.wait();
-        server.handle().stop();
+        let gate = Gate::new();
+        let _pending = client.start(&gate.order(0)).unwrap();
+        gate.until_reached();
+        drop(stop);
         // It is heard by then.
         std::thread::sleep(Duration::from_millis(50));
-        meanwhile(&client, others, &|| _ = told.wait());
+        meanwhile(&client, others, gate);
         serving.join().unwrap().unwrap();
     });
 }
@@ -48,9 +45,9 @@ fn stop_amid_work(busy: Way, meanwhile: impl FnOnce(&Client<Work>, Vec<(Way, Cli
 #[test]
 fn requests_that_come_after_the_stop_are_all_turned_away() {
     for way in served_ways() {
-        stop_amid_work(way, |client, _, end| {
+        stop_amid_work(way, |client, _, gate| {
             let later: Vec<_> = (0..200).map(|_| client.start(&Order::Session).unwrap()).collect();
-            end();
+            drop(gate);
             for (number, pending) in later.into_iter().enumerate() {
                 assert!(is_turned_away(pending.wait()), "{number} over {way:?}");
             }
@@ -61,7 +58,7 @@ fn requests_that_come_after_the_stop_are_all_turned_away() {
 #[test]
 fn who_asks_while_a_stopped_server_still_works_is_turned_away_at_once() {
     let ask_all = |busy| {
-        stop_amid_work(busy, |_, mut others, end| {
+        stop_amid_work(busy, |_, mut others, gate| {
             for when in ["at first", "when the time to answer is up"] {
                 for (way, client) in &mut others {
                     let answer = client.send(&Order::Session);
@@ -69,7 +66,7 @@ fn who_asks_while_a_stopped_server_still_works_is_turned_away_at_once() {
                 }
                 std::thread::sleep(DRAIN);
             }
-            end();
+            drop(gate);
         });
     };
     std::thread::scope(|scope| {
@@ -129,6 +126,7 @@ fn stop_amid_many(way: Way, in_a_loop: bool) {
     let stop = server.handle();
     std::thread::scope(|scope| {
         let stop = &stop;
+        let _stop = AtEnd(|| stop.stop());
         let handler = move |_: &ArchivedOrder, responder: Responder<Work>| {
             stop.stop();
             std::thread::sleep(EACH);

@@ -1,6 +1,8 @@
 //! The store when its daemon is killed amid writes, when the disk is full, and when nothing can be written.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
+#[path = "common/at_end.rs"]
+mod at_end;
 mod ended;
 mod home;
 mod rounds;
@@ -12,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use at_end::AtEnd;
 use ended::{Ended, end};
 use home::{Home, integrity, signal};
 use libgrite_ipc::grite::WriteContext;
@@ -90,6 +93,7 @@ fn a_daemon_killed_amid_writes_loses_none_and_doubles_none() {
     let runtime = home.runtime();
     let (written, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let acknowledged = std::thread::scope(|scope| {
+        let over_at_end = AtEnd(|| over.store(true, Ordering::Relaxed));
         let write = |writer| write(&home, &runtime, writer, &written, &over);
         let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(writer))).collect();
         let (mut killed, end) = (0, Instant::now() + PATIENCE * rounds(8) as u32);
@@ -112,7 +116,7 @@ fn a_daemon_killed_amid_writes_loses_none_and_doubles_none() {
                 assert_eq!(integrity(&home.path("state")), "ok", "after {killed} kills");
             }
         }
-        over.store(true, Ordering::Relaxed);
+        drop(over_at_end);
         writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect::<BTreeMap<_, _>>()
     });
     // Where nobody wrote after the last kill, its socket lies there until the next daemon.

@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use common::at_end::AtEnd;
 use common::{Done, Order, Work, pattern, work};
 use libgrite_ipc::{Client, DaemonLock, ErrorKind, Protocol, Readiness, Server, ServerBuilder, Transport};
 use rounds::rounds;
@@ -292,6 +293,7 @@ fn no_command_fails_while_daemons_are_replaced_under_load() {
         }
     };
     std::thread::scope(|scope| {
+        let over = AtEnd(|| over.store(true, Ordering::Relaxed));
         let commands: Vec<_> = (0..4).map(|_| scope.spawn(command)).collect();
         for round in 0..rounds {
             let before = asked.load(Ordering::Relaxed);
@@ -304,7 +306,7 @@ fn no_command_fails_while_daemons_are_replaced_under_load() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        over.store(true, Ordering::Relaxed);
+        drop(over);
         commands.into_iter().for_each(|command| command.join().unwrap());
     });
 }

@@ -3,6 +3,7 @@
 use std::sync::{Condvar, Mutex};
 
 use super::Order;
+use super::process::PATIENCE;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -39,7 +40,10 @@ impl Gate {
     /// Waits until a handler stands before it.
     pub fn until_reached(&self) {
         let is_closed = |gates: &mut Vec<State>| gates[self.key as usize] == State::Closed;
-        drop(CHANGED.wait_while(GATES.lock().unwrap(), is_closed).unwrap());
+        let waited = CHANGED.wait_timeout_while(GATES.lock().unwrap(), PATIENCE, is_closed).unwrap();
+        let is_late = waited.1.timed_out();
+        drop(waited);
+        assert!(!is_late, "no request stands before the gate");
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod at_end;
 pub mod daemon;
 pub mod gate;
 #[cfg(target_os = "linux")]
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use at_end::AtEnd;
 use libgrite_ipc::{
     Client, ClientBuilder, Context, Error, Protocol, Server, ServerHandle, Transport, testing, wire,
 };
@@ -84,12 +86,10 @@ pub fn work(order: &ArchivedOrder, cx: &Context) -> Done {
     Done { bytes, session: cx.session() }
 }
 
-/// Asks a server that runs on a thread of this scope, and stops it whichever way that ends: who waits for its
-/// thread would wait for ever.
+/// Asks a server that runs on a thread of this scope, and stops it whichever way that ends.
 pub fn stop_after(stop: &ServerHandle, ask: impl FnOnce()) {
-    let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask));
-    stop.stop();
-    asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let _stop = AtEnd(|| stop.stop());
+    ask();
 }
 
 /// Bytes that show where they belong.

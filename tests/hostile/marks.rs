@@ -8,6 +8,7 @@ use rustix::thread::futex;
 use rustix::time::Timespec;
 
 use crate::client::*;
+use crate::common::at_end::AtEnd;
 use crate::common::{Order, Running, Way, Work};
 use crate::random::Random;
 
@@ -48,10 +49,9 @@ fn ask_beside(nuisance: impl Fn(&Hostile, &AtomicBool) + Sync) {
 fn beside<T>(nuisance: impl FnOnce(&AtomicBool) + Send, work: impl FnOnce() -> T) -> T {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = AtEnd(|| stop.store(true, Ordering::Relaxed));
         scope.spawn(|| nuisance(&stop));
-        let done = work();
-        stop.store(true, Ordering::Relaxed);
-        done
+        work()
     })
 }
 

@@ -8,6 +8,7 @@ use rustix::fs::{FallocateFlags, MemfdFlags, OFlags, SealFlags};
 use rustix::io::Errno;
 
 use crate::client::*;
+use crate::common::at_end::AtEnd;
 use crate::common::{Order, Running, Way};
 use crate::daemon::{CLIENT_SEALS, DAEMON_SEALS};
 use crate::rounds::rounds;
@@ -78,6 +79,7 @@ fn holes_in_the_clients_own_region_kill_nobody() {
         let evil = Hostile::join(&server.socket());
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _stop = AtEnd(|| stop.store(true, Ordering::Relaxed));
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -94,7 +96,6 @@ fn holes_in_the_clients_own_region_kill_nobody() {
             }
             assert!(answers(&mut polite), "in round {round}");
             cut_off += u32::from(evil.has_ended());
-            stop.store(true, Ordering::Relaxed);
         });
     }
     println!("{cut_off} were cut off");

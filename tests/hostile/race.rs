@@ -10,7 +10,7 @@ use libgrite_ipc::{Encoded, ErrorKind, Protocol, Server, Transport, wire};
 use memmap2::MmapRaw;
 
 use crate::client::*;
-use crate::common::{Done, Order, Running, Way};
+use crate::common::{Done, Order, Running, Way, stop_after};
 use crate::daemon::{Impostor, against_impostor};
 use crate::random::Random;
 
@@ -84,8 +84,7 @@ fn beside_server(handler: impl Fn(&ArchivedParcel) -> u64 + Sync, play: impl FnO
     let hello = honest_hello_of::<Post>(Transport::Ring);
     std::thread::scope(|scope| {
         scope.spawn(|| server.serve(|parcel, _| handler(parcel)).unwrap());
-        play(&|| Hostile::join_with(&path, &hello));
-        handle.stop();
+        stop_after(&handle, || play(&|| Hostile::join_with(&path, &hello)));
     });
 }
 

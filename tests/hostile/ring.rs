@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::apart::Apart;
 use crate::client::*;
+use crate::common::at_end::AtEnd;
 use crate::common::{Order, Running, Way};
 use crate::random::Random;
 use crate::rounds::rounds;
@@ -231,6 +232,7 @@ fn a_flood_of_cancellations_and_subscriptions_keeps_nobody_waiting() {
     let evil = Hostile::join(&server.socket());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = AtEnd(|| stop.store(true, Ordering::Relaxed));
         scope.spawn(|| {
             let mut published = 0u64;
             while !stop.load(Ordering::Relaxed) {
@@ -250,7 +252,6 @@ fn a_flood_of_cancellations_and_subscriptions_keeps_nobody_waiting() {
         for number in 0..2000 {
             assert!(answers(&mut polite), "request {number}");
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
@@ -273,6 +274,7 @@ fn a_client_that_never_finishes_a_message_keeps_nobody_waiting() {
     evil.store(at, header(rest as u32, SKIP, 0));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = AtEnd(|| stop.store(true, Ordering::Relaxed));
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 evil.store(PUBLISHED, evil.seen(CONSUMED) + u64::from(CAPACITY));
@@ -282,6 +284,5 @@ fn a_client_that_never_finishes_a_message_keeps_nobody_waiting() {
         for _ in 0..50 {
             assert!(answers(&mut polite));
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -40,9 +40,11 @@ fn served(
     });
 }
 
-/// A server on which [`Order::MakeLate`] and [`Order::Panic`] may block.
+/// A server on which all that takes time may block.
 fn blocking() -> ServerBuilder<Work> {
-    Server::builder().may_block(|order| matches!(order, ArchivedOrder::MakeLate(_) | ArchivedOrder::Panic))
+    Server::builder().may_block(|order| {
+        matches!(order, ArchivedOrder::MakeLate(_) | ArchivedOrder::AtGate(_) | ArchivedOrder::Panic)
+    })
 }
 
 /// Answers as ordered.
@@ -263,25 +265,18 @@ fn dropped_answers_harm_no_others() {
 #[test]
 fn a_request_that_blocks_holds_up_nobody() {
     for way in served_ways() {
-        let blocked = Barrier::new(2);
-        let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
-            if let ArchivedOrder::MakeLate(_) = order {
-                blocked.wait();
-                blocked.wait();
-            }
-            responder.reply(&done(Vec::new())).unwrap();
-        };
-        served(blocking(), handler, |path| {
+        served(blocking(), obey, |path| {
             let client = builder_for(way).connect(path).unwrap();
             let mut other = builder_for(way).connect(path).unwrap();
-            let slow = client.start(&late(0, 0)).unwrap();
-            blocked.wait();
+            let gate = Gate::new();
+            let slow = client.start(&gate.order(0)).unwrap();
+            gate.until_reached();
             for _ in 0..100 {
                 client.start(&Order::Session).unwrap().wait().unwrap();
                 other.send(&Order::Session).unwrap();
             }
             assert!(!slow.is_ready().unwrap(), "{way:?}");
-            blocked.wait();
+            drop(gate);
             slow.wait().unwrap();
         });
     }
@@ -290,22 +285,15 @@ fn a_request_that_blocks_holds_up_nobody() {
 #[test]
 fn one_more_than_may_wait_for_a_thread_is_refused_and_can_be_repeated() {
     for way in served_ways() {
-        let (blocked, running) = (Barrier::new(2), AtomicU32::new(0));
-        let handler = |_: &ArchivedOrder, responder: Responder<Work>| {
-            if running.fetch_add(1, Ordering::SeqCst) == 0 {
-                blocked.wait();
-                blocked.wait();
-            }
-            responder.reply(&done(Vec::new())).unwrap();
-        };
-        served(blocking().max_workers(1).max_waiting(3), handler, |path| {
+        served(blocking().max_workers(1).max_waiting(3), obey, |path| {
             let client = builder_for(way).connect(path).unwrap();
-            let first = client.start(&late(0, 0)).unwrap();
-            blocked.wait();
+            let gate = Gate::new();
+            let first = client.start(&gate.order(0)).unwrap();
+            gate.until_reached();
             let waiting: Vec<_> = (0..3).map(|_| client.start(&late(0, 0)).unwrap()).collect();
             let error = client.start(&late(0, 0)).unwrap().wait().unwrap_err();
             assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Refused, true), "{error}");
-            blocked.wait();
+            drop(gate);
             first.wait().unwrap();
             waiting.into_iter().for_each(|answer| drop(answer.wait().unwrap()));
         });
@@ -316,24 +304,20 @@ fn one_more_than_may_wait_for_a_thread_is_refused_and_can_be_repeated() {
 #[test]
 fn work_that_nobody_waits_for_any_more_is_dropped() {
     for way in served_ways() {
-        let (blocked, done_for) = (Barrier::new(2), Mutex::new(Vec::new()));
+        let done_for = Mutex::new(Vec::new());
         let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
-            if let ArchivedOrder::MakeLate(late) = order {
-                let length = late.0.to_native();
-                if length == 0 {
-                    blocked.wait();
-                    blocked.wait();
-                }
-                done_for.lock().unwrap().push(length);
+            if let ArchivedOrder::AtGate(made) | ArchivedOrder::MakeLate(made) = order {
+                done_for.lock().unwrap().push(made.0.to_native());
             }
-            responder.reply(&done(Vec::new())).unwrap();
+            obey(order, responder);
         };
-        served(blocking().max_workers(1), handler, |path| {
+        served(blocking().max_workers(1).max_connections(3), handler, |path| {
             let client = builder_for(way).connect(path).unwrap();
             let mut hasty = builder_for(way).timeout(Duration::from_millis(20)).connect(path).unwrap();
             let gone = builder_for(way).connect(path).unwrap();
-            let first = client.start(&late(0, 0)).unwrap();
-            blocked.wait();
+            let gate = Gate::new();
+            let first = client.start(&gate.order(0)).unwrap();
+            gate.until_reached();
             let wanted = client.start(&late(0, 1)).unwrap();
             drop(client.start(&late(0, 2)).unwrap());
             let error = hasty.send(&late(0, 3)).unwrap_err();
@@ -341,13 +325,19 @@ fn work_that_nobody_waits_for_any_more_is_dropped() {
             let lost = gone.start(&late(0, 4)).unwrap();
             // Behind these, all that came before has been read.
             gone.start(&Order::Session).unwrap().wait().unwrap();
-            hasty.send(&Order::Session).unwrap();
+            until("the hasty one is heard", || match hasty.send(&Order::Session) {
+                Ok(_) => true,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+                    false
+                }
+            });
             client.start(&Order::Session).unwrap().wait().unwrap();
             std::mem::forget(lost);
             drop(gone);
+            until("its place is free", || builder_for(way).connect(path).is_ok());
             let last = client.start(&late(0, 5)).unwrap();
-            std::thread::sleep(Duration::from_millis(20));
-            blocked.wait();
+            drop(gate);
             [first, wanted, last].into_iter().for_each(|answer| drop(answer.wait().unwrap()));
             assert_eq!(*done_for.lock().unwrap(), [0, 1, 5], "{way:?}");
         });

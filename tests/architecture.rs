@@ -42,13 +42,20 @@ fn relative(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().display().to_string()
 }
 
-/// The code of a file without comments and without its tests.
+/// The code of a file without comments and without its modules of tests.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    let text =
-        text.split("\n#[cfg(test)]").next().unwrap().split("\n#[cfg(all(test").next().unwrap().to_owned();
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
+    let mut lines = text.lines().filter(|line| !line.trim_start().starts_with("//")).peekable();
+    let mut code = String::new();
+    while let Some(line) = lines.next() {
+        let is_for_tests = line.starts_with("#[cfg(") && line.contains("test");
+        if is_for_tests && lines.next_if(|next| next.starts_with("mod ") && next.ends_with('{')).is_some() {
+            assert!(lines.any(|line| line == "}"), "{}: a module that does not end", relative(path));
+        } else {
+            code.extend([line, "\n"]);
+        }
+    }
+    code
 }
 
 /// The module of the library that a file belongs to, if it belongs to one.
@@ -60,10 +67,14 @@ fn module(path: &Path) -> Option<String> {
 
 /// The top-level modules that `code` names after `crate::`.
 fn used(code: &str) -> BTreeSet<String> {
-    let names = code
-        .split("crate::")
-        .skip(1)
-        .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>());
+    let name = |rest: &str| {
+        assert!(
+            !rest.starts_with(['{', '*', '\n']),
+            "each module is named in a line of its own: crate::{rest:.40}"
+        );
+        rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+    };
+    let names = code.split("crate::").skip(1).map(name);
     names.filter(|name| name.starts_with(char::is_lowercase)).collect()
 }
 

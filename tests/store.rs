@@ -5,6 +5,8 @@
 mod at_end;
 mod ended;
 mod home;
+#[path = "common/not_tested.rs"]
+mod not_tested;
 mod rounds;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +21,7 @@ use ended::{Ended, end};
 use home::{Home, integrity, signal};
 use libgrite_ipc::grite::WriteContext;
 use libgrite_ipc::{DaemonLock, IpcClient, IpcCommand, IpcResponse};
+use not_tested::not_tested;
 use rounds::rounds;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -144,11 +147,11 @@ struct Disk {
 }
 
 impl Disk {
-    /// Nothing where this system lets nobody mount: the test says so, and checks nothing.
+    /// Nothing where this system lets nobody mount.
     fn new(kib: u32) -> Option<Self> {
         let disk = [&["-m"][..], &["-m", "-U", "-r"]].into_iter().find_map(|how| Disk::mounted(kib, how));
         if disk.is_none() {
-            eprintln!("skipped: no file system can be mounted here");
+            not_tested("a full disk: no file system can be mounted here");
         }
         disk
     }

@@ -17,6 +17,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::hello::{honest_hello, try_send_with};
+use common::not_tested::not_tested;
 use common::process::{Daemon, PATIENCE, Process, role as own_role, until};
 use common::{Order, Way, Work, builder_for, pattern, work};
 use filter::{Calls, die_of, forbid};
@@ -247,8 +248,7 @@ fn come_as_nobody(folder: &Path) {
 fn a_visitor_of_another_user_is_refused_before_memory_is_made() {
     const FOREIGN: &str = "3";
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can become another user");
-        return;
+        return not_tested("a visitor of another user: only root can become one");
     }
     let daemon = Daemon::start("daemon that dies of making memory");
     let open = |path: &Path, mode| {

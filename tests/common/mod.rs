@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod gate;
 #[cfg(target_os = "linux")]
 pub mod hello;
+pub mod not_tested;
 pub mod process;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub mod runtimes;

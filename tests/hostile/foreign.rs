@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socke
 use rustix::process::{Uid, getuid};
 
 use crate::client::PATIENCE;
+use crate::common::not_tested::not_tested;
 use crate::common::{Order, Work};
 
 /// Nobody in particular.
@@ -19,7 +20,7 @@ const NOBODY: u32 = 65_534;
 #[test]
 fn a_daemon_of_another_user_is_refused_unheard() {
     if !getuid().is_root() {
-        return println!("this test needs root");
+        return not_tested("a daemon of another user: only root can become one");
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("foreign.sock");

@@ -17,7 +17,7 @@ use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
 use held::{held, until_no_more_than};
 use libgrite_ipc::{Client, ErrorKind, Server};
 use nix::libc;
-use rounds::rounds;
+use rounds::{is_in_time, rounds};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 const WAYS: [(Way, &str); 2] = [(Way::Ring, "client over rings"), (Way::Socket, "client over the socket")];
@@ -178,7 +178,7 @@ fn a_client_that_is_killed_is_let_go_of_though_its_child_keeps_the_socket() {
             slowest = slowest.max(took);
         }
     }
-    println!("after {slowest:?} at most");
+    assert!(is_in_time(slowest, Duration::from_secs(1)), "what was given back");
     polite
         .iter_mut()
         .for_each(|polite| assert!(polite.send(&Order::Make(9)).unwrap().bytes == pattern(9)[..]));

@@ -36,7 +36,7 @@ pub(crate) struct Sender<M> {
 
 /// How long a message that does not fit into the ring waits for a peer that reads nothing. One that reads takes a few
 /// microseconds for a part.
-const STALL: Duration = Duration::from_micros(50);
+pub(super) const STALL: Duration = Duration::from_micros(50);
 
 /// How many bytes of short messages the peer is told of at once.
 const TOGETHER: u64 = 2048;

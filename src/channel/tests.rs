@@ -183,7 +183,6 @@ fn a_message_of_several_frames_is_written_into_the_ring_itself() {
     }
 }
 
-/// Parts of it are with the peer by then.
 /// Sends `length` bytes, so many at a time.
 fn write_in_pieces(sender: &mut Sender<Regions>, length: usize, piece: usize) {
     let bytes = vec![7; length];
@@ -231,6 +230,14 @@ fn a_message_that_is_longer_than_its_ring_waits_for_no_peer_that_stands_still_or
     }
 }
 
+/// Faults 36 and 39. One that was killed is noticed within milliseconds, and one that stands still is waited for as long
+/// as the list says.
+#[test]
+fn a_peer_that_does_nothing_is_given_little_time() {
+    assert_eq!((LIFELINE_SLICE, sender::STALL), (Duration::from_millis(3), Duration::from_micros(50)));
+}
+
+/// Parts of it are with the peer by then.
 #[test]
 fn a_message_whose_writing_fails_is_dropped_by_the_peer() {
     for space in [true, false] {

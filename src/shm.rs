@@ -141,7 +141,7 @@ impl Region {
 }
 
 #[cfg(all(target_os = "linux", not(grite_portable)))]
-pub(crate) use sealed::{Role, Unfit, adopt, create};
+pub(crate) use sealed::{Role, Unfit, create, judge};
 
 /// Sealed memfds: making them in the daemon, judging them in the client.
 #[cfg(all(target_os = "linux", not(grite_portable)))]
@@ -183,7 +183,7 @@ mod sealed {
         Seals { found: SealFlags, wanted: SealFlags },
         #[error("a memfd of {found} bytes where {wanted} were granted")]
         Size { found: u64, wanted: u64 },
-        /// The system does not let it be looked at, or mapped.
+        /// The system does not let it be looked at.
         #[error(transparent)]
         System(#[from] io::Error),
     }
@@ -238,10 +238,15 @@ mod sealed {
         }
     }
 
-    /// Maps a region that the daemon sent, once its seals and then its size are what they must be.
-    ///
-    /// The client maps its own region writable, and the daemon's read-only.
-    pub(crate) fn adopt(fd: &OwnedFd, role: Role, capacity: u32) -> Result<Region, Unfit> {
+    /// A region that the daemon sent, whose seals and size are what they must be.
+    pub(crate) struct Fit<'a> {
+        fd: &'a OwnedFd,
+        role: Role,
+        capacity: u32,
+    }
+
+    /// Looks at the seals and then at the size of a region that the daemon sent.
+    pub(crate) fn judge(fd: &OwnedFd, role: Role, capacity: u32) -> Result<Fit<'_>, Unfit> {
         let wanted = role.seals();
         let found = rustix::fs::fcntl_get_seals(fd).map_err(|errno| match errno {
             Errno::INVAL => Unfit::NoMemfd,
@@ -256,13 +261,20 @@ mod sealed {
         if stat.st_size as u64 != length {
             return Err(Unfit::Size { found: stat.st_size as u64, wanted: length });
         }
-        let mut options = MmapOptions::new();
-        options.len(length as usize);
-        let map = match role {
-            Role::Daemon => options.map_raw_read_only(fd.as_raw_fd()),
-            Role::Client => options.map_raw(fd.as_raw_fd()),
-        };
-        Ok(Region::mapped(map?, capacity))
+        Ok(Fit { fd, role, capacity })
+    }
+
+    impl Fit<'_> {
+        /// Maps it: the client its own writable, and the daemon's read-only.
+        pub(crate) fn map(self) -> io::Result<Region> {
+            let mut options = MmapOptions::new();
+            options.len(DATA + self.capacity as usize);
+            let map = match self.role {
+                Role::Daemon => options.map_raw_read_only(self.fd.as_raw_fd()),
+                Role::Client => options.map_raw(self.fd.as_raw_fd()),
+            };
+            Ok(Region::mapped(map?, self.capacity))
+        }
     }
 }
 
@@ -445,9 +457,9 @@ mod tests {
     fn a_sealed_region_is_adopted_at_its_size_only() {
         for role in [Role::Daemon, Role::Client] {
             let (fd, _region) = create(role, CAPACITY).unwrap();
-            assert_eq!(adopt(&fd, role, CAPACITY).unwrap().capacity(), u64::from(CAPACITY));
-            assert!(matches!(adopt(&fd, role, 2 * CAPACITY), Err(Unfit::Size { .. })));
-            assert!(matches!(adopt(&fd, role, CAPACITY / 2), Err(Unfit::Size { .. })));
+            assert_eq!(judge(&fd, role, CAPACITY).unwrap().map().unwrap().capacity(), u64::from(CAPACITY));
+            assert!(matches!(judge(&fd, role, 2 * CAPACITY), Err(Unfit::Size { .. })));
+            assert!(matches!(judge(&fd, role, CAPACITY / 2), Err(Unfit::Size { .. })));
         }
     }
 
@@ -463,9 +475,9 @@ mod tests {
     #[test]
     fn a_region_of_the_other_role_is_not_adopted() {
         let (daemon, _region) = create(Role::Daemon, CAPACITY).unwrap();
-        assert!(matches!(adopt(&daemon, Role::Client, CAPACITY), Err(Unfit::Seals { .. })));
+        assert!(matches!(judge(&daemon, Role::Client, CAPACITY), Err(Unfit::Seals { .. })));
         let (client, _region) = create(Role::Client, CAPACITY).unwrap();
-        assert!(matches!(adopt(&client, Role::Daemon, CAPACITY), Err(Unfit::Seals { .. })));
+        assert!(matches!(judge(&client, Role::Daemon, CAPACITY), Err(Unfit::Seals { .. })));
     }
 
     #[test]
@@ -475,7 +487,7 @@ mod tests {
             for missing in all.iter() {
                 let fd = memfd_with(all.difference(missing));
                 assert!(
-                    matches!(adopt(&fd, role, CAPACITY), Err(Unfit::Seals { .. })),
+                    matches!(judge(&fd, role, CAPACITY), Err(Unfit::Seals { .. })),
                     "without {missing:?}"
                 );
             }
@@ -487,7 +499,7 @@ mod tests {
         let file: OwnedFd = tempfile::tempfile().unwrap().into();
         let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
         for fd in [file, event] {
-            assert!(matches!(adopt(&fd, Role::Client, CAPACITY), Err(Unfit::NoMemfd | Unfit::Seals { .. })));
+            assert!(matches!(judge(&fd, Role::Client, CAPACITY), Err(Unfit::NoMemfd | Unfit::Seals { .. })));
         }
     }
 

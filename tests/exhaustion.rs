@@ -15,18 +15,14 @@ use std::time::Duration;
 
 use common::process::{Daemon, PATIENCE, Process, role as own_role, until};
 use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
-use filter::{Calls, forbid, forbid_everywhere};
+use filter::{Calls, SHARED_MAPPINGS, forbid, forbid_everywhere};
 use held::{address_space, cpu, held, until_no_more_than};
 use libgrite_ipc::{Client, ErrorKind, Server, Transport};
 use nix::libc::{
-    ENFILE, ENOMEM, ENOSPC, ETOOMANYREFS, SYS_fallocate, SYS_ftruncate, SYS_memfd_create, SYS_mmap,
-    SYS_sendmsg,
+    ENFILE, ENOMEM, ENOSPC, ETOOMANYREFS, SYS_fallocate, SYS_ftruncate, SYS_memfd_create, SYS_sendmsg,
 };
 use rounds::whole;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// Mappings of files, which rings are in; not those of the heap and of stacks.
-const SHARED_MAPPINGS: Calls = Calls::with(SYS_mmap, 3, nix::libc::MAP_SHARED as u64);
 
 /// What may fail while memory for rings is made and handed over, and how.
 const FAILURES: [(Calls, i32); 8] = [

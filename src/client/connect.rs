@@ -224,17 +224,20 @@ impl Unwelcomed {
         use super::watchdog::Guard;
         use crate::channel::{Receiver, Sender};
         use crate::ring::Regions;
-        use crate::shm::{Role, Unfit, adopt};
+        use crate::shm::{Role, Unfit, judge};
 
         let [daemon, client] = <[OwnedFd; 2]>::try_from(descriptors)
             .map_err(|all| connect_error(ErrorKind::PeerMisbehaved, path).saying(not_two(all.len())))?;
+        let unmapped = |error| Error::io("map the daemon's memory", error).at(path);
         let unfit = |unfit: Unfit| match unfit {
-            Unfit::System(error) => Error::io("map the daemon's memory", error).at(path),
+            Unfit::System(error) => unmapped(error),
             unfit => connect_error(ErrorKind::PeerMisbehaved, path).because(unfit),
         };
-        let theirs = adopt(&daemon, Role::Daemon, welcome.sizes.reply).map_err(unfit)?;
+        let theirs = judge(&daemon, Role::Daemon, welcome.sizes.reply).map_err(unfit)?;
+        let ours = judge(&client, Role::Client, welcome.sizes.request).map_err(unfit)?;
+        let theirs = theirs.map().map_err(unmapped)?;
         fault::point("client.half-mapped");
-        let ours = adopt(&client, Role::Client, welcome.sizes.request).map_err(unfit)?;
+        let ours = ours.map().map_err(unmapped)?;
         fault::point("client.mapped");
         let regions = Regions { ours, theirs };
         let limit = welcome.sizes.max_message as usize;

@@ -5,10 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use nix::libc::{MAP_SHARED, SYS_mmap};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter, apply_filter_all_threads,
 };
+
+/// Mappings of files, which rings are in; not those of the heap and of stacks.
+pub const SHARED_MAPPINGS: Calls = Calls::with(SYS_mmap, 3, MAP_SHARED as u64);
 
 /// Which calls a filter is for: all of one number, or those of them with an argument that has these bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,8 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod daemon;
+#[path = "../filter/mod.rs"]
+mod filter;
 mod foreign;
 #[path = "../held/mod.rs"]
 mod held;
@@ -28,10 +30,13 @@ mod secrets;
 mod serving;
 mod welcome;
 
-/// The part that this program plays when a test starts it again.
+/// The parts that this program plays when a test starts it again.
 #[test]
 fn role() {
     let Some((role, folder)) = common::process::role() else { return };
-    assert_eq!(role, "server");
-    common::process::serve(&folder);
+    match role.as_str() {
+        "server" => common::process::serve(&folder),
+        "client that dies of mapping" => welcome::meet_unfit_pairs_and_a_server(&folder),
+        other => panic!("no such role: {other}"),
+    }
 }

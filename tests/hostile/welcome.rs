@@ -2,13 +2,18 @@
 //! and keeps nothing.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 
 use libgrite_ipc::ErrorKind;
 use rustix::fs::SealFlags;
+use rustix::process::Signal;
 
 use crate::client::*;
+use crate::common::process::{Daemon, Process};
 use crate::common::{Way, builder_for};
 use crate::daemon::*;
+use crate::filter::{SHARED_MAPPINGS, die_of};
 
 /// The descriptors of memfds with that name in this process. Each test uses its own name: they share a process.
 fn open_memfds(name: &str) -> Vec<String> {
@@ -91,6 +96,27 @@ fn descriptors_that_are_not_what_they_must_be_are_refused() {
         );
         assert_eq!(open_memfds("judged"), [""; 0], "{name}");
     }
+}
+
+/// Fault 15. A client that would die of it has mapped none of them.
+#[test]
+fn descriptors_that_are_not_what_they_must_be_are_never_mapped() {
+    let server = Daemon::start("server");
+    let mut client = Process::start("client that dies of mapping", server.folder.path());
+    client.line("all were refused").expect("it lives on");
+    assert_eq!(client.child.wait().unwrap().signal(), Some(Signal::SYS.as_raw()), "it does die of that");
+}
+
+/// Is that client: of an honest server, in `folder`, it dies.
+pub fn meet_unfit_pairs_and_a_server(folder: &Path) {
+    let welcome = honest_welcome();
+    die_of(SHARED_MAPPINGS);
+    for (name, fds) in unfit_pairs() {
+        let error = fake_daemon(welcome, fds());
+        assert_eq!(error.kind(), ErrorKind::PeerMisbehaved, "{name}: {error}");
+    }
+    println!("all were refused");
+    builder_for(Way::Ring).connect(folder.join("work.sock")).unwrap();
 }
 
 /// What is wrong with two descriptors, and how to make them.

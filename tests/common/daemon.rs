@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::process::{PATIENCE, Process, role_command, signal, until};
 use super::{Order, Work, pattern, work};
 
-/// Is the daemon of `folder`, if nobody else is, and says so.
+/// Is the daemon of `folder`, if nobody else is, and says so. It ends by itself, but not while a test waits for its end.
 pub fn be_the_daemon(folder: &Path) {
     let readiness = Readiness::of_this_process();
     let lock = match DaemonLock::acquire(folder) {
@@ -18,7 +18,7 @@ pub fn be_the_daemon(folder: &Path) {
             return readiness.failed(&error.to_string());
         }
     };
-    match Server::<Work>::builder().idle_timeout(PATIENCE).bind(lock.socket_path()) {
+    match Server::<Work>::builder().idle_timeout(2 * PATIENCE).bind(lock.socket_path()) {
         Ok(server) => {
             println!("the daemon");
             readiness.ready();

@@ -279,18 +279,20 @@ fn a_server_that_stops_under_traffic_ends_and_says_so() {
         let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
         let stop = server.handle();
         std::thread::scope(|scope| {
+            let stop = AtEnd(|| stop.stop());
             let serving = scope.spawn(|| server.serve(common::work));
-            let flood = || {
+            let floods = [(); 2].map(|()| {
                 let mut client = builder_for(way).connect(server.path()).unwrap();
-                loop {
-                    if let Err(error) = client.send(&Order::Make(100)) {
-                        break error;
+                scope.spawn(move || {
+                    loop {
+                        if let Err(error) = client.send(&Order::Make(100)) {
+                            break error;
+                        }
                     }
-                }
-            };
-            let floods = [scope.spawn(flood), scope.spawn(flood)];
+                })
+            });
             std::thread::sleep(Duration::from_millis(50));
-            stop.stop();
+            drop(stop);
             serving.join().unwrap().unwrap();
             assert!(!server.path().exists(), "a stopped server is found no more");
             for flood in floods {
@@ -448,25 +450,17 @@ fn a_loop_over_incoming_that_is_left_turns_away_what_it_has_not_taken() {
     for way in served_ways() {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
-        std::thread::scope(|scope| {
-            let ask = || {
-                let mut client = builder_for(way).connect(server.path()).unwrap();
-                client.send(&Order::Session).map(drop)
-            };
-            let mut incoming = server.incoming();
-            let asked: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
-            let first = incoming.next().unwrap();
-            // Long enough for the others to ask.
-            std::thread::sleep(Duration::from_millis(100));
-            first.reply(&Done { bytes: Vec::new(), session: 0 }).unwrap();
-            incoming.end().unwrap();
-            let told = asked.into_iter().map(|asked| asked.join().unwrap());
-            let (answered, refused): (Vec<_>, Vec<_>) = told.partition(Result::is_ok);
-            assert_eq!(answered.len(), 1, "{way:?}");
-            for error in refused.into_iter().map(Result::unwrap_err) {
-                assert!(error.is_retryable(), "{way:?}: {error}");
-            }
-        });
+        let mut incoming = server.incoming();
+        let clients = [(); 4].map(|()| builder_for(way).connect(server.path()).unwrap());
+        let asked = clients.each_ref().map(|client| client.start(&Order::Session).unwrap());
+        incoming.next().unwrap().reply(&Done { bytes: Vec::new(), session: 0 }).unwrap();
+        incoming.end().unwrap();
+        let told = asked.into_iter().map(|answer| answer.wait().map(drop));
+        let (answered, refused): (Vec<_>, Vec<_>) = told.partition(Result::is_ok);
+        assert_eq!(answered.len(), 1, "{way:?}");
+        for error in refused.into_iter().map(Result::unwrap_err) {
+            assert!(error.is_retryable(), "{way:?}: {error}");
+        }
     }
 }
 

@@ -260,4 +260,16 @@ mod tests {
         assert_eq!(error.blame(), Blame::System);
         assert!(StdError::source(&error).is_some());
     }
+
+    #[test]
+    fn an_error_tells_whose_fault_it_is() {
+        for (kind, blame) in [
+            (ErrorKind::TooLarge, Blame::Us),
+            (ErrorKind::PeerMisbehaved, Blame::Peer),
+            (ErrorKind::Sandboxed, Blame::System),
+            (ErrorKind::Timeout, Blame::Time),
+        ] {
+            assert_eq!(Error::new(kind, "ask").blame(), blame, "{kind:?}");
+        }
+    }
 }

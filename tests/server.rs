@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::at_end::AtEnd;
 use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern, served_ways, stop_after};
-use libgrite_ipc::{Client, Encoded, ErrorKind, Responder, Server, ServerBuilder};
+use libgrite_ipc::{Client, Context, Encoded, ErrorKind, Responder, Server, ServerBuilder, WaitStrategy};
 
 /// Runs `serve` on a thread of its own, `ask` on this one, and stops the server.
 fn served(serve: impl FnOnce(&Server<Work>) + Send, ask: impl FnOnce(&std::path::Path)) {
@@ -53,6 +53,40 @@ fn a_loop_over_incoming_owns_its_state() {
             }
         },
     );
+}
+
+#[test]
+fn a_handler_learns_which_process_asks_and_which_way() {
+    let say_who = |_: &ArchivedOrder, cx: &Context| Done {
+        bytes: vec![u8::from(cx.uses_ring())],
+        session: cx.peer_process().map_or(0, u64::from),
+    };
+    served(
+        |server| server.serve(say_who).unwrap(),
+        |path| {
+            // Elsewhere the system does not tell.
+            let own = if cfg!(target_os = "linux") { std::process::id() } else { 0 };
+            for way in served_ways() {
+                let mut client = builder_for(way).connect(path).unwrap();
+                let done = client.send(&Order::Session).unwrap();
+                assert_eq!((done.session.to_native(), done.bytes[0] == 1), (own.into(), way == Way::Ring));
+            }
+        },
+    );
+}
+
+#[test]
+fn a_server_answers_however_it_waits() {
+    for wait in [WaitStrategy::Adaptive, WaitStrategy::Park, WaitStrategy::Spin] {
+        let server = Running::start_with(|| Server::<Work>::builder().wait(wait));
+        for way in served_ways() {
+            let mut client = server.client(way);
+            for length in 0..100 {
+                let done = client.send(&Order::Make(length)).unwrap();
+                assert!(done.bytes == pattern(length as usize)[..], "{wait:?} over {way:?}");
+            }
+        }
+    }
 }
 
 /// [`Done`] with bytes that are lent.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libgrite_ipc::{DaemonLock, ErrorKind, IpcClient};
+use libgrite_ipc::{DaemonLock, ErrorKind, IpcClient, Transport};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Interrupts;
@@ -64,6 +64,8 @@ impl Drop for Owned {
 /// The daemon of a store in a scratch folder.
 pub struct DaemonProcess {
     place: Place,
+    /// As long as it is connected the daemon does not end for idleness; over its socket it costs nobody any time.
+    _client: IpcClient,
     _process: Owned,
 }
 
@@ -88,8 +90,8 @@ impl DaemonProcess {
         let end = Instant::now() + PATIENCE;
         loop {
             interrupts.check()?;
-            match IpcClient::connect(&socket) {
-                Ok(_) => return Ok(DaemonProcess { place, _process: process }),
+            match IpcClient::builder().transport(Transport::Socket).connect(&socket) {
+                Ok(client) => return Ok(DaemonProcess { place, _client: client, _process: process }),
                 Err(error) if error.kind() != ErrorKind::NotRunning || Instant::now() > end => {
                     return Err(error.into());
                 }

@@ -552,6 +552,8 @@ fn the_bench_reports_limits_and_runs() {
     assert!(data["machine"]["cpus"].as_u64().unwrap() > 0);
     assert_eq!(home.processes(), Vec::<String>::new());
 
+    let (error, exit) = home.failure(&["bench", "--seconds", "3600", "--svg", "nowhere/card.svg"]);
+    assert_eq!((&error["code"], exit), (&"environment".into(), 5), "it is told at once: {error}");
     let (error, exit) = home.failure(&["bench", "--seconds", "1", "--own"]);
     assert_eq!((&error["code"], exit), (&"environment".into(), 5), "there is no state folder");
     home.done(&["init"]);

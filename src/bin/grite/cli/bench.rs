@@ -4,13 +4,14 @@
 //! gets slower or busier does so for all of them. Client and daemon are two processes. Each latency is
 //! that of one question, from before it is sent until its answer is read to the last byte.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use libgrite_ipc::grite::{IssueFilter, IssueListResult};
-use libgrite_ipc::{DaemonLock, Encoded, IpcCommand, IpcResponse, WaitStrategy};
+use libgrite_ipc::{DaemonLock, Encoded, IpcCommand, IpcResponse};
 use serde::Serialize;
 
 use super::Global;
@@ -19,7 +20,7 @@ use crate::error::{CliError, Code};
 use crate::folder;
 use crate::measure::raw::{self, Limit};
 use crate::measure::{
-    Asker, Bar, DaemonProcess, Extent, Histogram, Interrupts, Machine, Panel, Tint, Way, chart, draw, issues,
+    Asker, Bar, DaemonProcess, Histogram, Interrupts, Machine, Panel, Tint, Way, chart, draw, issues,
     progress, slice, time,
 };
 use crate::output::{Output, Paint, Table, Terminal, line};
@@ -44,43 +45,10 @@ pub struct Bench {
     /// Draw the figures into FILE, too
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-
-    /// Ask by this way only, and leave out the raw limits
-    #[arg(long, hide = true, value_name = "WAY")]
-    only: Option<Only>,
-
-    /// Ask only this
-    #[arg(long, hide = true, value_name = "COMMAND")]
-    command: Option<Subject>,
-
-    /// Ask so often, for as long as it takes
-    #[arg(long, hide = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    requests: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Only {
-    Ring,
-    RingSpin,
-    RingPark,
-    Socket,
-    Direct,
-}
-
-impl Only {
-    fn way(self) -> Way {
-        match self {
-            Only::Ring => Way::Ring(WaitStrategy::Adaptive),
-            Only::RingSpin => Way::Ring(WaitStrategy::Spin),
-            Only::RingPark => Way::Ring(WaitStrategy::Park),
-            Only::Socket => Way::Socket,
-            Only::Direct => Way::Direct,
-        }
-    }
 }
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy)]
 enum Subject {
     Ping,
     Show,
@@ -104,7 +72,7 @@ struct Report {
     machine: Machine,
     issues: u64,
     rounds: u32,
-    raw: Option<Raw>,
+    raw: Raw,
     runs: Vec<Run>,
 }
 
@@ -150,15 +118,24 @@ struct Target {
 
 pub fn run(bench: &Bench, global: &Global, output: &Output) -> Result<(), CliError> {
     let interrupts = Interrupts::watch()?;
+    // That nothing can be drawn there is said before all is measured, and what stands there stays until then.
+    let mut svg = None;
+    if let Some(path) = &bench.svg {
+        let file = File::options().create(true).write(true).truncate(false).open(path);
+        svg = Some((path, file.map_err(|error| CliError::io("write", path, &error))?));
+    }
     let scratch = Scratch::in_memory()?;
     let target = if bench.own { own(global)? } else { made_up(scratch.path(), &interrupts)? };
-    let report = measure(bench, &target, scratch.path(), &interrupts)?;
+    let measured = measure(bench, &target, scratch.path(), &interrupts);
+    progress("");
+    let report = measured?;
     drop(target);
     scratch.remove()?;
     let panels = panels(&report);
-    if let Some(path) = &bench.svg {
+    if let Some((path, mut file)) = svg {
         let svg = draw(&title(&report), &LEGEND, &panels);
-        fs::write(path, svg).map_err(|error| CliError::io("write", path, &error))?;
+        let written = file.set_len(0).and_then(|()| file.write_all(svg.as_bytes()));
+        written.map_err(|error| CliError::io("write", path, &error))?;
     }
     output.report(&report, |terminal| render(&report, terminal) + &chart(&panels, terminal))
 }
@@ -214,7 +191,7 @@ impl Target {
     }
 
     /// Measures one case for a while, over a connection of its own: others would cost it time.
-    fn slice(&self, case: &mut Case, extent: Extent, interrupts: &Interrupts) -> Result<(), CliError> {
+    fn slice(&self, case: &mut Case, time: Duration, interrupts: &Interrupts) -> Result<(), CliError> {
         let mut asker = match case.way.builder() {
             Some(builder) => {
                 let socket = DaemonLock::socket_path_in(&self.place.runtime)?;
@@ -223,7 +200,7 @@ impl Target {
             None => Asker::Direct(&self.engine),
         };
         let command = self.command(case.subject);
-        case.spent += slice(extent, &mut case.histogram, interrupts, || asker.ask(command))?;
+        case.spent += slice(time, &mut case.histogram, interrupts, || asker.ask(command))?;
         Ok(())
     }
 }
@@ -241,51 +218,40 @@ fn measure(
     scratch: &Path,
     interrupts: &Interrupts,
 ) -> Result<Report, CliError> {
-    let whole = bench.only.is_none() && bench.command.is_none() && bench.requests.is_none();
     let mut limits = Limit::ALL.map(|limit| (limit, Histogram::default()));
-    let mut cases = cases(bench, target)?;
-    let things = cases.len() + if whole { limits.len() } else { 0 };
-    let (rounds, extent) = match bench.requests {
-        Some(requests) => (1, Extent::Count(requests)),
-        None => {
-            let rounds = bench.seconds.clamp(3, 10);
-            let time = Duration::from_secs(bench.seconds.into());
-            let slices = u32::try_from(things).unwrap_or(u32::MAX).saturating_mul(rounds);
-            (rounds, Extent::Time(time / slices.max(1)))
-        }
-    };
+    let mut cases = cases(target)?;
+    let rounds = bench.seconds.clamp(3, 10);
+    let slices = u32::try_from(cases.len() + limits.len()).unwrap_or(u32::MAX).saturating_mul(rounds);
+    let each = Duration::from_secs(bench.seconds.into()) / slices;
     for round in 1..=rounds {
         progress(&format!("measuring, round {round} of {rounds}"));
-        for (limit, histogram) in limits.iter_mut().filter(|_| whole) {
-            raw::measure(*limit, scratch, extent, histogram, interrupts)?;
+        for (limit, histogram) in &mut limits {
+            raw::measure(*limit, scratch, each, histogram, interrupts)?;
         }
         for case in &mut cases {
-            target.slice(case, extent, interrupts)?;
+            target.slice(case, each, interrupts)?;
         }
     }
-    progress("");
 
     let p50 = |wanted: Limit| {
         let found = limits.iter().find(|(limit, _)| *limit == wanted);
         found.and_then(|(_, histogram)| histogram.quantile(0.5)).unwrap_or(0)
     };
-    let raw = whole.then(|| Raw {
+    let raw = Raw {
         spin_p50_ns: p50(Limit::Spin),
         futex_p50_ns: p50(Limit::Futex),
         socket_p50_ns: p50(Limit::Socket),
-    });
+    };
     let runs = cases.iter().map(|case| result(case, target)).collect::<Result<_, _>>()?;
     Ok(Report { machine: Machine::look(), issues: target.issues, rounds, raw, runs })
 }
 
-fn cases(bench: &Bench, target: &Target) -> Result<Vec<Case>, CliError> {
+fn cases(target: &Target) -> Result<Vec<Case>, CliError> {
     let socket = DaemonLock::socket_path_in(&target.place.runtime)?;
     let mut cases = Vec::new();
     for subject in Subject::ALL {
         for way in Way::ALL {
-            let subject_wanted = bench.command.is_none_or(|only| only == subject);
-            let way_wanted = bench.only.is_none_or(|only| only.way() == way);
-            if subject_wanted && way_wanted && way.is_there(&socket)? {
+            if way.is_there(&socket)? {
                 let histogram = Histogram::default();
                 cases.push(Case { way, subject, histogram, spent: Duration::ZERO });
             }
@@ -331,10 +297,9 @@ fn title(report: &Report) -> String {
 
 /// The figures as bars: a panel a question, and the machine's limits in each.
 fn panels(report: &Report) -> Vec<Panel> {
-    let limits = report.raw.iter().flat_map(|raw| {
-        [("cache line", raw.spin_p50_ns), ("futex", raw.futex_p50_ns), ("socket, bare", raw.socket_p50_ns)]
-    });
-    let limits: Vec<(&str, u64)> = limits.collect();
+    let raw = &report.raw;
+    let limits =
+        [("cache line", raw.spin_p50_ns), ("futex", raw.futex_p50_ns), ("socket, bare", raw.socket_p50_ns)];
     let of = |subject: Subject| {
         let runs: Vec<&Run> = report.runs.iter().filter(|run| run.command == subject.name()).collect();
         let first = runs.first()?;
@@ -362,7 +327,7 @@ fn render(report: &Report, terminal: &Terminal) -> String {
     if !machine.optimised {
         text += &(terminal.paint(Paint::Done, "built without optimisation: these numbers say little") + "\n");
     }
-    let spin = report.raw.as_ref().map(|raw| raw.spin_p50_ns);
+    let raw = &report.raw;
     let mut table = Table::new(
         &["WAY", "WAITS", "ASKED", "BYTES", "P50", "P99", "P99.9", "A SECOND", "× CACHE LINE", "SOCKET ÷"],
         &[],
@@ -371,14 +336,12 @@ fn render(report: &Report, terminal: &Terminal) -> String {
         (Some(above), Some(below)) if below > 0 => format!("{:.1}", above as f64 / below as f64),
         _ => String::new(),
     };
-    if let Some(raw) = &report.raw {
-        for (name, p50) in [
-            ("a cache line there and back", raw.spin_p50_ns),
-            ("a futex there and back", raw.futex_p50_ns),
-            ("a socket there and back", raw.socket_p50_ns),
-        ] {
-            text += &format!("{name:<28}{}\n", time(p50));
-        }
+    for (name, p50) in [
+        ("a cache line there and back", raw.spin_p50_ns),
+        ("a futex there and back", raw.futex_p50_ns),
+        ("a socket there and back", raw.socket_p50_ns),
+    ] {
+        text += &format!("{name:<28}{}\n", time(p50));
     }
     text.push('\n');
     for run in &report.runs {
@@ -394,7 +357,7 @@ fn render(report: &Report, terminal: &Terminal) -> String {
             (Paint::Faint, time(run.p99_ns)),
             (Paint::Faint, time(run.p999_ns)),
             (Paint::Plain, run.rate_per_s.to_string()),
-            (Paint::Plain, ratio(Some(run.p50_ns), spin)),
+            (Paint::Plain, ratio(Some(run.p50_ns), Some(raw.spin_p50_ns))),
             (Paint::Plain, ratio(socket.map(|socket| socket.p50_ns), Some(run.p50_ns))),
         ]);
     }

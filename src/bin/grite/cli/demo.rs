@@ -16,9 +16,7 @@ use super::Global;
 use super::import::{batches, read};
 use crate::engine::Engine;
 use crate::error::{CliError, Code};
-use crate::measure::{
-    Asker, DaemonProcess, Extent, Histogram, Interrupts, Way, issues, progress, slice, time,
-};
+use crate::measure::{Asker, DaemonProcess, Histogram, Interrupts, Way, issues, progress, slice, time};
 use crate::output::{Output, Paint, Table, Terminal};
 use crate::scratch::Scratch;
 
@@ -157,7 +155,7 @@ fn show(issues: Vec<ForeignIssue>, scratch: &Scratch, interrupts: &Interrupts) -
         for (way, asker) in &mut askers {
             progress(&format!("measuring {command} by {}", way.transport()));
             let mut histogram = Histogram::default();
-            slice(Extent::Time(SLICE), &mut histogram, interrupts, || asker.ask(question))?;
+            slice(SLICE, &mut histogram, interrupts, || asker.ask(question))?;
             let quantile = |share| histogram.quantile(share).unwrap_or(0);
             runs.push(Run {
                 transport: way.transport(),

@@ -26,5 +26,5 @@ pub use plot::{Bar, Panel, Tint, draw, time};
 pub use process::DaemonProcess;
 pub use progress::progress;
 pub use sample::issues;
-pub use slice::{Extent, slice};
+pub use slice::slice;
 pub use way::{Asker, Way};

@@ -18,7 +18,7 @@ use clap::{Args, ValueEnum};
 use libgrite_ipc::ChangeCounter;
 
 use super::process::Owned;
-use super::{Extent, Histogram, Interrupts, slice};
+use super::{Histogram, Interrupts, slice};
 use crate::error::{CliError, Code};
 
 /// What lies between the two processes.
@@ -76,7 +76,7 @@ impl Pair {
 pub fn measure(
     limit: Limit,
     folder: &Path,
-    extent: Extent,
+    time: Duration,
     histogram: &mut Histogram,
     interrupts: &Interrupts,
 ) -> Result<Duration, CliError> {
@@ -97,7 +97,7 @@ pub fn measure(
 
     let mut seen = pair.pong.load();
     match limit {
-        Limit::Spin => slice(extent, histogram, interrupts, || {
+        Limit::Spin => slice(time, histogram, interrupts, || {
             pair.ping.bump();
             seen = spin(&pair.pong, seen, || {
                 interrupts.check()?;
@@ -105,7 +105,7 @@ pub fn measure(
             })?;
             Ok(seen)
         }),
-        Limit::Futex => slice(extent, histogram, interrupts, || {
+        Limit::Futex => slice(time, histogram, interrupts, || {
             pair.ping.bump();
             pair.ping.wake();
             let now = pair.pong.park(seen, PATIENCE);
@@ -117,7 +117,7 @@ pub fn measure(
         }),
         Limit::Socket => {
             let mut packet = [1; PACKET];
-            slice(extent, histogram, interrupts, || {
+            slice(time, histogram, interrupts, || {
                 near.write_all(&packet).and_then(|()| near.read_exact(&mut packet)).map_err(failed)?;
                 Ok(packet.iter().map(|&byte| u64::from(byte)).sum())
             })

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use common::at_end::AtEnd;
 use common::gate::Gate;
 use common::process::{Daemon, PATIENCE, role as own_role, serve};
-use common::runtimes::{connect, everywhere, one_thread, several_threads, ways};
-use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern};
+use common::runtimes::{connect, everywhere, one_thread, several_threads};
+use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern, served_ways};
 use libgrite_ipc::{AsyncClient, Error, ErrorKind, Message, Responder, Server, WaitStrategy};
 use tokio::task::JoinSet;
 
@@ -186,7 +186,7 @@ fn scatter(number: u64) -> u64 {
 fn the_answer_to_a_cancelled_request_never_goes_to_another() {
     let goal = std::env::var("GRITE_TEST_CANCELLATIONS").ok().and_then(|goal| goal.parse().ok());
     let goal = goal.unwrap_or(5_000);
-    for way in ways() {
+    for way in served_ways() {
         for runtime in [one_thread(), several_threads()] {
             let folder = tempfile::tempdir().unwrap();
             let server = Server::<Work>::bind(folder.path().join("work.sock")).unwrap();
@@ -365,7 +365,7 @@ fn all_that_wait_learn_at_once_that_the_daemon_was_killed() {
 
 #[test]
 fn a_client_that_never_sleeps_learns_of_it_too() {
-    if !ways().any(|way| way == Way::Ring) {
+    if !served_ways().contains(&Way::Ring) {
         return;
     }
     for runtime in [one_thread(), several_threads()] {
@@ -385,7 +385,7 @@ fn a_client_that_never_sleeps_learns_of_it_too() {
 
 #[test]
 fn a_client_outlives_the_runtime_that_it_was_made_in() {
-    for way in ways() {
+    for way in served_ways() {
         let server = Running::start();
         let client = one_thread().block_on(async {
             let client = connect(way, server.socket()).await;
@@ -403,7 +403,7 @@ fn a_client_outlives_the_runtime_that_it_was_made_in() {
 /// A runtime that nobody drives keeps those in another one waiting for nothing.
 #[test]
 fn requests_of_several_runtimes_share_a_connection() {
-    for way in ways() {
+    for way in served_ways() {
         let server = Running::start();
         let (idle, busy) = (one_thread(), several_threads());
         let client = idle.block_on(connect(way, server.socket()));

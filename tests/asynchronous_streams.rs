@@ -5,8 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::runtimes::{one_thread, several_threads, ways};
-use common::{Way, pattern, stop_after};
+use common::runtimes::{one_thread, several_threads};
+use common::{Way, pattern, served_ways, stop_after};
 use libgrite_ipc::{
     AsyncClient, Client, Error, ErrorKind, Notice, Notifies, Protocol, Publisher, Responder, Server, Since,
     Transport, Wire, wire,
@@ -64,7 +64,7 @@ fn send_parts(split: &ArchivedSplit, mut responder: Responder<News>) -> Result<(
 
 /// Runs `ask` with a small ring in each flavour of runtime, beside a server that sends parts.
 fn served(ask: impl AsyncFn(Way, AsyncClient<News>, &Publisher<News>)) {
-    for way in ways() {
+    for way in served_ways() {
         for runtime in [one_thread(), several_threads()] {
             let folder = tempfile::tempdir().unwrap();
             let server =

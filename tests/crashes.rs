@@ -11,22 +11,20 @@ mod victim;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{Order, Way, Work, builder_for, pattern, work};
-use held::{held, private, until_no_more_than};
+use common::daemon::{be_the_daemon, end_daemon};
+use common::process::{role as own_role, role_command, until};
+use common::{Order, Way, Work, builder_for, pattern};
+use held::{held, private, until_no_more_than, watched};
 use libgrite_ipc::fault::POINTS;
-use libgrite_ipc::{Client, ClientBuilder, DaemonLock, Error, ErrorKind, Readiness, Server};
+use libgrite_ipc::{Client, ClientBuilder, DaemonLock, Error, ErrorKind};
 use rounds::rounds;
-use rustix::process::{Pid, Signal, kill_process};
 use victim::{PATIENCE, Seen, Victim, seeds};
-
-const ROLE: &str = "CRASHES_ROLE";
-const FOLDER: &str = "CRASHES_FOLDER";
 
 /// Each test counts what this process holds.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -34,8 +32,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// The parts that this program plays when a test starts it again.
 #[test]
 fn role() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
+    let Some((role, folder)) = own_role() else { return };
     match role.as_str() {
         "daemon" => be_the_daemon(&folder),
         "client" => be_a_client(&folder),
@@ -44,19 +41,6 @@ fn role() {
             assert!(client.send(&Order::Make(10)).unwrap().bytes == pattern(10)[..]);
         }
         other => panic!("no such role: {other}"),
-    }
-}
-
-fn be_the_daemon(folder: &Path) {
-    let readiness = Readiness::of_this_process();
-    match DaemonLock::acquire(folder) {
-        Ok(lock) => {
-            let builder = Server::<Work>::builder().idle_timeout(PATIENCE);
-            let server = builder.bind(lock.socket_path()).unwrap();
-            readiness.ready();
-            server.serve(work).unwrap();
-        }
-        Err(error) => readiness.failed(&error.to_string()),
     }
 }
 
@@ -95,11 +79,11 @@ fn started(folder: &Path) -> Result<Client<Work>, Error> {
     })
 }
 
-fn role_command(role: &str, folder: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["role", "--exact", "--nocapture", "--quiet"]).env(ROLE, role).env(FOLDER, folder);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    command
+/// This program with a role to be killed in.
+fn victim(role: &str, folder: &Path, fault: &str) -> Victim {
+    let mut command = role_command(role, folder);
+    command.stdout(Stdio::null());
+    Victim::start(command, fault)
 }
 
 /// Each point whose name begins so, at its first and at a later passage if it has one; then wherever seeds
@@ -114,13 +98,6 @@ fn faults(sides: &[&str], few: u64) -> Vec<String> {
     named.chain(seeds(few).map(|seed| format!("* {seed}"))).collect()
 }
 
-/// How many processes `process` waits for the end of.
-fn watched(process: u32) -> usize {
-    let descriptors = fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten();
-    let names = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-    names.filter(|name| name.to_string_lossy().contains("pidfd")).count()
-}
-
 /// What is in the daemon's folder that does not belong there.
 fn litter(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -130,16 +107,6 @@ fn litter(folder: &Path) -> Vec<String> {
 /// The process of the live daemon.
 fn daemon(folder: &Path) -> u32 {
     DaemonLock::read(folder).unwrap().expect("a daemon lives").pid().unwrap()
-}
-
-/// Ends the daemon of `folder`, which somebody has started, and waits until its lock is free.
-fn end_daemon(folder: &Path) {
-    kill_process(Pid::from_raw(daemon(folder) as i32).unwrap(), Signal::KILL).unwrap();
-    let end = Instant::now() + PATIENCE;
-    while DaemonLock::read(folder).unwrap().is_some() {
-        assert!(Instant::now() < end, "the killed daemon still holds its lock");
-        std::thread::sleep(Duration::from_micros(200));
-    }
 }
 
 /// Fault 37. A client is killed at each of its steps: in the handshake, while it writes and reads, before it
@@ -159,17 +126,11 @@ fn a_client_that_is_killed_at_any_step_harms_nobody_and_leaves_nothing_behind() 
     };
     ask(9000);
     // The daemon watches the processes of these two clients, over the socket after a while only.
-    let end = Instant::now() + PATIENCE;
-    while watched(server) < 2 {
-        assert!(Instant::now() < end, "the daemon watches {} processes", watched(server));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("both are watched", || watched(server) == 2);
     let (before, mut private_before) = (held(server), private(server));
     let (mut killed, mut ended) = (0, 0);
     for (round, fault) in faults(&["client.", "ring.", "channel."], 40).iter().enumerate() {
-        let mut command = role_command("client", &folder);
-        command.stdout(Stdio::null());
-        let mut victim = Victim::start(command, fault);
+        let mut victim = victim("client", &folder, fault);
         match victim.until(|| false) {
             Seen::Ended => {
                 assert!(fault.starts_with('*'), "{fault} is never passed");
@@ -309,7 +270,7 @@ fn a_starter_that_is_killed_at_any_step_keeps_nobody_from_the_daemon() {
     for fault in POINTS.iter().filter(|point| point.starts_with("spawn.")) {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("run");
-        let victim = Victim::start(role_command("starter", &folder), &format!("{fault} 1"));
+        let victim = victim("starter", &folder, &format!("{fault} 1"));
         assert_eq!(victim.until(|| false), Seen::Stopped, "{fault}");
         victim.kill();
         let mut client = started(&folder).unwrap();

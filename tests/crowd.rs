@@ -3,6 +3,7 @@
 #![cfg(all(not(loom), target_os = "linux", not(grite_portable)))]
 
 mod common;
+mod held;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use common::at_end::AtEnd;
 use common::gate::Gate;
 use common::process::{PATIENCE, until};
 use common::{Order, Running, Way, Work, builder_for, pattern};
+use held::{Held, held};
 use libgrite_ipc::{Client, ErrorKind, Server, Transport};
 
 /// More than two sleeps of 127.
@@ -40,14 +42,9 @@ fn ask_all(clients: &mut [Client<Work>]) {
     }
 }
 
-/// How many pieces of memory for rings this process has mapped.
-fn mappings() -> usize {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    maps.lines().filter(|line| line.contains("memfd:libgrite-ipc")).count()
-}
-
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
+/// What this process holds now.
+fn now() -> Held {
+    held(std::process::id())
 }
 
 /// One test at a time, since one counts what the whole process has.
@@ -59,7 +56,7 @@ fn alone() -> MutexGuard<'static, ()> {
 #[test]
 fn a_crowd_is_answered_and_leaves_nothing_behind() {
     let _alone = alone();
-    let (descriptors_before, mappings_before) = (descriptors(), mappings());
+    let before = now();
     for pollers in [1, 3] {
         let server = Running::start_with(|| Server::<Work>::builder().pollers(pollers));
         let mut clients = crowd(&server, CROWD);
@@ -69,9 +66,11 @@ fn a_crowd_is_answered_and_leaves_nothing_behind() {
 
         // Half of them leave while they are watched.
         let_it_sleep();
-        let mapped = mappings();
+        let mapped = now().mappings;
         clients.truncate(CROWD / 2);
-        until("the memory of those who left is unmapped", || mappings() <= mapped - 4 * (CROWD - CROWD / 2));
+        until("the memory of those who left is unmapped", || {
+            now().mappings <= mapped - 4 * (CROWD - CROWD / 2)
+        });
         clients.extend(crowd(&server, CROWD / 2));
         ask_all(&mut clients);
 
@@ -87,7 +86,7 @@ fn a_crowd_is_answered_and_leaves_nothing_behind() {
         unread.into_iter().for_each(|answer| assert_eq!(answer.wait().unwrap().bytes.len(), 900));
     }
     until("descriptors and mappings are as before", || {
-        descriptors() <= descriptors_before && mappings() <= mappings_before
+        now().descriptors <= before.descriptors && now().mappings <= before.mappings
     });
 }
 

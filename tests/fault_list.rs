@@ -37,17 +37,21 @@ fn held() -> BTreeMap<u32, BTreeSet<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut held: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
     for source in ["src", "tests"].into_iter().flat_map(|folder| sources(&root.join(folder))) {
-        let mut rows = BTreeSet::new();
+        let (mut rows, mut is_test) = (BTreeSet::new(), false);
         for line in source.lines().map(str::trim_start) {
             if let Some(text) = line.strip_prefix("/// ") {
                 rows.extend(faults(text));
+            } else if line == "#[test]" {
+                is_test = true;
             } else if let Some(name) = line.strip_prefix("fn ") {
                 let name = name.split(['(', '<']).next().unwrap();
-                for row in std::mem::take(&mut rows) {
+                for row in std::mem::take(&mut rows).into_iter().filter(|_| is_test) {
                     held.entry(row).or_default().insert(name.to_owned());
                 }
+                is_test = false;
             } else if !line.starts_with("#[") && !line.starts_with("///") {
                 rows.clear();
+                is_test = false;
             }
         }
     }

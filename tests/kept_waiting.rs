@@ -4,16 +4,16 @@
 
 mod common;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use common::{ArchivedOrder, Done, Order, Way, Work, builder_for, pattern, served_ways, stop_after};
+use common::{
+    ArchivedOrder, Done, Order, Way, Work, builder_for, pattern, served_by, served_ways, stop_after,
+};
 use libgrite_ipc::{
-    Client, Error, ErrorKind, Layout, Protocol, Responder, Server, ServerBuilder, Transport, WaitStrategy,
-    Wire, testing,
+    Client, Error, ErrorKind, Layout, Protocol, Responder, Server, Transport, WaitStrategy, Wire, testing,
 };
 use rkyv::bytecheck::Verify;
 use rkyv::primitive::ArchivedU32;
@@ -36,17 +36,6 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Runs `serve` on a thread of its own, `ask` on this one, and stops the server.
-fn served(builder: ServerBuilder<Work>, serve: impl FnOnce(&Server<Work>) + Send, ask: impl FnOnce(&Path)) {
-    let folder = tempfile::tempdir().unwrap();
-    let server = builder.bind(folder.path().join("work.sock")).unwrap();
-    let stop = server.handle();
-    std::thread::scope(|scope| {
-        scope.spawn(|| serve(&server));
-        stop_after(&stop, || ask(server.path()));
-    });
-}
-
 /// A server on a thread that nobody waits for, should it never end.
 fn apart<P: Protocol>(
     server: Server<P>,
@@ -64,7 +53,7 @@ fn clients_over_rings_are_heard_among_those_over_sockets() {
             request.reply(&done(Vec::new())).unwrap();
         }
     };
-    served(Server::builder(), answer, |path| {
+    served_by(Server::builder(), answer, |path| {
         let connect = |way| builder_for(way).timeout(PATIENCE).connect(path).unwrap();
         for way in served_ways() {
             let over = AtomicBool::new(false);
@@ -225,7 +214,7 @@ fn the_end_of_a_client_that_may_ask_no_more_is_noticed() {
         let kept: Mutex<Option<Responder<Work>>> = Mutex::new(None);
         let keep = |_: &ArchivedOrder, responder| *kept.lock().unwrap() = Some(responder);
         let builder = Server::builder().max_in_flight(1);
-        served(
+        served_by(
             builder,
             |server| server.serve_with(keep).unwrap(),
             |path| {
@@ -317,7 +306,7 @@ fn the_work_for_a_stream_ends_when_it_is_dropped_though_its_client_is_silent_the
             *ended.lock().unwrap() = error;
         };
         let serve = |server: &Server<Work>| server.serve_with(handler).unwrap();
-        served(Server::builder().may_block(|_| true), serve, |path| {
+        served_by(Server::builder().may_block(|_| true), serve, |path| {
             let mut client = builder_for(way).connect(path).unwrap();
             let mut stream = client.stream(&Order::Session).unwrap();
             stream.next().unwrap().unwrap();
@@ -344,7 +333,7 @@ fn who_has_given_up_all_that_may_be_under_way_is_heard() {
         };
         let builder = Server::builder().max_in_flight(2).may_block(|_| true);
         let serve = |server: &Server<Work>| server.serve_with(handler).unwrap();
-        served(builder, serve, |path| {
+        served_by(builder, serve, |path| {
             let mut client = builder_for(way).timeout(6 * PATIENCE).connect(path).unwrap();
             for round in 1..=3 {
                 let asked = [client.start(&Order::Wait(0)).unwrap(), client.start(&Order::Wait(0)).unwrap()];
@@ -377,7 +366,7 @@ fn an_answer_that_was_kept_comes_whole_whoever_asks_next() {
         }
     };
     for wait in [WaitStrategy::Spin, WaitStrategy::Adaptive] {
-        served(Server::builder().wait(wait), answer, |path| {
+        served_by(Server::builder().wait(wait), answer, |path| {
             for way in served_ways() {
                 let client = builder_for(way).reply_ring(4096).timeout(PATIENCE).connect(path).unwrap();
                 let mut other = builder_for(Way::Socket).timeout(PATIENCE).connect(path).unwrap();

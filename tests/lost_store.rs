@@ -10,11 +10,10 @@ use std::fs;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::Duration;
 
 use ended::{Ended, end};
-use home::{Home, WAYS};
+use home::{Home, WAYS, names};
 use serde_json::{Value, json};
 
 /// The titles of the issues that a command lists.
@@ -28,15 +27,6 @@ fn titles(home: &Home, options: &[&str]) -> Vec<String> {
 fn elsewhere(home: &Home, name: &str, arguments: &[&str]) -> Ended {
     let mut command = home.command(arguments);
     end(command.env("GRITE_DIR", home.path(name)).spawn().unwrap(), "[\"issue\",\"list\"]\n")
-}
-
-/// The names in a folder, in order.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 /// The code, the message with the hint, and the exit code of a command that must fail.

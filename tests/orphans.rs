@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::process::{PATIENCE, Process, looks_in_vain, role as own_role, until};
 use common::{ArchivedOrder, Order, Way, Work, builder_for, pattern, work};
-use held::{held, until_no_more_than};
+use held::{held, until_no_more_than, watched};
 use libgrite_ipc::{Client, ErrorKind, Server};
 use nix::libc;
 use rounds::{is_in_time, rounds};
@@ -161,8 +161,8 @@ fn a_client_that_is_killed_is_let_go_of_though_its_child_keeps_the_socket() {
     for polite in &mut polite {
         polite.send(&Order::Make(9)).unwrap();
     }
-    // Those who stay are watched by then: what is held is all that there will be.
-    std::thread::sleep(Duration::from_secs(1));
+    // What is held then is all that there will be: over the socket, its process is watched after a while only.
+    until("those who stay are watched", || watched(daemon.id()) == polite.len());
     let before = held(daemon.id());
     let mut slowest = Duration::ZERO;
     for round in 0..rounds(3).min(1000) {

@@ -5,12 +5,11 @@
 #[path = "common/at_end.rs"]
 mod at_end;
 mod ended;
+mod home;
 mod rounds;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -19,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use at_end::AtEnd;
 use ended::{Ended, end};
+use home::Home;
 use libgrite_ipc::{DaemonLock, IpcClient, IpcCommand, IpcResponse, Transport};
 use rounds::rounds;
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// How many commands start in a second, if the machine starts so many.
 const RATE: u32 = 200;
@@ -39,60 +38,17 @@ const AHEAD: usize = 32;
 /// A release that has not taken over after so many commands never does.
 const PATIENCE: u32 = 50 * COMMANDS;
 
-/// A state folder, a session and temporary files of its own. Its daemon ends with it.
-struct Home {
-    dir: TempDir,
+/// The program as if it were this release.
+fn command(home: &Home, release: u32, arguments: &[&str]) -> Command {
+    let mut command = home.command(arguments);
+    command.env("GRITE_RELEASE", release.to_string());
+    command
 }
 
-impl Home {
-    fn new() -> Self {
-        let home = Home { dir: tempfile::tempdir().unwrap() };
-        fs::create_dir(home.path("tmp")).unwrap();
-        fs::create_dir(home.path("session")).unwrap();
-        home.data(1, &["init"]);
-        home
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// The program as if it were this release.
-    fn command(&self, release: u32, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_grite"));
-        command
-            .args(arguments)
-            .env_clear()
-            .env("GRITE_DIR", self.path("state"))
-            .env("GRITE_ACTOR", "tester")
-            .env("GRITE_RELEASE", release.to_string())
-            .env("GRITE_IDLE_TIMEOUT", "60")
-            .env("XDG_RUNTIME_DIR", self.path("session"))
-            .env("TMPDIR", self.path("tmp"))
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    /// `data` of a command that must succeed.
-    fn data(&self, release: u32, arguments: &[&str]) -> Value {
-        let arguments = [arguments, &["--json"]].concat();
-        succeed(&arguments, end(self.command(release, &arguments).spawn().unwrap(), ""))
-    }
-
-    /// The folder of the daemon's lock.
-    fn runtime(&self) -> PathBuf {
-        let mut folders = fs::read_dir(self.path("session/grite")).unwrap();
-        folders.next().unwrap().unwrap().path()
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = self.command(0, &["daemon", "stop", "--timeout", "20s"]).output();
-    }
+/// `data` of a command that must succeed.
+fn data(home: &Home, release: u32, arguments: &[&str]) -> Value {
+    let arguments = [arguments, &["--json"]].concat();
+    succeed(&arguments, end(command(home, release, &arguments).spawn().unwrap(), ""))
 }
 
 fn succeed(arguments: &[impl AsRef<str>], ended: Ended) -> Value {
@@ -104,17 +60,17 @@ fn succeed(arguments: &[impl AsRef<str>], ended: Ended) -> Value {
 #[test]
 fn status_shows_both_releases_and_an_older_command_leaves_the_newer_daemon() {
     let home = Home::new();
-    assert_eq!(home.data(7, &["daemon", "start"])["release"], 7);
-    let status = home.data(8, &["daemon", "status"]);
+    assert_eq!(data(&home, 7, &["daemon", "start"])["release"], 7);
+    let status = data(&home, 8, &["daemon", "status"]);
     assert_eq!((&status["release"], &status["program"]["release"]), (&7.into(), &8.into()));
     assert_eq!(status["program"]["version"], env!("CARGO_PKG_VERSION"));
-    home.data(6, &["issue", "list"]);
-    assert_eq!(home.data(6, &["daemon", "status"])["pid"], status["pid"]);
-    home.data(8, &["issue", "list"]);
-    let status = home.data(6, &["daemon", "status"]);
+    data(&home, 6, &["issue", "list"]);
+    assert_eq!(data(&home, 6, &["daemon", "status"])["pid"], status["pid"]);
+    data(&home, 8, &["issue", "list"]);
+    let status = data(&home, 6, &["daemon", "status"]);
     assert_eq!(status["release"], 8);
-    assert_eq!(home.data(9, &["daemon", "start"])["started"], true);
-    assert_eq!(home.data(8, &["daemon", "start"])["started"], false);
+    assert_eq!(data(&home, 9, &["daemon", "start"])["started"], true);
+    assert_eq!(data(&home, 8, &["daemon", "start"])["started"], false);
 }
 
 /// A command that has been started.
@@ -152,7 +108,7 @@ fn no_command_fails_and_nothing_is_lost_while_the_program_is_upgraded() {
         served: Mutex::default(),
     };
     let (scene, rounds) = (&scene, rounds(3) as u32);
-    let first = scene.home.data(1, &["issue", "create", "the first"]);
+    let first = data(&scene.home, 1, &["issue", "create", "the first"]);
     scene.created.lock().unwrap().insert("the first".to_owned(), first["id"].as_str().unwrap().to_owned());
 
     let begin = Instant::now();
@@ -223,7 +179,7 @@ impl Scene {
         arguments.push("--json".to_owned());
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let at = Instant::now();
-        let child = self.home.command(release, &words).spawn().unwrap();
+        let child = command(&self.home, release, &words).spawn().unwrap();
         Started { child, at, arguments, title }
     }
 
@@ -248,7 +204,7 @@ impl Scene {
     /// An agent of the newest release that keeps its connection for as long as it lasts.
     fn ask_over_one_connection(&self, transport: Transport) {
         let builder = IpcClient::builder().transport(transport).release(1);
-        let command = self.home.command(1, &["daemon", "run"]);
+        let command = command(&self.home, 1, &["daemon", "run"]);
         let (program, arguments) = (command.get_program().to_owned(), ["daemon", "run"]);
         let envs: Vec<_> =
             command.get_envs().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect();
@@ -296,7 +252,7 @@ impl Scene {
         assert!(releases.into_iter().eq(1..=rounds + 1), "one daemon a release, in turn: {served:?}");
 
         let created = self.created.lock().unwrap();
-        let list = self.home.data(rounds + 1, &["issue", "list", "--limit", "10000"]);
+        let list = data(&self.home, rounds + 1, &["issue", "list", "--limit", "10000"]);
         let items = list["items"].as_array().unwrap();
         let stored: BTreeMap<&str, &str> = items
             .iter()

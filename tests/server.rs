@@ -8,26 +8,12 @@ use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use common::at_end::AtEnd;
-use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern, served_ways, stop_after};
-use libgrite_ipc::{Client, Context, Encoded, ErrorKind, Responder, Server, ServerBuilder, WaitStrategy};
+use common::{ArchivedOrder, Done, Order, Running, Way, Work, builder_for, pattern, served_by, served_ways};
+use libgrite_ipc::{Client, Context, Encoded, ErrorKind, Responder, Server, WaitStrategy};
 
 /// Runs `serve` on a thread of its own, `ask` on this one, and stops the server.
 fn served(serve: impl FnOnce(&Server<Work>) + Send, ask: impl FnOnce(&std::path::Path)) {
     served_by(Server::builder(), serve, ask);
-}
-
-fn served_by(
-    builder: ServerBuilder<Work>,
-    serve: impl FnOnce(&Server<Work>) + Send,
-    ask: impl FnOnce(&std::path::Path),
-) {
-    let folder = tempfile::tempdir().unwrap();
-    let server = builder.bind(folder.path().join("work.sock")).unwrap();
-    let stop = server.handle();
-    std::thread::scope(|scope| {
-        scope.spawn(|| serve(&server));
-        stop_after(&stop, || ask(server.path()));
-    });
 }
 
 #[test]

@@ -15,18 +15,10 @@ use std::process::Stdio;
 
 use clones::World;
 use ended::end;
-use home::{Home, integrity};
+use home::{Home, integrity, names};
 use libgrite_ipc::DaemonLock;
 use libgrite_ipc::fault::POINTS;
 use victim::{Seen, Victim, seeds};
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
 
 /// Faults 37 and 50, for `grite`. Its daemon is killed at each step of its start and of a write. The command
 /// that waits for it repeats its write by itself and succeeds; the same write once more changes nothing; every

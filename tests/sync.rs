@@ -3,6 +3,7 @@
 
 mod clones;
 mod ended;
+mod home;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,14 +13,8 @@ use std::time::{Duration, Instant};
 
 use clones::{Dice, World, from_environment, loose};
 use ended::{DEADLINE, end};
+use home::WAYS;
 use sha2::{Digest, Sha256};
-
-/// The ways to the tracker that this system has.
-const WAYS: &[&str] = if cfg!(all(target_os = "linux", not(grite_portable))) {
-    &["direct", "socket", "ring", "auto"]
-} else {
-    &["direct", "socket", "auto"]
-};
 
 fn events(world: &World, clone: &str) -> u64 {
     world.done(clone, &["daemon", "start"]);

@@ -104,6 +104,7 @@ fn an_archive_with_a_flipped_bit_is_refused_or_a_value() {
     let (mut refused, mut valid) = (0, 0);
     for number in 0..100 {
         let mut bytes = bytes_of(&everything(number));
+        let whole = walk(check::<Everything>(&bytes).unwrap());
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
             match check::<Everything>(&bytes) {
@@ -115,7 +116,7 @@ fn an_archive_with_a_flipped_bit_is_refused_or_a_value() {
             }
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
-        assert_eq!(walk(check::<Everything>(&bytes).unwrap()), walk(check::<Everything>(&bytes).unwrap()));
+        assert_eq!(walk(check::<Everything>(&bytes).unwrap()), whole);
     }
     println!("{refused} were refused, {valid} were other values");
     assert!(refused > 1000 && valid > 1000);

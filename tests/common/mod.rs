@@ -12,13 +12,14 @@ pub mod process;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub mod runtimes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use at_end::AtEnd;
 use libgrite_ipc::{
-    Client, ClientBuilder, Context, Error, Protocol, Server, ServerHandle, Transport, testing, wire,
+    Client, ClientBuilder, Context, Error, Protocol, Server, ServerBuilder, ServerHandle, Transport, testing,
+    wire,
 };
 
 wire! {
@@ -93,6 +94,20 @@ pub fn stop_after(stop: &ServerHandle, ask: impl FnOnce()) {
     ask();
 }
 
+/// Runs `serve` on a thread of its own, `ask` on this one, and stops the server.
+pub fn served_by(
+    builder: ServerBuilder<Work>,
+    serve: impl FnOnce(&Server<Work>) + Send,
+    ask: impl FnOnce(&Path),
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = builder.bind(folder.path().join("work.sock")).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| serve(&server));
+        stop_after(&server.handle(), || ask(server.path()));
+    });
+}
+
 /// Bytes that show where they belong.
 pub fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|index| (index * 31 + index / 251) as u8).collect()
@@ -135,7 +150,7 @@ impl Running {
     }
 
     /// Starts a server with choices.
-    pub fn start_with(builder: impl FnOnce() -> libgrite_ipc::ServerBuilder<Work>) -> Self {
+    pub fn start_with(builder: impl FnOnce() -> ServerBuilder<Work>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = builder().bind(folder.path().join("work.sock")).unwrap();
         let handle = server.handle();

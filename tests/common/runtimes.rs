@@ -5,12 +5,7 @@ use std::path::Path;
 use libgrite_ipc::AsyncClient;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{WAYS, Way, Work, builder_for};
-
-/// The ways that async clients have.
-pub fn ways() -> impl Iterator<Item = Way> {
-    WAYS.iter().copied().filter(|&way| way != Way::Pair)
-}
+use super::{Way, Work, builder_for, served_ways};
 
 /// A runtime that runs its tasks on the thread that blocks on it.
 pub fn one_thread() -> Runtime {
@@ -24,7 +19,7 @@ pub fn several_threads() -> Runtime {
 
 /// Runs `test` for each way in each flavour of runtime.
 pub fn everywhere(test: impl AsyncFn(Way)) {
-    for way in ways() {
+    for way in served_ways() {
         for runtime in [one_thread(), several_threads()] {
             runtime.block_on(test(way));
         }

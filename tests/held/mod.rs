@@ -56,6 +56,13 @@ pub fn address_space(pid: u32) -> u64 {
     status(pid, "VmSize:")
 }
 
+/// How many processes it waits for the end of.
+pub fn watched(pid: u32) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let names = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    names.filter(|name| name.to_string_lossy().contains("pidfd")).count()
+}
+
 fn status(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(field)).unwrap();

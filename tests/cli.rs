@@ -4,9 +4,9 @@
 mod ended;
 mod issues;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -433,6 +433,34 @@ fn meta_commands_answer_in_both_forms() {
     // An option behind `--` is an argument.
     let ended = scratch.run(&["issue", "show", "--", "--json"]);
     assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(3), ""));
+}
+
+/// But for those of tests, and the one with which a test has a program be another release.
+#[test]
+fn each_variable_that_the_program_reads_stands_in_its_help_and_in_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut variables = BTreeSet::from(["XDG_RUNTIME_DIR", "TMPDIR", "NO_COLOR"].map(str::to_owned));
+    let mut folders = vec![root.join("src/bin/grite")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = fs::read_to_string(path).unwrap();
+                let quoted = text.split("\"GRITE_").skip(1).map(|rest| rest.split('"').next().unwrap());
+                let read = quoted.filter(|name| !name.starts_with("TEST_") && *name != "RELEASE");
+                variables.extend(read.map(|name| format!("GRITE_{name}")));
+            }
+        }
+    }
+    assert!(variables.len() >= 8, "{variables:?}");
+    let (help, readme) =
+        (Scratch::new().done(&["--help"]), fs::read_to_string(root.join("README.md")).unwrap());
+    for variable in variables {
+        assert!(help.contains(&variable), "{variable} in the help");
+        assert!(readme.contains(&format!("`{variable}`")), "{variable} in the README");
+    }
 }
 
 #[test]

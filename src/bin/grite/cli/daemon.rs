@@ -34,6 +34,9 @@ pub enum Daemon {
     /// Be the daemon, in the foreground
     Run(Run),
     /// Start it in the background, unless it runs
+    ///
+    /// It runs as $GRITE_IDLE_TIMEOUT and $GRITE_SYNC_EVERY say, like one that any command starts; see `grite daemon
+    /// run --help`
     Start,
     /// Say whether it runs, and what it holds
     Status,

@@ -117,24 +117,34 @@ const EXITS: &str = "\
 With --json, stdout is exactly one document, also for errors and wrong usage:
   {\"schema_version\":1,\"ok\":true,\"data\":{...}}
   {\"schema_version\":1,\"ok\":false,\"error\":{\"code\",\"message\",\"hint\",\"retryable\"}}
+`retryable` says whether the same command may succeed later, and `code` is one of the words below.
 A write of which it is open whether it is carried out has the field \"idempotency_key\", too: repeat it with that key.
 `export` is a stream of one issue a line, with or without --json; `batch` answers with one document a line, and so
 does `watch --json`, but without the envelope. A failure with --json is one line more.
 
-Exit codes:
+Exit codes, and the words that `code` has with each:
   0  done
-  1  failure
-  2  the command line or an input file cannot be right
-  3  no such issue
+  1  failure (failure, storage, unsupported)
+  2  the command line or an input file cannot be right (usage, invalid)
+  3  no such issue (not_found)
   4  conflict: a lock or an issue that somebody else has, a closed issue, issues that would wait for
-     themselves, an id prefix that fits several, an idempotency key that was used for another write
-  5  the environment: no state folder, no permission, a sandbox, other versions
-  6  the deadline passed, or the daemon is gone or may not be started
-  7  git or a remote did not do what was asked of it
-  8  the store is damaged or lost
+     themselves, an idempotency key that was used for another write (conflict); an id prefix that
+     fits several (ambiguous)
+  5  the environment: no state folder, no permission, a sandbox, other versions (environment)
+  6  the deadline passed (timeout), or the daemon is gone (daemon_gone) or may not be started (not_running)
+  7  git or a remote did not do what was asked of it (git)
+  8  the store is damaged or lost (integrity)
 
-The state is in $GRITE_DIR, else in `grite` inside the repository's common git folder, else in the
-nearest `.grite` upward.";
+Environment:
+  GRITE_DIR           the state folder; else `grite` inside the repository's common git folder, else the
+                      nearest `.grite` upward
+  GRITE_ACTOR         who writes, as --actor; else USER
+  GRITE_NO_SPAWN      never start a daemon, as --no-spawn
+  GRITE_IDLE_TIMEOUT  when a daemon ends that nobody asks, as `daemon run --idle-timeout`
+  GRITE_SYNC_EVERY    how often a daemon syncs, as `daemon run --sync-every`
+  XDG_RUNTIME_DIR     the folder of the daemons' sockets, where there is such a folder; else TMPDIR, else
+                      /tmp. Commands that have another one find another daemon
+  NO_COLOR            nothing on a terminal has a colour";
 
 /// Carries out what the command line says.
 pub fn run() -> ExitCode {
@@ -188,9 +198,37 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::error::Code;
 
     #[test]
     fn the_command_line_is_consistent() {
         Grite::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_has_the_word_of_each_failure_beside_its_exit_code() {
+        for code in [
+            Code::Usage,
+            Code::Invalid,
+            Code::NotFound,
+            Code::Ambiguous,
+            Code::Conflict,
+            Code::Environment,
+            Code::Timeout,
+            Code::NotRunning,
+            Code::DaemonGone,
+            Code::Git,
+            Code::Integrity,
+            Code::Storage,
+            Code::Unsupported,
+            Code::Failure,
+        ] {
+            let start = format!("\n  {}  ", code.exit());
+            let (_, rest) = EXITS.split_once(&start).expect("each exit code has its lines");
+            let next = format!("\n  {}  ", code.exit() + 1);
+            let entry = rest.split(&next).next().and_then(|entry| entry.split("\n\n").next());
+            let mut words = entry.unwrap_or_default().split(|c: char| !c.is_alphanumeric() && c != '_');
+            assert!(words.any(|word| word == code.name()), "{}", code.name());
+        }
     }
 }

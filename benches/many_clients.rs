@@ -27,7 +27,7 @@ wire! {
         Block(u64),
         /// Answer with so many bytes in one message.
         Large(u64),
-        /// Answer with so many bytes in parts of 64 KiB.
+        /// Answer with so many bytes in parts of 32 KiB.
         Parts(u64),
     }
     /// What came of it.

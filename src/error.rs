@@ -156,7 +156,7 @@ impl Error {
     /// What to do now, as one imperative sentence without a full stop.
     pub fn advice(&self) -> &'static str {
         match self.0.kind {
-            ErrorKind::NotRunning => "start the daemon, or mend what kept it from starting",
+            ErrorKind::NotRunning => "start the daemon, or fix what kept it from starting",
             ErrorKind::Unresponsive => {
                 "give the daemon more time, or look whether it is stopped or busy, and end it if it is stuck"
             }
@@ -169,7 +169,7 @@ impl Error {
             ErrorKind::Refused => "do what the reason says, or try again later",
             ErrorKind::Sandboxed => "let the sandbox reach the socket, or work without the daemon",
             ErrorKind::Forked => "connect in the child after the fork",
-            ErrorKind::Io => "mend what the system call's error names",
+            ErrorKind::Io => "fix what the system call's error names",
         }
     }
 

@@ -325,9 +325,8 @@ fn wiped_on_fork() -> io::Result<&'static AtomicU32> {
 /// A daemon that keeps a store's contents in memory asks it whether another process has written:
 /// the writer calls [`bump`](ChangeCounter::bump) before its write becomes visible, within the lock or transaction
 /// that it writes in; the daemon compares [`load`](ChangeCounter::load) with what it saw when it last read the store.
-/// What it has seen is only what it loaded while it held off writers itself, and read the store then: without that it
-/// may take the number of a write with the store of before, and never look again. Where nothing holds writers off,
-/// bump before the write and after it.
+/// Load the counter and read the store while writers are locked out. Otherwise the new number may be paired with the
+/// old content, and the change is never noticed. Where nothing locks writers out, bump before the write and after it.
 ///
 /// The file must not be truncated while a counter has it open, as with any mapped file.
 ///

@@ -373,7 +373,7 @@ fn a_command_that_is_missing_is_said_to_be_and_no_hidden_one_is_named() {
                 (&"usage".into(), Some(2)),
                 "{arguments:?}: {error}"
             );
-            assert_eq!(error["message"], format!("a command is missing behind `{command}`"));
+            assert_eq!(error["message"], format!("a subcommand is missing after `{command}`"));
             assert_eq!(error["hint"], format!("see `{command} --help`"));
         }
         for arguments in [words.to_vec(), [&["--direct"], words].concat()] {

@@ -31,7 +31,7 @@ use crate::payload::{Bytes, LONGEST, Limited, TooLong};
 /// ```
 pub struct Message<T: Wire> {
     bytes: Bytes,
-    /// In and out, which makes it invariant: two types of which one is a subtype may have archives of two kinds.
+    /// Makes it invariant: a type and its subtype may be archived in two different ways.
     _type: PhantomData<fn(T) -> T>,
 }
 

@@ -87,8 +87,8 @@ impl<P: Protocol> ServerBuilder<P> {
     /// How many clients may be connected at once; one more is refused. All are of one user: a daemon serves
     /// nobody else.
     ///
-    /// Each takes two descriptors; a process that serves many may have to raise its own limit. Who comes when it
-    /// may open no more files is refused.
+    /// Each takes two descriptors; a process that serves many may have to raise its own limit. A client that connects
+    /// when the process has no descriptor left is refused.
     pub fn max_connections(mut self, count: usize) -> Self {
         self.limits.connections = count;
         self
@@ -119,8 +119,8 @@ impl<P: Protocol> ServerBuilder<P> {
         self
     }
 
-    /// How many bytes the rings of all clients may have together; as many more may the requests have that wait
-    /// for a thread.
+    /// How many bytes the rings of all clients may have together. Requests that wait for a thread may take the same
+    /// amount again.
     ///
     /// A client for whose rings there is no room gets the socket, or is refused if it wants nothing but
     /// rings; a request for which there is none is refused, and can be asked again. What [`Server::incoming`]
@@ -186,8 +186,9 @@ impl<P: Protocol> ServerBuilder<P> {
         self
     }
 
-    /// How many more of them may wait for a thread, 1 at least; one more is refused, and can be asked again. Of
-    /// `Server::serve_async` as many requests are worked on at once, whatever the other two say.
+    /// How many more of them may wait for a thread, 1 at least; one more is refused, and can be asked again. Under
+    /// `Server::serve_async` this is how many requests are worked on at once, and [`may_block`](Self::may_block) and
+    /// [`max_workers`](Self::max_workers) do not apply.
     pub fn max_waiting(mut self, count: usize) -> Self {
         self.limits.waiting = count;
         self

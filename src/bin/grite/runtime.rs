@@ -126,7 +126,7 @@ fn make_private(folder: &Path) -> Result<(), CliError> {
         return Ok(());
     };
     let message = format!("cannot use the daemon's folder {}: {problem}", folder.display());
-    Err(CliError::new(Code::Environment, message, "mend the folder, or use --direct"))
+    Err(CliError::new(Code::Environment, message, "fix the folder, or use --direct"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use libgrite_ipc::grite::{ForeignIssue, IssueFilter, IssueState, WriteContext};
 use libgrite_ipc::{DaemonLock, Encoded, IpcCommand, IpcResponse, WaitStrategy};
 use serde::Serialize;
 
-use super::Global;
 use super::import::{batches, read};
 use crate::engine::Engine;
 use crate::error::{CliError, Code};
@@ -67,7 +66,7 @@ struct Run {
     p99_ns: u64,
 }
 
-pub fn run(demo: &Demo, _global: &Global, output: &Output) -> Result<(), CliError> {
+pub fn run(demo: &Demo, output: &Output) -> Result<(), CliError> {
     let issues = match &demo.file {
         Some(path) => read(path)?,
         None => issues(MADE_UP),

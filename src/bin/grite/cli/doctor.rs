@@ -14,7 +14,7 @@ use crate::runtime::Place;
 /// Arguments of `grite doctor`.
 #[derive(Args)]
 pub struct Doctor {
-    /// Mend what is safe to mend, and say what was done
+    /// Fix what is safe to fix, and say what was done
     #[arg(long)]
     fix: bool,
 }
@@ -94,13 +94,13 @@ fn render(findings: &[Finding], terminal: &Terminal) -> String {
     for finding in findings {
         let (paint, word) = match (finding.ok, finding.fixed) {
             (true, false) => (Paint::Good, "good"),
-            (true, true) => (Paint::Done, "mended"),
+            (true, true) => (Paint::Done, "fixed"),
             (false, _) => (Paint::Heading, "BROKEN"),
         };
         let word = terminal.paint(paint, &format!("{word:<7}"));
         text += &format!("{word}{:<20}{}\n", finding.check, line(&finding.detail));
         if let Some(fix) = &finding.fix {
-            text += &format!("{:<27}to mend it: {}\n", "", line(fix));
+            text += &format!("{:<27}to fix it: {}\n", "", line(fix));
         }
     }
     let broken = findings.iter().filter(|finding| !finding.ok).count();

@@ -34,7 +34,7 @@ enum Format {
 pub fn run(export: &Export, global: &Global) -> Result<(), CliError> {
     if global.json && matches!(export.format, Format::Md) {
         let message = "an export as Markdown is for people, and --json asks for JSON";
-        return Err(CliError::new(Code::Usage, message, "leave --json or --format md away"));
+        return Err(CliError::new(Code::Usage, message, "drop --json or --format md"));
     }
     let mut tracker = global.tracker_for_several()?;
     let mut out = BufWriter::new(stdout().lock());

@@ -188,7 +188,7 @@ fn carry_out(grite: Grite, output: &Output) -> Result<(), CliError> {
         Command::Ping => ping::run(&global, output),
         Command::Bench(bench) => bench::run(&bench, &global, output),
         Command::BenchPeer(peer) => raw::be_peer(&peer),
-        Command::Demo(demo) => demo::run(&demo, &global, output),
+        Command::Demo(demo) => demo::run(&demo, output),
         Command::Completions(completions) => completions::run(&completions, output),
     }
 }

@@ -74,6 +74,6 @@ fn failure(text: &str) -> CliError {
 fn missing(text: &str) -> CliError {
     let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or("grite");
     let command = usage.split(['[', '<']).next().unwrap_or(usage).trim();
-    let message = format!("a command is missing behind `{command}`");
+    let message = format!("a subcommand is missing after `{command}`");
     CliError::new(Code::Usage, message, &format!("see `{command} --help`"))
 }

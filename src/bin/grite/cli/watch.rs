@@ -103,7 +103,7 @@ pub fn run(watch: &Watch, global: &Global, output: &Output) -> Result<(), CliErr
     let transport = match wishes.transport {
         Transport::Direct => {
             let message = "a watch needs the daemon, which publishes what happens";
-            return Err(CliError::new(Code::Usage, message, "leave --direct away"));
+            return Err(CliError::new(Code::Usage, message, "drop --direct"));
         }
         Transport::Ring => libgrite_ipc::Transport::Ring,
         Transport::Auto | Transport::Socket => libgrite_ipc::Transport::Socket,

@@ -67,7 +67,7 @@ pub fn answer(state: &Path, fix: bool) -> Result<IpcResponse, Refusal> {
         retryable: false,
     };
     if fix {
-        let message = "the daemon cannot mend what it works on".to_owned();
+        let message = "the daemon cannot fix what it works on".to_owned();
         return Err(refuse(RefusalCode::Unsupported, message, "run `grite doctor --fix`"));
     }
     let place = Place::of(state).map_err(|error| refuse(RefusalCode::Storage, error.message, &error.hint))?;

@@ -124,7 +124,7 @@ does `watch --json`, but without the envelope. A failure with --json is one line
 
 Exit codes, and the words that `code` has with each:
   0  done
-  1  failure (failure, storage, unsupported)
+  1  failure (failure, storage)
   2  the command line or an input file cannot be right (usage, invalid)
   3  no such issue (not_found)
   4  conflict: a lock or an issue that somebody else has, a closed issue, issues that would wait for
@@ -220,7 +220,6 @@ mod tests {
             Code::Git,
             Code::Integrity,
             Code::Storage,
-            Code::Unsupported,
             Code::Failure,
         ] {
             let start = format!("\n  {}  ", code.exit());

@@ -134,18 +134,29 @@ fn a_repeat_of_what_gave_a_lock_back_or_kept_it_leaves_the_next_one_alone() {
         let renew = ["lock", "renew", "deploy", "--ttl", "10h", &kept, way];
         let release = ["lock", "release", "deploy", &given, way];
         world.done("a", &["lock", "acquire", "deploy", way]);
-        world.done("a", &renew);
+        let kept = world.data("a", &renew);
+        let again = world.data("a", &renew);
+        assert!(
+            again["remaining_ms"].as_u64() <= kept["remaining_ms"].as_u64(),
+            "it is not kept anew: {again}"
+        );
         let freed = world.data("a", &release);
 
-        let next = world.data("a", &["lock", "acquire", "deploy", "--ttl", "1h", way]);
-        let before = world.data("a", &renew);
-        assert!(before["remaining_ms"].as_u64() > next["remaining_ms"].as_u64(), "as before: {before}");
-        assert_eq!(world.data("a", &release), freed, "{way}");
-        let held = world.data("a", &["lock", "status"])["items"][0].take();
-        assert!(held["remaining_ms"].as_u64() <= next["remaining_ms"].as_u64(), "{way}: {held}");
+        for next in ["a", "other"] {
+            let acquire = ["lock", "acquire", "deploy", "--ttl", "1h", "--actor", next, way];
+            let taken = world.data("a", &acquire);
+            // Nobody is told that a lock is his that is another one's by now.
+            let (error, exit) = world.failure("a", &renew);
+            let held = format!("held by {next},");
+            assert!(exit == 4 && error["message"].as_str().unwrap().contains(&held), "{way}: {error}");
+            assert_eq!(world.data("a", &release), freed, "{way}");
+            let held = world.data("a", &["lock", "status"])["items"][0].take();
+            assert!(held["remaining_ms"].as_u64() <= taken["remaining_ms"].as_u64(), "{way}: {held}");
+            world.done("a", &["lock", "release", "deploy", "--actor", next, way]);
+        }
+        assert_eq!(world.failure("a", &renew).1, 4, "{way}: it is nobody's");
         let (error, exit) = world.failure("a", &["lock", "release", "other", &given, way]);
         assert!(exit == 4 && error["message"].as_str().unwrap().contains("key"), "{error}");
-        world.done("a", &["lock", "release", "deploy", way]);
         // Within the clone alone it is the same.
         if way == "--transport=socket" {
             world.git("a", &["remote", "remove", "origin"]);

@@ -61,19 +61,21 @@ impl Engine {
         let ttl = check_ttl(ttl)?;
         let clone = self.check(resource, write)?;
         let command = hash(&("renew", &write.actor, resource, ttl, &exchange.remote));
-        match self.recall(write, &command)? {
-            // Once its time is over, a repeat keeps it anew.
-            Some(Done::Lock { record: Some(record), .. }) if record.remaining(now()) == 0 => {}
-            Some(before) => return Ok(before.into()),
-            None => {}
-        }
-        let (outcome, remote) = self
-            .on_board(exchange, |board| rules::renew(board, resource, (&write.actor, &clone), ttl, &now))?;
+        // The lock may be another one's by now, so a repeat looks.
+        let kept = match self.recall(write, &command)? {
+            Some(Done::Lock { record, .. }) => record,
+            _ => None,
+        };
+        let (outcome, remote) = self.on_board(exchange, |board| {
+            rules::renew(board, resource, (&write.actor, &clone), kept.as_ref(), ttl, &now)
+        })?;
         if outcome == Outcome::Free {
             return Err(refusal::not_locked(resource));
         }
         let done = self.conclude(resource, outcome, remote)?;
-        self.remember(write, command, &done);
+        if kept.is_none() {
+            self.remember(write, command, &done);
+        }
         Ok(done.into())
     }
 

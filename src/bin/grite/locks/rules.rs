@@ -58,7 +58,8 @@ pub fn acquire(
 
 /// Lets the lock on `resource` be `holder`'s for `ttl` milliseconds more, if it is that holder's.
 ///
-/// Also after its end, as long as nobody has taken it.
+/// Also after its end, as long as nobody has taken it. A repeat says what it `kept` before: it finds that it has it,
+/// or keeps it anew once its time is over, but not a lock that its holder has taken since.
 ///
 /// # Errors
 /// [`BoardError`] when the board could not be used.
@@ -66,6 +67,7 @@ pub fn renew(
     board: &mut dyn Board,
     resource: &str,
     holder: (&str, &str),
+    kept: Option<&Record>,
     ttl: i64,
     now: &dyn Fn() -> i64,
 ) -> Result<Outcome, BoardError> {
@@ -73,6 +75,11 @@ pub fn renew(
         let Some(held) = read(board, resource)? else { return Ok(Outcome::Free) };
         if !held.record.is_of(holder.0, holder.1) {
             return Ok(Outcome::Theirs(held.record));
+        }
+        match kept {
+            Some(kept) if kept.key != held.record.key => return Ok(Outcome::Theirs(held.record)),
+            Some(_) if held.record.remaining(now()) > 0 => return Ok(Outcome::Ours(held.record)),
+            _ => {}
         }
         let renewed = held.record.starting(now(), ttl);
         if board.swap(resource, Some(&held.version), Some(&renewed))? {
@@ -188,7 +195,8 @@ mod tests {
             // The first try finds ann's, and the second one has the whole time.
             assert_eq!(acquire(slow, &ann, 40, &now).unwrap(), Outcome::Over);
             assert_eq!(acquire(slow, &bob, 61, &now).unwrap(), Outcome::Ours(bob.starting(120, 61)));
-            let keep = |slow: &mut Slow<'_>, ttl| renew(slow, "deploy", ("bob", "c"), ttl, &now).unwrap();
+            let keep =
+                |slow: &mut Slow<'_>, ttl| renew(slow, "deploy", ("bob", "c"), None, ttl, &now).unwrap();
             assert_eq!(keep(slow, 60), Outcome::Over);
             assert!(matches!(keep(slow, 61), Outcome::Ours(_)));
         });
@@ -198,19 +206,48 @@ mod tests {
     fn only_its_holder_keeps_it_or_gives_it_back() {
         with_board(|board| {
             let ann = record("ann", "1", 100);
-            assert_eq!(renew(board, "deploy", ("ann", "c"), 9, &|| 0).unwrap(), Outcome::Free);
+            assert_eq!(renew(board, "deploy", ("ann", "c"), None, 9, &|| 0).unwrap(), Outcome::Free);
             acquire(board, &ann, 100, &|| 0).unwrap();
             for other in [("bob", "c"), ("ann", "d")] {
-                assert_eq!(renew(board, "deploy", other, 9, &|| 0).unwrap(), Outcome::Theirs(ann.clone()));
+                assert_eq!(
+                    renew(board, "deploy", other, None, 9, &|| 0).unwrap(),
+                    Outcome::Theirs(ann.clone())
+                );
                 assert_eq!(release(board, "deploy", other).unwrap(), Outcome::Theirs(ann.clone()));
             }
             // Nobody was there to take it after its end.
             let renewed = Outcome::Ours(ann.starting(500, 400));
-            assert_eq!(renew(board, "deploy", ("ann", "c"), 400, &|| 500).unwrap(), renewed);
+            assert_eq!(renew(board, "deploy", ("ann", "c"), None, 400, &|| 500).unwrap(), renewed);
             assert_eq!(board.all().unwrap().len(), 1);
             assert_eq!(release(board, "deploy", ("ann", "c")).unwrap(), Outcome::Free);
             assert_eq!(release(board, "deploy", ("ann", "c")).unwrap(), Outcome::Free);
             assert!(board.all().unwrap().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_repeat_keeps_the_lock_that_it_kept_before_and_no_other_one() {
+        with_board(|board| {
+            let (first, next) = (record("ann", "1", 100), record("ann", "2", 2100));
+            acquire(board, &first, 100, &|| 0).unwrap();
+            let keep = |board: &mut dyn Board, kept: Option<&Record>, now| {
+                renew(board, "deploy", ("ann", "c"), kept, 100, &|| now).unwrap()
+            };
+            let kept = first.clone().starting(50, 100);
+            assert_eq!(keep(board, None, 50), Outcome::Ours(kept.clone()));
+            assert_eq!(keep(board, Some(&kept), 149), Outcome::Ours(kept.clone()));
+            // Once its time is over, as often as it is repeated.
+            for now in [150, 1000] {
+                assert_eq!(keep(board, Some(&kept), now), Outcome::Ours(first.clone().starting(now, 100)));
+            }
+            assert_eq!(
+                acquire(board, &next, 100, &|| 2000).unwrap(),
+                Outcome::Ours(next.clone().starting(2000, 100))
+            );
+            assert_eq!(keep(board, Some(&kept), 2050), Outcome::Theirs(next.clone().starting(2000, 100)));
+            assert_eq!(board.all().unwrap()[0].record, next.starting(2000, 100));
+            release(board, "deploy", ("ann", "c")).unwrap();
+            assert_eq!(keep(board, Some(&kept), 2050), Outcome::Free);
         });
     }
 
@@ -222,7 +259,7 @@ mod tests {
             let ours = record("ann", "1", 900);
             let newer = |done: Result<Outcome, BoardError>| matches!(done, Err(BoardError::Newer(_, 2)));
             assert!(newer(acquire(board, &ours, 400, &|| 500)));
-            assert!(newer(renew(board, "deploy", ("ann", "c"), 400, &|| 500)));
+            assert!(newer(renew(board, "deploy", ("ann", "c"), None, 400, &|| 500)));
             assert!(newer(release(board, "deploy", ("ann", "c"))));
             assert_eq!(board.all().unwrap()[0].record, later, "it can be seen");
         });

@@ -164,6 +164,21 @@ fn a_repeat_of_what_gave_a_lock_back_or_kept_it_leaves_the_next_one_alone() {
     }
 }
 
+/// A lock on a remote is not in the store, and whoever writes there for long keeps nobody from it.
+#[test]
+fn a_lock_on_a_remote_is_kept_and_given_back_beside_a_long_write() {
+    let world = World::new(&["a"]);
+    world.done("a", &["lock", "acquire", "deploy"]);
+    let store = rusqlite::Connection::open(world.state("a").join("issues.db")).unwrap();
+    store.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // Something is left of it when its holder hears of it.
+    let kept = world.data("a", &["lock", "renew", "deploy", "--ttl", "5s", "--transport", "socket"]);
+    assert!(kept["remaining_ms"].as_u64() > Some(0), "{kept}");
+    world.done("a", &["lock", "release", "deploy", "--direct"]);
+    drop(store);
+    assert_eq!(world.data("a", &["lock", "status"])["items"].as_array().unwrap().len(), 0);
+}
+
 #[test]
 fn after_its_time_and_margin_a_lock_is_the_next_ones() {
     let world = World::new(&["a", "b"]);

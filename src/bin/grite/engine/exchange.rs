@@ -111,7 +111,7 @@ impl Engine {
 
     /// Git, for as long as `exchange` says.
     pub(super) fn git(&self, exchange: &Exchange) -> Result<Git, GitError> {
-        Git::around(&self.dir, Duration::from_millis(exchange.timeout_ms.clamp(1, MAX_TIMEOUT)))
+        Git::around(&self.dir, timeout(exchange))
     }
 
     /// The remote that `exchange` names, or the usual one.
@@ -367,6 +367,11 @@ pub(super) fn list(git: &Git, new: Vec<Ref>, known: &[ObjectId]) -> Result<(Inta
         }
     }
     Ok((intake, unreadable))
+}
+
+/// How long git has for it.
+pub(super) fn timeout(exchange: &Exchange) -> Duration {
+    Duration::from_millis(exchange.timeout_ms.clamp(1, MAX_TIMEOUT))
 }
 
 /// Names a chunk and what is wrong with it.

@@ -1,10 +1,13 @@
 //! The commands about locks: which board keeps them, and what is answered.
 
+use std::time::{Duration, Instant};
+
 use libgrite_ipc::IpcResponse;
 use libgrite_ipc::grite::{
     Exchange, LockChange, LockState, LocksResult, Notification, Refusal, RefusalCode, WriteContext,
 };
 
+use super::exchange::timeout;
 use super::follow::lock;
 use super::limits::{self, MAX_KEY, MAX_NAME, MAX_SOURCE};
 use super::outcome::Outcome as Done;
@@ -14,6 +17,7 @@ use crate::git::GitError;
 use crate::locks::rules::{self, Outcome};
 use crate::locks::{Board, BoardError, Held, LocalBoard, Record, RemoteBoard};
 use crate::model::Moment;
+use crate::store::{Store, StoreError};
 
 /// The longest that a lock is held without being renewed, in milliseconds: a day.
 const MAX_TTL: u64 = 24 * 60 * 60 * 1000;
@@ -58,6 +62,7 @@ impl Engine {
         write: &WriteContext,
         exchange: &Exchange,
     ) -> Result<IpcResponse, Refusal> {
+        let end = Instant::now() + timeout(exchange);
         let ttl = check_ttl(ttl)?;
         let clone = self.check(resource, write)?;
         let command = hash(&("renew", &write.actor, resource, ttl, &exchange.remote));
@@ -74,7 +79,7 @@ impl Engine {
         }
         let done = self.conclude(resource, outcome, remote)?;
         if kept.is_none() {
-            self.remember(write, command, &done);
+            self.remember(write, command, &done, end);
         }
         Ok(done.into())
     }
@@ -85,6 +90,7 @@ impl Engine {
         write: &WriteContext,
         exchange: &Exchange,
     ) -> Result<IpcResponse, Refusal> {
+        let end = Instant::now() + timeout(exchange);
         let clone = self.check(resource, write)?;
         let command = hash(&("release", &write.actor, resource, &exchange.remote));
         if let Some(before) = self.recall(write, &command)? {
@@ -93,7 +99,7 @@ impl Engine {
         let (outcome, remote) =
             self.on_board(exchange, |board| rules::release(board, resource, (&write.actor, &clone)))?;
         let done = self.conclude(resource, outcome, remote)?;
-        self.remember(write, command, &done);
+        self.remember(write, command, &done, end);
         Ok(done.into())
     }
 
@@ -133,16 +139,28 @@ impl Engine {
 
     /// What this command did before, if it is a repeat.
     fn recall(&self, write: &WriteContext, command: &[u8]) -> Result<Option<Done>, Refusal> {
-        Done::recall(&lock(&self.store).begin()?, &write.idempotency_key, command)
+        // Whoever writes to the store for long keeps nobody from a lock that is not in it.
+        let before = Store::open(&self.dir)?.answer(&write.idempotency_key)?;
+        Done::recall(before, &write.idempotency_key, command)
     }
 
-    /// Keeps what a command did for its repeat: by then another one of the same author may have the lock.
-    fn remember(&self, write: &WriteContext, command: Vec<u8>, done: &Done) {
-        // It is done; where this fails, its answer may arrive nevertheless.
-        let _ = lock(&self.store).begin().and_then(|session| {
+    /// Keeps what a command did for its repeat: by then another one of the same author may have the lock. Waits for
+    /// whoever writes until `end` at most.
+    fn remember(&self, write: &WriteContext, command: Vec<u8>, done: &Done, end: Instant) {
+        let mut patience = end.saturating_duration_since(Instant::now());
+        if let Done::Lock { record: Some(record), .. } = done {
+            // Its holder is to hear of it while there is something left of it.
+            patience = patience.min(Duration::from_millis(record.remaining(now()) / 2));
+        }
+        let keep = || -> Result<(), StoreError> {
+            let mut store = Store::open(&self.dir)?;
+            store.limit_patience(patience)?;
+            let session = store.begin()?;
             done.remember(&session, &write.idempotency_key, command, now())?;
             session.commit()
-        });
+        };
+        // It is done; where this fails, its answer may arrive nevertheless.
+        let _ = keep();
     }
 
     /// Checks what a command about a lock says, and who this clone is.

@@ -28,9 +28,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What the write with this key did before, where `command` is what it was.
-    pub fn recall(session: &Session<'_>, key: &str, command: &[u8]) -> Result<Option<Self>, Refusal> {
-        let Some(before) = session.answer(key)? else { return Ok(None) };
+    /// What the write with this key did before, which was answered so, where `command` is what it was.
+    pub fn recall(before: Option<Answer>, key: &str, command: &[u8]) -> Result<Option<Self>, Refusal> {
+        let Some(before) = before else { return Ok(None) };
         if before.command != command {
             return Err(refusal::key_taken(key));
         }

@@ -179,7 +179,7 @@ impl Engine {
         let mut store = lock(&self.store);
         let session = store.begin()?;
         self.absorb(&session)?;
-        if let Some(before) = Outcome::recall(&session, key, &command)? {
+        if let Some(before) = Outcome::recall(session.answer(key)?, key, &command)? {
             return Ok(before.into());
         }
         // Only the holder of `store` changes memory, so it stays as it is without this guard.

@@ -203,6 +203,11 @@ impl Store {
         events_after(&self.connection, place)
     }
 
+    /// The answer that a write with this key got before, whoever writes meanwhile.
+    pub fn answer(&self, key: &str) -> Result<Option<Answer>, StoreError> {
+        answer(&self.connection, key)
+    }
+
     /// All folded issues, with how many events they are made of and where the log ends.
     pub fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
         let transaction = self.connection.transaction()?;
@@ -303,11 +308,7 @@ impl<'a> Session<'a> {
 
     /// The answer that a write with this key got before.
     pub fn answer(&self, key: &str) -> Result<Option<Answer>, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT command, answer FROM answers WHERE key = ?1")?;
-        let answer = statement
-            .query_row([key], |row| Ok(Answer { command: row.get(0)?, answer: row.get(1)? }))
-            .optional()?;
-        Ok(answer)
+        answer(&self.0, key)
     }
 
     /// Keeps the answer to a write, at `now` in milliseconds, and forgets those that are too old.
@@ -352,6 +353,14 @@ fn events_after(connection: &Connection, place: Sequence) -> Result<Vec<(Sequenc
         events.push((row.get(0)?, read_event(row.get(1)?, row.get(2)?)?));
     }
     Ok(events)
+}
+
+fn answer(connection: &Connection, key: &str) -> Result<Option<Answer>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT command, answer FROM answers WHERE key = ?1")?;
+    let answer = statement
+        .query_row([key], |row| Ok(Answer { command: row.get(0)?, answer: row.get(1)? }))
+        .optional()?;
+    Ok(answer)
 }
 
 fn issue_id(text: &str) -> Result<IssueId, StoreError> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ended::Ended;
 use home::{Home, signal};
 use libgrite_ipc::grite::{ArchivedIpcResponse, WriteContext};
-use libgrite_ipc::{DaemonLock, IpcClient, IpcCommand, Transport};
+use libgrite_ipc::{ChangeCounter, DaemonLock, IpcClient, IpcCommand, Transport};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -143,6 +143,8 @@ fn a_write_that_waits_for_another_process_keeps_no_other_command() {
         let title = "waits".to_owned();
         let (body, labels, assignees) = (String::new(), Vec::new(), Vec::new());
         let other = writing(&home);
+        // It may be about to commit.
+        ChangeCounter::open(home.path("state/changes")).unwrap().bump();
         let waiting =
             client.start(&IpcCommand::IssueCreate { write, title, body, labels, assignees }).unwrap();
         let list = ["issue", "list", "--transport", "socket"];

@@ -4,7 +4,7 @@
 //! counter where it was has missed nothing. Whoever finds it moved starts a transaction of its own, in
 //! which nobody else can bump: what it reads there is complete, also when the other writer died between
 //! bump and commit. Where it cannot, because another process writes at that moment, it reads what is
-//! committed, which is all that anybody was told of, and the next one looks again; behind a writer of this
+//! committed, which is all that anybody was told of, and the next one looks again; behind a sync of this
 //! process that waits for the other one it has to wait as well. A writer wakes those who [`follow`](Engine::follow)
 //! after its commit.
 

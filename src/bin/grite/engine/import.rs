@@ -16,7 +16,6 @@ use libgrite_ipc::IpcResponse;
 use libgrite_ipc::grite::{ForeignIssue, IssueImportResult, Refusal};
 
 use super::draft::Draft;
-use super::follow::lock;
 use super::memory::Memory;
 use super::read::links;
 use super::{Engine, Flaw, limits, refusal};
@@ -24,47 +23,58 @@ use crate::model::{
     AddWins, Creation, Dependency, Event, EventId, Issue, IssueId, LogicalTime, Moment, Operation, Origin,
     Sealed, State,
 };
+use crate::store::{Session, Store};
 
 impl Engine {
     pub(super) fn import(&self, issues: &[ForeignIssue]) -> Result<IpcResponse, Refusal> {
         for issue in issues {
             limits::check_foreign(issue).map_err(|flaw| flawed(issue, flaw))?;
         }
-        let mut store = lock(&self.store);
-        let session = store.begin()?;
-        self.absorb(&session)?;
-        let mut result = IssueImportResult { created: 0, updated: 0, unchanged: 0 };
-        let change = {
-            let memory = self.memory();
-            let mut draft = Draft::on(&memory);
-            for foreign in issues {
-                if is_native(&memory, &foreign.id) {
-                    result.unchanged += 1;
-                    continue;
+        Store::in_turn(&self.store, |session| {
+            self.absorb(&session)?;
+            let mut result = IssueImportResult { created: 0, updated: 0, unchanged: 0 };
+            let change = {
+                let memory = self.memory();
+                let mut draft = Draft::on(&memory);
+                for foreign in issues {
+                    draft_line(&mut draft, &session, foreign, &mut result)?;
                 }
-                let id = IssueId::of_source(&foreign.id);
-                let known = if memory.fragment(id).is_some() { session.events_of(id)? } else { Vec::new() };
-                // A file may name an issue twice; the second line goes on from the first.
-                let known = known.iter().chain(draft.drafted(id));
-                let events = Line::of(foreign, known, &memory)?.events()?;
-                let before = draft.issue(id).cloned();
-                events.into_iter().for_each(|event| draft.add(event));
-                if let Some(after) = draft.issue(id) {
-                    limits::check_growth(before.as_ref(), after).map_err(|flaw| flawed(foreign, flaw))?;
-                }
-                match (before, draft.issue(id)) {
-                    (None, _) => result.created += 1,
-                    (Some(before), Some(after)) if shows_the_same(&memory, &before, after) => {
-                        result.unchanged += 1
-                    }
-                    (Some(_), _) => result.updated += 1,
-                }
-            }
-            draft.store(&session)?
-        };
-        self.commit(session, change)?;
-        Ok(IpcResponse::IssueImport(result))
+                draft.store(&session)?
+            };
+            self.commit(session, change)?;
+            Ok(IpcResponse::IssueImport(result))
+        })
     }
+}
+
+/// Drafts what is new in a line, and counts it.
+fn draft_line(
+    draft: &mut Draft<'_>,
+    session: &Session<'_>,
+    foreign: &ForeignIssue,
+    result: &mut IssueImportResult,
+) -> Result<(), Refusal> {
+    let memory = draft.memory();
+    if is_native(memory, &foreign.id) {
+        result.unchanged += 1;
+        return Ok(());
+    }
+    let id = IssueId::of_source(&foreign.id);
+    let known = if memory.fragment(id).is_some() { session.events_of(id)? } else { Vec::new() };
+    // A file may name an issue twice; the second line goes on from the first.
+    let known = known.iter().chain(draft.drafted(id));
+    let events = Line::of(foreign, known, memory)?.events()?;
+    let before = draft.issue(id).cloned();
+    events.into_iter().for_each(|event| draft.add(event));
+    if let Some(after) = draft.issue(id) {
+        limits::check_growth(before.as_ref(), after).map_err(|flaw| flawed(foreign, flaw))?;
+    }
+    match (before, draft.issue(id)) {
+        (None, _) => result.created += 1,
+        (Some(before), Some(after)) if shows_the_same(memory, &before, after) => result.unchanged += 1,
+        (Some(_), _) => result.updated += 1,
+    }
+    Ok(())
 }
 
 /// Says in which issue of a file the flaw is.

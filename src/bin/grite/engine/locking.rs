@@ -8,7 +8,6 @@ use libgrite_ipc::grite::{
 };
 
 use super::exchange::timeout;
-use super::follow::lock;
 use super::limits::{self, MAX_KEY, MAX_NAME, MAX_SOURCE};
 use super::outcome::Outcome as Done;
 use super::write::hash;
@@ -186,7 +185,7 @@ impl Engine {
                 Ok((work(&mut board)?, Some(remote.name().to_owned())))
             }
             Err(GitError::NoRemotes | GitError::NoRepository(_)) if exchange.remote.is_none() => {
-                Ok((work(&mut LocalBoard(&mut lock(&self.store)))?, None))
+                Ok((work(&mut LocalBoard(&self.store))?, None))
             }
             Err(error) => Err(error.into()),
         }

@@ -9,13 +9,13 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::draft::Draft;
-use super::follow::lock;
 use super::limits::{self, MAX_KEY, MAX_NAME, MAX_SOURCE};
 use super::outcome::Outcome;
 use super::read::comment_count;
 use super::resolve::resolve;
 use super::{Engine, dependencies, refusal};
 use crate::model::{AddWins, EventId, Issue, IssueId, Operation, State};
+use crate::store::Store;
 
 impl Engine {
     pub(super) fn create(
@@ -176,22 +176,22 @@ impl Engine {
         limits::check_name("actor", actor, MAX_NAME)?;
         limits::check_name("idempotency key", key, MAX_KEY)?;
 
-        let mut store = lock(&self.store);
-        let session = store.begin()?;
-        self.absorb(&session)?;
-        if let Some(before) = Outcome::recall(session.answer(key)?, key, &command)? {
-            return Ok(before.into());
-        }
-        // Only the holder of `store` changes memory, so it stays as it is without this guard.
-        let (change, outcome) = {
-            let memory = self.memory();
-            let mut draft = Draft::on(&memory);
-            let outcome = plan(&mut draft)?;
-            outcome.remember(&session, key, command, draft.now().milliseconds())?;
-            (draft.store(&session)?, outcome)
-        };
-        self.commit(session, change)?;
-        Ok(outcome.into())
+        Store::in_turn(&self.store, |session| {
+            self.absorb(&session)?;
+            if let Some(before) = Outcome::recall(session.answer(key)?, key, &command)? {
+                return Ok(before.into());
+            }
+            // Only the holder of `store` changes memory, so it stays as it is without this guard.
+            let (change, outcome) = {
+                let memory = self.memory();
+                let mut draft = Draft::on(&memory);
+                let outcome = plan(&mut draft)?;
+                outcome.remember(&session, key, command, draft.now().milliseconds())?;
+                (draft.store(&session)?, outcome)
+            };
+            self.commit(session, change)?;
+            Ok(outcome.into())
+        })
     }
 }
 

@@ -1,14 +1,16 @@
 //! Locks of one clone alone, in its store: [`LocalBoard`].
 
+use std::sync::Mutex;
+
 use super::{Board, BoardError, Held, Record};
 use crate::store::Store;
 
 /// The locks in a store.
-pub struct LocalBoard<'a>(pub &'a mut Store);
+pub struct LocalBoard<'a>(pub &'a Mutex<Store>);
 
 impl Board for LocalBoard<'_> {
     fn read(&mut self, resource: &str) -> Result<Option<Held>, BoardError> {
-        self.0.begin()?.lock_record(resource)?.map(held).transpose()
+        Store::in_turn(self.0, |session| session.lock_record(resource)?.map(held).transpose())
     }
 
     fn swap(
@@ -17,17 +19,18 @@ impl Board for LocalBoard<'_> {
         before: Option<&str>,
         after: Option<&Record>,
     ) -> Result<bool, BoardError> {
-        let session = self.0.begin()?;
-        if session.lock_record(resource)?.as_deref() != before {
-            return Ok(false);
-        }
-        session.set_lock_record(resource, after.map(Record::text).as_deref())?;
-        session.commit()?;
-        Ok(true)
+        Store::in_turn(self.0, |session| {
+            if session.lock_record(resource)?.as_deref() != before {
+                return Ok(false);
+            }
+            session.set_lock_record(resource, after.map(Record::text).as_deref())?;
+            session.commit()?;
+            Ok(true)
+        })
     }
 
     fn all(&mut self) -> Result<Vec<Held>, BoardError> {
-        self.0.begin()?.lock_records()?.into_iter().map(held).collect()
+        Store::in_turn(self.0, |session| session.lock_records()?.into_iter().map(held).collect())
     }
 }
 

@@ -122,6 +122,7 @@ fn read(board: &mut dyn Board, resource: &str) -> Result<Option<Held>, BoardErro
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::sync::Mutex;
 
     use super::super::LocalBoard;
     use super::super::record::tests::record;
@@ -130,8 +131,8 @@ mod tests {
 
     fn with_board(test: impl FnOnce(&mut dyn Board)) {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::make(dir.path()).unwrap();
-        test(&mut LocalBoard(&mut store));
+        let store = Mutex::new(Store::make(dir.path()).unwrap());
+        test(&mut LocalBoard(&store));
     }
 
     #[test]

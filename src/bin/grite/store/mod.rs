@@ -19,9 +19,12 @@ mod search;
 use std::fs;
 use std::io;
 use std::io::ErrorKind::{NotADirectory, NotFound};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -37,6 +40,10 @@ pub use search::Words;
 
 /// How long a command waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a command of which others wait for the store sleeps before it looks again whether another process
+/// still writes: at first, and at last.
+const PAUSES: Range<Duration> = Duration::from_millis(1)..Duration::from_millis(32);
 
 /// For how long a repeated write is answered as the first time: thirty days, in milliseconds.
 ///
@@ -186,8 +193,42 @@ impl Store {
         Ok(Session::of(transaction))
     }
 
+    /// Carries out `work` in a transaction, as of [`begin`](Store::begin). While it waits for the one of another
+    /// process, `store` is anybody's.
+    ///
+    /// # Errors
+    /// As `begin`, and as `work` says.
+    pub fn in_turn<T, E: From<StoreError>>(
+        store: &Mutex<Store>,
+        work: impl FnOnce(Session<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let start = Instant::now();
+        let mut pause = PAUSES.start;
+        loop {
+            // Whoever panicked with it left no half-made change: transactions roll back.
+            let store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(session) = store.attempt()? {
+                if !Store::is_at(&store.dir, store.file) {
+                    return Err(StoreError::Replaced.into());
+                }
+                return work(session);
+            }
+            if start.elapsed() >= store.patience {
+                return Err(StoreError::Busy.into());
+            }
+            drop(store);
+            thread::sleep(pause);
+            pause = (2 * pause).min(PAUSES.end);
+        }
+    }
+
     /// As [`begin`](Store::begin), but waits for nobody: `None` while another process has a transaction.
     pub fn try_begin(&mut self) -> Result<Option<Session<'_>>, StoreError> {
+        self.attempt()
+    }
+
+    /// Only where this connection has no transaction.
+    fn attempt(&self) -> Result<Option<Session<'_>>, StoreError> {
         self.connection.busy_timeout(Duration::ZERO)?;
         let begun = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate);
         self.connection.busy_timeout(self.patience)?;

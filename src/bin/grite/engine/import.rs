@@ -1,14 +1,15 @@
 //! Import: issues of another tracker become events.
 //!
-//! What is new in a line is what differs from the imported events of its issue alone; what people did to it
-//! here is left as it is. So is an issue that was made with this program and is known, whatever a line says of it:
-//! the line is from an export, and the issue may have changed since. So is what people had added to its labels,
-//! assignees and dependencies before the line says that it changed: they may have taken it away since. A line that
-//! says that its issue changed before what was imported of it did is from an earlier file, of which only comments are
-//! taken. So the same file again makes no event, a changed line makes events for what changed, and the events of a
-//! line depend on nothing but the lines imported before it and such additions: two clones that import the same file
-//! have the same events. That is why an export of a comment that was made here is imported as an event, though the
-//! [`Issue`] shows one comment.
+//! What is new in a line is what differs from the imported events of its issue alone; what people did to it here
+//! is left as it is. So is an issue that was made with this program and is known, whatever a line says of it: the
+//! line is from an export, and the issue may have changed since. So is what people had in its labels, assignees
+//! and dependencies when the line says that it changed: they may have taken it away since. What they had taken
+//! away before then and the line has, the tracker has added itself. A line that says that its issue changed
+//! before what was imported of it did is from an earlier file, of which only comments are taken. So the same file
+//! again makes no event, a changed line makes events for what changed, and the events of a line depend on nothing
+//! but the lines imported before it and such changes: two clones that import the same file have the same events.
+//! That is why an export of a comment that was made here is imported as an event, though the [`Issue`] shows one
+//! comment.
 
 use std::collections::BTreeSet;
 
@@ -111,8 +112,8 @@ struct Line<'a> {
     updated: Moment,
     /// The issue as all imported events make it, those drafted here included.
     imported: Issue,
-    /// What people had added to its sets here by then, also where they have taken it away since: an export that has
-    /// it is no reason to add it.
+    /// What people had added to its sets here by then and not taken away before then, also where they have since: an
+    /// export that has it is no reason to add it.
     added: Issue,
     events: Vec<Sealed>,
 }
@@ -138,6 +139,10 @@ impl<'a> Line<'a> {
                     Origin::Command,
                     Operation::AddLabel(_) | Operation::AddAssignee(_) | Operation::AddDependency { .. },
                 ) if event.at <= updated => added.apply(sealed),
+                (
+                    Origin::Command,
+                    Operation::RemoveLabel(_) | Operation::RemoveAssignee(_) | Operation::RemoveDependency(_),
+                ) if event.at < updated => added.apply(sealed),
                 _ => {}
             }
         }

@@ -131,11 +131,43 @@ fn what_was_taken_away_here_stays_away_when_an_export_from_before_is_imported() 
         assert_eq!(shown(&engine, "x-1"), after);
     }
     // What the tracker itself adds is taken over.
-    line.labels.push("theirs".to_owned());
+    line.labels = [&before.labels[..], &["theirs".to_owned()]].concat();
+    line.assignees.clone_from(&before.assignees);
+    line.depends_on = vec!["x-9".to_owned()];
     LATER.clone_into(&mut line.updated_at);
     import(&engine, &[line]);
     let labels = shown(&engine, "x-1").labels;
     assert!(labels.contains(&"theirs".to_owned()) && !labels.contains(&"ours".to_owned()), "{labels:?}");
+}
+
+#[test]
+fn what_the_tracker_adds_after_it_was_taken_away_here_is_taken_over() {
+    let (_dir, engine) = scratch();
+    import(&engine, &[foreign("x-1"), foreign("x-2")]);
+    let ann = || vec!["ann".to_owned()];
+    let waited_for = || vec!["x-2".to_owned()];
+    let add =
+        IssueChanges { add_labels: ann(), add_assignees: ann(), add_dependencies: waited_for(), ..nothing() };
+    let remove = IssueChanges {
+        remove_labels: ann(),
+        remove_assignees: ann(),
+        remove_dependencies: waited_for(),
+        ..nothing()
+    };
+    update(&engine, "x-1", add);
+    let with_it = shown(&engine, "x-1");
+    let line = ForeignIssue { updated_at: LATER.to_owned(), ..exported(&engine, "x-1") };
+    update(&engine, "x-1", remove.clone());
+    assert_eq!(import(&engine, std::slice::from_ref(&line)), [0, 1, 0]);
+    let taken_over = shown(&engine, "x-1");
+    assert_eq!((&taken_over.labels, &taken_over.assignees), (&with_it.labels, &with_it.assignees));
+    assert_eq!(taken_over.depends_on, with_it.depends_on);
+    // What is taken away after that stays away.
+    update(&engine, "x-1", remove);
+    let after = shown(&engine, "x-1");
+    assert!(!after.labels.contains(&"ann".to_owned()), "{after:?}");
+    assert_eq!(import(&engine, &[line]), [0, 0, 1]);
+    assert_eq!(shown(&engine, "x-1"), after);
 }
 
 /// All events of an engine.

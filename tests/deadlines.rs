@@ -5,6 +5,8 @@ mod ended;
 mod home;
 
 use std::fs;
+use std::os::unix::net::UnixListener;
+use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -114,6 +116,31 @@ fn a_daemon_that_has_just_begun_is_asked_to_stop_once_it_listens() {
         assert_eq!((&stopped["stopped"], &stopped["pid"]), (&json!(true), &status["pid"]), "{stopped}");
     });
     assert_eq!(home.pid(), None);
+}
+
+/// The daemon that was to stop ends while it is asked, and another command starts the next one.
+#[test]
+fn a_daemon_that_another_command_has_started_meanwhile_is_not_stopped() {
+    let home = Home::new();
+    home.done(&["daemon", "start"]);
+    home.done(&["daemon", "stop"]);
+    let first = DaemonLock::acquire(home.runtime()).unwrap();
+    let listener = UnixListener::bind(first.socket_path()).unwrap();
+    thread::scope(|scope| {
+        let stop = scope.spawn(|| home.data(&["daemon", "stop"]));
+        let (asked, _) = listener.accept().unwrap();
+        drop((listener, first));
+        home.done(&["daemon", "start"]);
+        let next = home.pid();
+        drop(asked);
+        let stopped = stop.join().unwrap();
+        assert_eq!(
+            (&stopped["stopped"], &stopped["pid"]),
+            (&json!(true), &json!(process::id())),
+            "{stopped}"
+        );
+        assert!(next.is_some() && home.pid() == next);
+    });
 }
 
 #[test]

@@ -253,7 +253,7 @@ pub fn end(place: &Place, global: &Global) -> Result<Stopped, CliError> {
         return Ok(Stopped { stopped: false, pid: None, by_signal: false });
     };
     let start = Instant::now();
-    let (mut asked, mut by_signal) = (false, false);
+    let (mut asked, mut by_signal, mut heard) = (false, false, false);
     loop {
         let left = global.timeout().saturating_sub(start.elapsed());
         if !asked {
@@ -264,14 +264,14 @@ pub fn end(place: &Place, global: &Global) -> Result<Stopped, CliError> {
                     (asked, by_signal) = (true, true);
                 }
                 // It has just begun, has others to answer, or ends already.
-                Err(error) if may_listen_soon(&error) => {}
+                Err(error) if may_listen_soon(&error) => heard |= error.kind() != ErrorKind::NotRunning,
                 Err(error) => return Err(error.into()),
             }
         }
         match DaemonLock::read(&place.runtime)? {
             Some(now) if now.pid() == record.pid() => {}
             // It has just begun, and what stood there was of the one before.
-            Some(now) if !asked => record = now,
+            Some(now) if !asked && !heard => record = now,
             // A daemon that another command has started meanwhile is not the one that was to end.
             _ => return Ok(Stopped { stopped: true, pid: record.pid(), by_signal }),
         }

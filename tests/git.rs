@@ -7,9 +7,11 @@ mod filter;
 mod home;
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use clones::World;
@@ -111,19 +113,40 @@ fn ssh_of_the_users_own_asks_nobody() {
     }
 }
 
+/// Starts a command to which the system gives no thread.
+fn without_threads(mut command: Command) -> Child {
+    let start = move || {
+        // Whose flags a filter can see.
+        forbid(Calls::all(SYS_clone3), ENOSYS);
+        forbid(Calls::with(SYS_clone, 0, CLONE_THREAD as u64), EAGAIN);
+        command.spawn().unwrap()
+    };
+    thread::spawn(start).join().unwrap()
+}
+
+#[test]
+fn who_had_no_thread_for_git_can_be_told_to_end() {
+    let world = World::new(&["a"]);
+    let mut batch = world.command("a", &["batch", "--direct"]);
+    batch.stdin(Stdio::piped());
+    let mut child = without_threads(batch);
+    child.stdin.as_mut().unwrap().write_all(b"[\"lock\",\"acquire\",\"deploy\"]\n").unwrap();
+    let (mut stdout, mut refused) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+    stdout.read_line(&mut refused).unwrap();
+    assert!(refused.contains("cannot be started"), "{refused}");
+    child.stdout = Some(stdout.into_inner());
+    signal(child.id(), Signal::TERM);
+    let ended = end(child, "");
+    assert_eq!(ended.status.signal(), Some(Signal::TERM.as_raw()), "{}", ended.stdout);
+}
+
 #[test]
 fn where_the_system_gives_no_thread_git_is_not_run_without_a_deadline() {
     let world = World::new(&["a"]);
     world.create("a", "not sent");
     for arguments in [&["sync"][..], &["lock", "acquire", "deploy"]] {
-        let mut command = world.command("a", &[arguments, &["--direct", "--json"]].concat());
-        let start = move || {
-            // Whose flags a filter can see.
-            forbid(Calls::all(SYS_clone3), ENOSYS);
-            forbid(Calls::with(SYS_clone, 0, CLONE_THREAD as u64), EAGAIN);
-            command.spawn().unwrap()
-        };
-        let ended = end(thread::spawn(start).join().unwrap(), "");
+        let command = world.command("a", &[arguments, &["--direct", "--json"]].concat());
+        let ended = end(without_threads(command), "");
         let error = ended.document()["error"].take();
         assert_eq!((&error["code"], ended.status.code()), (&"git".into(), Some(7)), "{error}");
         assert!(error["message"].as_str().unwrap().contains("cannot be started"), "{error}");

@@ -8,7 +8,8 @@ use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 static GROUPS: Mutex<Groups> = Mutex::new(Groups { running: Vec::new(), ending: false });
 
 /// Whether signals are watched, or need not be.
-static WATCHED: Once = Once::new();
+static WATCHED: Mutex<bool> = Mutex::new(false);
 
 struct Groups {
     /// None of their first processes has been waited for, so the numbers are still their own.
@@ -59,7 +60,12 @@ impl Drop for Running {
 
 /// Starts `command` as the first process of a group of its own.
 pub fn start(command: &mut Command) -> io::Result<(Child, Running)> {
-    WATCHED.call_once(watch_signals);
+    let mut watched = watched();
+    if !*watched {
+        watch_signals()?;
+        *watched = true;
+    }
+    drop(watched);
     // Held meanwhile, so that whoever ends them all knows of this one.
     let groups = groups();
     let mut groups = rest_if_ending(groups);
@@ -88,7 +94,7 @@ pub fn end_all() {
 
 /// For a process that ends in order when it is told to, and calls [`end_all`] where it cannot wait.
 pub fn ends_in_order() {
-    WATCHED.call_once(|| {});
+    *watched() = true;
 }
 
 /// Whoever waited for a group must not say how it went: its end was this process's.
@@ -103,17 +109,20 @@ fn rest_if_ending(groups: MutexGuard<'static, Groups>) -> MutexGuard<'static, Gr
 }
 
 /// Lets the signals that end a process end all groups first, but for those that it was started to ignore.
-fn watch_signals() {
-    let heeded = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| !is_ignored(*signal));
-    let Ok(mut signals) = Signals::new(heeded) else { return };
+fn watch_signals() -> io::Result<()> {
+    let (sender, receiver) = channel::<Signals>();
     let watch = move || {
+        let Ok(mut signals) = receiver.recv() else { return };
         for signal in signals.forever() {
             end_all();
             let _ = emulate_default_handler(signal);
         }
     };
-    // Without a thread there is none for git, either.
-    let _ = thread::Builder::new().name("grite-signals".to_owned()).spawn(watch);
+    // First, for a signal that is caught and that nobody hears of would end nothing.
+    thread::Builder::new().name("grite-signals".to_owned()).spawn(watch)?;
+    let heeded = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| !is_ignored(*signal));
+    let _ = sender.send(Signals::new(heeded)?);
+    Ok(())
 }
 
 /// Whether this process ignores a signal, where the system tells.
@@ -122,6 +131,10 @@ fn is_ignored(signal: i32) -> bool {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+fn watched() -> MutexGuard<'static, bool> {
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn groups() -> MutexGuard<'static, Groups> {

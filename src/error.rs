@@ -99,7 +99,7 @@ struct Inner {
 /// Why a daemon has not even begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NothingDone {
-    /// It has too much to do.
+    /// It has too much to do, or too many clients.
     Busy,
     /// It is on its way out.
     Stopping,
@@ -140,7 +140,8 @@ impl Error {
     }
 
     /// Whether nothing of the request was done and the same call may succeed soon: the daemon turned
-    /// it away because it was busy or on its way out, or came to it only when its time was up.
+    /// it away because it was busy, had as many clients as it takes or was on its way out, or came to it only
+    /// when its time was up.
     ///
     /// [`Client::start`](crate::Client::start) says so, too, when as many answers are unclaimed as may be: then
     /// waiting is of no use, and one of them is to be claimed or dropped first.

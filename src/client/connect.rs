@@ -364,7 +364,7 @@ fn refusal(path: &Path, refuse: Refuse) -> Error {
     };
     let error = connect_error(kind, path).saying(refuse.text);
     match refuse.code {
-        RefuseCode::Busy => error.with_nothing_done(NothingDone::Busy),
+        RefuseCode::Busy | RefuseCode::Limit => error.with_nothing_done(NothingDone::Busy),
         RefuseCode::Stopping => error.with_nothing_done(NothingDone::Stopping),
         RefuseCode::Older => error.with_nothing_done(NothingDone::Older),
         _ => error,

@@ -3,11 +3,14 @@
 
 mod common;
 
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::at_end::AtEnd;
 use common::gate::Gate;
-use common::{ArchivedOrder, Done, Order, Way, Work, builder_for, served_ways, work};
+use common::process::until;
+use common::{ArchivedOrder, Done, Order, WAYS, Way, Work, builder_for, served_ways, work};
 use libgrite_ipc::{Client, Error, ErrorKind, Responder, Server};
 
 /// For how long a server that was stopped answers what it had accepted.
@@ -156,5 +159,47 @@ fn stop_amid_many(way: Way, in_a_loop: bool) {
             assert!(turned_away.is_retryable(), "{case}: {turned_away}");
         }
         assert!(answers.last().unwrap().is_err(), "{case}");
+    });
+}
+
+/// What has come over a socket keeps the thread that would tell the others of the stop: they see themselves that its
+/// time is over, those who take requests from rings and those who take them from the queue of what may block.
+#[test]
+fn a_handler_that_holds_up_the_stop_has_nothing_begun_once_the_time_to_answer_is_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let may_block = |order: &ArchivedOrder| matches!(order, ArchivedOrder::Wait(_));
+    let builder = Server::<Work>::builder().max_workers(1).may_block(may_block);
+    let server = builder.bind(folder.path().join("work.sock")).unwrap();
+    let (begun, late, told) = (AtomicUsize::new(0), Barrier::new(3), Barrier::new(2));
+    std::thread::scope(|scope| {
+        let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
+            if begun.fetch_add(1, Ordering::SeqCst) < 2 {
+                while responder.is_wanted() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                late.wait();
+                if !may_block(order) {
+                    told.wait();
+                }
+            }
+            let _ = responder.reply(&Done { bytes: Vec::new(), session: 0 });
+        };
+        let server = &server;
+        let serving = scope.spawn(move || server.serve_with(handler));
+        let connect = |way| builder_for(way).timeout(4 * DRAIN).connect(server.path()).unwrap();
+        let over_rings = WAYS.contains(&Way::Ring).then(|| connect(Way::Ring));
+        let client = connect(Way::Socket);
+        let orders = [Order::Wait(0), Order::Wait(0), Order::Session];
+        let [first, queued, inline] = client.start_all(&orders).unwrap().try_into().unwrap();
+        until("two are begun", || begun.load(Ordering::SeqCst) == 2);
+        server.handle().stop();
+        late.wait();
+        let asked = over_rings.map(|mut client| client.send(&Order::Session).map(drop));
+        let queued = queued.wait();
+        told.wait();
+        assert!(asked.is_none_or(is_turned_away), "over rings");
+        assert!(is_turned_away(queued), "from the queue");
+        assert!(first.wait().is_ok() && inline.wait().is_ok(), "what was begun is answered");
+        serving.join().unwrap().unwrap();
     });
 }

@@ -41,6 +41,7 @@ impl Crew {
     }
 
     /// Whether the server has stopped, and that time is over: nobody waits for an answer any more.
+    #[inline]
     pub(super) fn is_late(&self) -> bool {
         let until = self.until.load(Ordering::Relaxed);
         until != 0 && coarse_now() >= until

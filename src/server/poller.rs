@@ -191,15 +191,13 @@ impl Poller {
         while let Some(note) = self.waiting.pop() {
             match note {
                 Note::Arrived(mut port) => {
-                    if let Some(until) = self.stopping {
-                        port.stop(until);
+                    if self.stopping.is_some() {
+                        port.stop();
                     }
                     self.ports.add(*port);
                 }
                 Note::Stirred(session) => self.ports.warm(session),
                 Note::Left(session) => self.ports.remove(session),
-                // What says so lies behind what had come before.
-                Note::Request { connection, id, .. } if self.crew.is_late() => connection.turn_away(id),
                 Note::Request { connection, id, bytes } => {
                     self.found = Found::Here(connection, bytes);
                     self.heeded = true;
@@ -207,9 +205,8 @@ impl Poller {
                     return Some((id, coarse_now()));
                 }
                 Note::Stop => {
-                    let until = self.crew.stop();
-                    self.stopping = Some(until);
-                    self.ports.stop(until);
+                    self.stopping = Some(self.crew.stop());
+                    self.ports.stop();
                 }
             }
         }

@@ -22,8 +22,8 @@ pub(crate) struct Port {
     connection: Arc<Connection>,
     receiver: Receiver<Regions>,
     regions: Regions,
-    /// Once the server stops: which requests are still answered.
-    last: Option<Last>,
+    /// Once the server stops: up to where the requests lie that are still answered.
+    last: Option<u64>,
     /// Whether it has asked something since the poller last looked who has.
     active: bool,
     /// Whether the client was told that nobody looks, and has not been told otherwise.
@@ -43,20 +43,6 @@ pub(crate) struct Port {
     unsettled: bool,
     /// Whether what lies next in the ring has to stay there until others are answered.
     held_back: bool,
-}
-
-/// Up to where the requests lie that a server which stops answers, and until when, as [`coarse_now`] tells it.
-#[derive(Debug)]
-struct Last {
-    position: u64,
-    until: u64,
-}
-
-impl Last {
-    #[cold]
-    fn allows(&self, start: u64) -> bool {
-        precedes(start, self.position) && coarse_now() < self.until
-    }
 }
 
 /// How many notes that somebody has given up are read in one go while answers hold up what comes behind them.
@@ -144,7 +130,7 @@ impl Port {
         let start = self.receiver.position();
         match self.receiver.poll() {
             Ok(None) => self.unsettled = self.connection.is_backlogged() || self.connection.has_notices(),
-            Ok(Some((Kind::Request, id))) if self.last.as_ref().is_none_or(|last| last.allows(start)) => {
+            Ok(Some((Kind::Request, id))) if self.last.is_none_or(|last| precedes(start, last)) => {
                 let more = more && self.receiver.knows_of_more();
                 let now = coarse_now();
                 let before = std::mem::replace(&mut self.asked, now);
@@ -207,12 +193,12 @@ impl Port {
         was_amid
     }
 
-    /// Takes no request from now on but those that have come, and those no longer than `until` then.
-    pub(super) fn stop(&mut self, until: u64) {
+    /// Takes no request from now on but those that have come.
+    pub(super) fn stop(&mut self) {
         // A fault shows at the next poll.
         let _ = self.receiver.look();
         let position = self.receiver.awaited().1;
-        self.last.get_or_insert(Last { position, until });
+        self.last.get_or_insert(position);
     }
 
     /// Whether something lies in the ring that can be read.
@@ -223,7 +209,7 @@ impl Port {
     /// Whether a port that stops has been read as far as it is going to be.
     pub(super) fn is_drained(&self) -> bool {
         self.connection.is_closed()
-            || self.last.as_ref().is_some_and(|last| !precedes(self.receiver.position(), last.position))
+            || self.last.is_some_and(|last| !precedes(self.receiver.position(), last))
                 // One that has come in part is still to be turned away.
                 && !self.receiver.is_amid_message()
                 && self.connection.is_settled()

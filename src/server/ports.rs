@@ -242,12 +242,12 @@ impl Ports {
         }
     }
 
-    /// From now on takes no requests but those that have come, and those `until` then, and looks at all clients.
-    pub(super) fn stop(&mut self, until: u64) {
+    /// From now on takes no requests but those that have come, and looks at all clients.
+    pub(super) fn stop(&mut self) {
         self.warm_those_near_who(|_| true);
         let far: Vec<u64> = self.far.keys().copied().collect();
         far.into_iter().for_each(|session| self.warm_far(session));
-        self.hot.iter_mut().for_each(|port| port.stop(until));
+        self.hot.iter_mut().for_each(Port::stop);
         self.stopped = true;
     }
 

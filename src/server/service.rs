@@ -79,6 +79,9 @@ impl<P: Protocol, H: Fn(&Archived<P::Request>, Responder<P>) + Sync> Service<'_,
         if connection.is_closed() || connection.is_cancelled(id) {
             return connection.settle(id);
         }
+        if connection.is_late() {
+            return connection.turn_away(id);
+        }
         if expiry.is_over(coarse_now()) {
             return connection.reject(id, FailureCode::Expired, EXPIRED);
         }
@@ -97,6 +100,10 @@ pub(super) fn admit<'p>(
     now: u64,
     payload: &'p [u8],
 ) -> Option<(&'p [u8], Expiry)> {
+    if connection.is_late() {
+        connection.turn_away(id);
+        return None;
+    }
     let Some((archive, expiry)) = Expiry::split(payload) else {
         connection.close();
         return None;

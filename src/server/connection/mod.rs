@@ -192,11 +192,17 @@ impl Connection {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Whether the server has stopped, and its time to answer is up.
+    #[inline]
+    pub(super) fn is_late(&self) -> bool {
+        self.crew.is_late()
+    }
+
     /// Whether nobody attends to it any more: the client could not say that it has given up, and what waits for one that
     /// reads nothing would keep the server from its end. The thread that attends to a client in its own process may be
     /// the one that answers, and hears of its end no sooner.
     pub(super) fn is_unattended(&self) -> bool {
-        self.crew.is_late() || matches!(&*self.lifeline(), Some(Lifeline::Local(line)) if line.is_severed())
+        self.is_late() || matches!(&*self.lifeline(), Some(Lifeline::Local(line)) if line.is_severed())
     }
 
     /// Whether replies wait for space.

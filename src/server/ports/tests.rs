@@ -174,7 +174,7 @@ fn an_answer_goes_on_its_way_to_the_end_after_a_stop() {
     hold_up(&connection);
     // It has asked nothing for a while, and the stop comes just before such are taken for quiet.
     ports.sweeps = COOLING - 1;
-    ports.stop(u64::MAX);
+    ports.stop();
     let mut client = Receiver::new(regions, 0, LIMIT);
     for _ in 0..1000 {
         while client.poll().expect("an honest peer").is_some() {}
@@ -196,7 +196,7 @@ fn a_request_that_has_come_in_part_is_turned_away_after_a_stop() {
     };
     part(crate::ring::max_payload(MIN_CAPACITY.into()), true);
     assert_eq!(sweep(&mut ports), None);
-    ports.stop(u64::MAX);
+    ports.stop();
     assert_eq!(sweep(&mut ports), None);
     assert!(!ports.are_drained(), "its client could not know whether it was carried out");
     part(16, false);

@@ -109,6 +109,47 @@ fn who_waits_for_work_that_a_stopped_server_has_given_up_is_cut_off() {
     });
 }
 
+/// Another one has gone on after that time, and answers what it was asked.
+#[test]
+fn who_is_to_be_cut_off_gets_what_else_is_carried_out_for_it() {
+    let ask = |way| {
+        let folder = tempfile::tempdir().unwrap();
+        let builder = Server::<Work>::builder().max_workers(2).may_block(|_| true);
+        let server = builder.bind(folder.path().join("work.sock")).unwrap();
+        let (begun, left) = (Barrier::new(3), Barrier::new(2));
+        std::thread::scope(|scope| {
+            let handler = |order: &ArchivedOrder, responder: Responder<Work>| {
+                begun.wait();
+                if matches!(order, ArchivedOrder::Session) {
+                    while responder.is_wanted() {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    drop(responder);
+                    left.wait();
+                } else {
+                    left.wait();
+                    let _ = responder.reply(&Done { bytes: Vec::new(), session: 0 });
+                }
+            };
+            let server = &server;
+            let serving = scope.spawn(move || server.serve_with(handler));
+            let client = builder_for(way).timeout(4 * DRAIN).connect(server.path()).unwrap();
+            let orders = [Order::Session, Order::Make(0)];
+            let [given_up, carried_out] = client.start_all(&orders).unwrap().try_into().unwrap();
+            begun.wait();
+            server.handle().stop();
+            let carried_out = carried_out.wait().map(drop);
+            assert!(carried_out.is_ok(), "{way:?}: {carried_out:?}");
+            let error = given_up.wait().map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PeerDied, "{way:?}: {error}");
+            serving.join().unwrap().unwrap();
+        });
+    };
+    std::thread::scope(|scope| {
+        served_ways().into_iter().for_each(|way| drop(scope.spawn(move || ask(way))));
+    });
+}
+
 /// What was accepted and would take longer is turned away, however it is answered.
 #[test]
 fn a_stopped_server_begins_no_request_once_its_time_to_answer_is_up() {

@@ -126,7 +126,7 @@ impl<P: Protocol> fmt::Debug for Incoming<'_, P> {
 
 /// A client's request: dereferences to the archived value, and takes the answer.
 ///
-/// Dropped without an answer, it answers with an error.
+/// Dropped without an answer, it does what a dropped [`Responder`] does.
 pub struct Request<P: Protocol> {
     message: Message<P::Request>,
     responder: Responder<P>,

@@ -40,8 +40,8 @@ impl Context {
 /// Answers one request, once, from any thread.
 ///
 /// Dropped without an answer, it answers with an error, so that nobody waits for ever; once the server has ended, as
-/// [`is_wanted`](Self::is_wanted) says, it cuts its client off.
-#[must_use = "a responder that is dropped answers with an error"]
+/// [`is_wanted`](Self::is_wanted) says, it cuts its client off, as soon as its other answers are on their way.
+#[must_use = "a responder that is dropped answers with an error, or cuts its client off"]
 pub struct Responder<P: Protocol> {
     connection: Arc<Connection>,
     id: u64,
@@ -196,8 +196,13 @@ impl<P: Protocol> Drop for Responder<P> {
             if std::thread::panicking() {
                 self.connection.fail(self.id, FailureCode::Panicked, "the request's handler panicked");
             } else if self.connection.is_unattended() {
-                // There is none for want of a server: the client may find another.
-                self.connection.close();
+                // There is none for want of a server: the client may find another. Where others still work for it, what
+                // they answer is not to be lost: the server's end cuts it off then.
+                self.connection.settle(self.id);
+                if self.connection.is_settled() {
+                    self.connection.close();
+                }
+                return;
             } else if !self.expiry.is_over(coarse_now()) {
                 // The client of one whose time is up knows that itself.
                 self.connection.fail(self.id, FailureCode::Dropped, "the request's handler gave no answer");

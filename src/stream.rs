@@ -22,9 +22,20 @@ use rustix::time::Timespec;
 
 /// That a peer is gone is told by an error alone: said with each message, or once of the socket.
 #[cfg(not(target_vendor = "apple"))]
-const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+pub(crate) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
-const NO_SIGNAL: SendFlags = SendFlags::empty();
+pub(crate) const NO_SIGNAL: SendFlags = SendFlags::empty();
+
+/// Says so of a socket, where it is not said with each message.
+#[cfg(not(target_vendor = "apple"))]
+pub(crate) fn forbid_signals(_: &OwnedFd) {}
+
+/// Says so of a socket, where it is not said with each message.
+#[cfg(target_vendor = "apple")]
+pub(crate) fn forbid_signals(socket: &OwnedFd) {
+    // Fails where the peer is gone already: no message gets as far as that.
+    let _ = rustix::net::sockopt::set_socket_nosigpipe(socket, true);
+}
 
 /// A connected, non-blocking Unix stream socket.
 #[derive(Debug)]
@@ -60,9 +71,7 @@ pub(crate) struct Peer {
 impl From<OwnedFd> for Stream {
     /// Takes a socket that is non-blocking and closed on exec already.
     fn from(socket: OwnedFd) -> Self {
-        // Fails where the peer is gone already: no message gets as far as that.
-        #[cfg(target_vendor = "apple")]
-        let _ = rustix::net::sockopt::set_socket_nosigpipe(&socket, true);
+        forbid_signals(&socket);
         Stream { socket, process: OnceLock::new() }
     }
 }

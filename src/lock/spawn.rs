@@ -8,14 +8,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{SendFlags, send};
+use rustix::net::send;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::directory::private_directory;
 use super::file::{self, Holder};
 use crate::error::{Error, ErrorKind};
 use crate::fault;
-use crate::stream::Stream;
+use crate::stream::{NO_SIGNAL, Stream, forbid_signals};
 use crate::wait::Deadline;
 
 /// The name of the file whose lock starters hold.
@@ -80,6 +80,8 @@ impl SpawnLock {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let theirs = OwnedFd::from(theirs);
+        // The daemon says its word there, when its starter may be gone.
+        forbid_signals(&theirs);
         let name = Readiness::name(&theirs).map_err(failed)?;
         // A group of its own, so that an interrupt typed at the starter does not reach the daemon.
         command
@@ -289,7 +291,7 @@ impl Readiness {
         let Some(starter) = self.starter else { return };
         fault::point("ready.saying");
         // A starter that has given up listens no more; the daemon goes its way, whatever it does at SIGPIPE.
-        let _ = retry_on_intr(|| send(&starter, words.as_bytes(), SendFlags::NOSIGNAL));
+        let _ = retry_on_intr(|| send(&starter, words.as_bytes(), NO_SIGNAL));
         fault::point("ready.said");
         close_own_stdout();
     }

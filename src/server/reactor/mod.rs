@@ -357,11 +357,12 @@ impl<'a> Reactor<'a> {
         let Some(entry) = self.entries.get(&token) else { return };
         let stream = Arc::clone(entry.stream());
         match stream.process() {
-            // Where it cannot be watched, the socket's end is all that tells.
-            Process::Watched(process) => drop(self.events.add(process, token + 1, Interest::Read)),
+            Process::Watched(process) if self.events.add(process, token + 1, Interest::Read).is_ok() => {}
             Process::Ended => self.remove(token),
+            // Where it cannot be watched, the socket's end is all that tells.
             Process::Unknown if stream.knows_its_peer() => {}
-            Process::Unknown => self.watch_later(token),
+            // The system has no descriptor for it just now, or no memory.
+            Process::Watched(_) | Process::Unknown => self.watch_later(token),
         }
     }
 

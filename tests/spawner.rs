@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::daemon::{answered_by, be_the_daemon, end_daemon, start_daemon, visit};
 use common::process::{PATIENCE, Process, role as own_role, role_command, signal, stop, until};
-use common::{ArchivedOrder, Order, Work, pattern, stop_after, work};
+use common::{ArchivedOrder, Order, Work, stop_after, work};
 use libgrite_ipc::{
     Client, ClientBuilder, Context, DaemonLock, Error, ErrorKind, Readiness, Server, Transport,
 };
@@ -235,7 +235,7 @@ fn an_async_client_starts_the_daemon_that_answers_it() {
             move || role_command("daemon", &folder)
         };
         let client = Client::<Work>::builder().connect_or_spawn_async(&folder, command).await.unwrap();
-        assert!(client.send(&Order::Make(10)).await.unwrap().bytes == pattern(10)[..]);
+        assert!(client.send(&Order::Make(10)).await.unwrap().bytes == common::pattern(10)[..]);
     });
     end_daemon(&folder);
 }

@@ -5,6 +5,7 @@ mod clones;
 mod ended;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use clones::World;
 use ended::end;
@@ -154,6 +155,43 @@ fn what_is_in_no_ref_any_more_before_it_was_sent_is_sent_all_the_same() {
             sent += 1;
         }
         all_arrives(&world, sent, loss);
+    }
+}
+
+#[test]
+fn what_becomes_of_the_own_ref_amid_a_sync_costs_no_event() {
+    for change in ["put back", "moved on"] {
+        let world = World::new(&["a", "b"]);
+        world.create("a", "sent");
+        world.done("a", &["sync", "--direct"]);
+        let (own, store, copy) = (world.own_ref("a"), world.state("a").join("issues.db"), world.path("copy"));
+        let sent = world.git("a", &["rev-parse", &own]);
+        fs::copy(&store, &copy).unwrap();
+        publish_unsent(&world, "published while the remote is away");
+        let published = world.git("a", &["rev-parse", &own]);
+        let mut then = &sent;
+        if change == "moved on" {
+            fs::copy(&copy, &store).unwrap();
+            world.git("a", &["update-ref", &own, &sent]);
+            then = &published;
+        }
+        // Git runs this for what it fetches from: a write and the change come between what a sync publishes.
+        let script = world.path("upload-pack");
+        let lines = format!(
+            "#!/bin/sh\nset -e\n{{ git -C {clone} update-ref {own} {then}; cd {clone}\n\
+             {grite} issue create amid --direct; }} >&2\nexec git-upload-pack \"$@\"\n",
+            clone = world.path("a").display(),
+            grite = env!("CARGO_BIN_EXE_grite"),
+        );
+        fs::write(&script, lines).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        world.git("a", &["config", "remote.origin.uploadpack", script.to_str().unwrap()]);
+        let synced = world.run("a", &["sync", "--direct"]);
+        assert!(world.done("a", &["issue", "list", "--direct"]).contains("amid"), "{}", synced.stderr);
+        world.git("a", &["config", "--unset", "remote.origin.uploadpack"]);
+        world.done("a", &["sync", "--direct"]);
+        all_arrives(&world, 0, change);
+        assert_eq!(world.done("a", &["export", "--direct"]).lines().count(), 3, "{change}");
     }
 }
 

@@ -82,10 +82,11 @@ impl Engine {
             damaged: Vec::new(),
             renamed: false,
         };
+        let mut own = None;
         if direction != Direction::Pull {
             stage(SyncStage::Publishing);
-            self.compare_own_ref(git)?;
-            self.publish(git)?;
+            own = self.compare_own_ref(git)?;
+            own = self.publish(git, own)?;
         }
         if direction != Direction::Push {
             stage(SyncStage::Fetching);
@@ -97,7 +98,7 @@ impl Engine {
         }
         if direction != Direction::Pull {
             // What the remote turned out to lack.
-            self.publish(git)?;
+            self.publish(git, own)?;
             let unpushed = lock(&self.store).unpushed(remote.name())?;
             // A push alone has not looked what the remote has.
             if unpushed > 0 || direction == Direction::Push {
@@ -127,7 +128,8 @@ impl Engine {
 
     /// Looks whether this clone's ref is as the store has left it, and makes good what it is not: what is in it and
     /// not in the store is read, and where it may not hold all that the store says it holds, all is published again.
-    fn compare_own_ref(&self, git: &Git) -> Result<(), Refusal> {
+    /// Gives back the commit that it names.
+    fn compare_own_ref(&self, git: &Git) -> Result<Option<ObjectId>, Refusal> {
         let actor = Actor::read(&self.dir).map_err(|error| unreadable_actor(&error))?;
         let name = actor.map(|actor| actor.events());
         let (published, known) = {
@@ -137,7 +139,7 @@ impl Engine {
         let known = name.as_ref().and_then(|name| known.get(name)).and_then(|tip| ObjectId::parse(tip));
         let now = name.as_ref().map(|name| git.resolve(name)).transpose()?.flatten();
         if now.is_some() && now == known {
-            return Ok(());
+            return Ok(now);
         }
         let kept = match (&now, &known) {
             _ if published == 0 => true,
@@ -147,26 +149,33 @@ impl Engine {
         if !kept {
             self.note(|session| session.publish_again())?;
         }
-        if let (Some(name), Some(id)) = (name, now) {
+        if let (Some(name), Some(id)) = (name, now.clone()) {
             let (intake, _) = list(git, vec![Ref { name, id }], known.as_slice())?;
             self.receive(git, Intake { own: true, ..intake }, &mut |_| {})?;
         }
-        Ok(())
+        Ok(now)
     }
 
-    /// Appends what was made here since the last time to this clone's ref.
-    pub(super) fn publish(&self, git: &Git) -> Result<(), Refusal> {
+    /// Appends what was made here since the last time to this clone's ref, behind `own`: the commit that the ref had
+    /// when it was last compared with the store, or that was published since. Gives back the one behind which the
+    /// next goes.
+    ///
+    /// Whatever the ref names by now, for the store vouches for `own` alone: a ref that was put back is brought
+    /// forward, and one that has gone another way is left as it is, until the next sync compares it.
+    fn publish(&self, git: &Git, mut own: Option<ObjectId>) -> Result<Option<ObjectId>, Refusal> {
         loop {
             let found = lock(&self.store).unpublished(BATCH)?;
             if found.events.is_empty() {
-                return Ok(());
+                return Ok(own);
             }
             let actor = self.actor()?;
-            let tip = publish(git, &actor, &chunk::write(found.events.iter().map(Vec::as_slice)))?;
+            let chunks = chunk::write(found.events.iter().map(Vec::as_slice));
+            let tip = publish(git, &actor, own.as_ref(), &chunks)?;
             fault::point("sync.published");
             self.note(|session| session.mark_published(found.end, &actor.events(), tip.as_str()))?;
+            own = Some(tip);
             if !found.more {
-                return Ok(());
+                return Ok(own);
             }
         }
     }
@@ -177,7 +186,8 @@ impl Engine {
     /// A refusal that says why it did not work.
     pub fn publish_again(&self, git: &Git) -> Result<(), Refusal> {
         self.note(|session| session.publish_again())?;
-        self.publish(git)
+        let own = git.resolve(&self.actor()?.events())?;
+        self.publish(git, own).map(drop)
     }
 
     /// Makes this clone a new one to the others, and publishes all that was made here under its new name.
@@ -189,7 +199,7 @@ impl Engine {
         self.note(|session| session.publish_again())?;
         let renewed = Actor::renew(&self.dir).map_err(|error| unreadable_actor(&error))?;
         fault::point("sync.renamed");
-        self.publish(git)?;
+        self.publish(git, None)?;
         Ok(renewed)
     }
 

@@ -7,16 +7,20 @@ use super::chunk::Chunk;
 use crate::git::{Git, GitError, ObjectId};
 use crate::model::Moment;
 
-/// Appends `chunks` as one commit to the ref of `actor`, and gives back that commit.
+/// Appends `chunks` as one commit to the ref of `actor`, behind the commit `before`, and gives back the new one.
 ///
 /// It is one run of git, however many chunks there are; either all of it is in the ref, or nothing.
 ///
 /// # Errors
-/// [`GitError`], also when the ref has moved meanwhile.
-pub fn publish(git: &Git, actor: &Actor, chunks: &[Chunk]) -> Result<ObjectId, GitError> {
+/// [`GitError`], also when the ref names what is neither `before` nor in its history.
+pub fn publish(
+    git: &Git,
+    actor: &Actor,
+    before: Option<&ObjectId>,
+    chunks: &[Chunk],
+) -> Result<ObjectId, GitError> {
     let name = actor.events();
-    let before = git.resolve(&name)?;
-    let feed = |stdin: &mut dyn Write| write(stdin, actor, &name, before.as_ref(), chunks);
+    let feed = |stdin: &mut dyn Write| write(stdin, actor, &name, before, chunks);
     let read = |stdout: &mut dyn BufRead| {
         let mut text = String::new();
         stdout.read_to_string(&mut text)?;

@@ -84,12 +84,11 @@ impl Engine {
         if change.is_empty() {
             return session.commit();
         }
-        let writing = Writing::start(self);
+        let value = self.counter.load().wrapping_add(1);
+        self.writing.store(value, Release);
         self.counter.bump();
-        let value = self.counter.load();
         session.commit()?;
-        // From here on others may commit.
-        drop(writing);
+        // From here on others may commit, and move the counter on.
         let Change { issues, events, news, end } = change;
         let mut memory = self.memory_mut();
         memory.take(issues, events, end);
@@ -143,31 +142,16 @@ impl Engine {
         self.memory.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether memory holds all that was committed.
+    /// Whether memory holds all that was committed and anybody was told of.
     ///
-    /// While this engine itself writes, the counter has moved for a transaction that is not
-    /// committed, and nobody else can commit: a reader need not wait for the disk.
+    /// While this engine itself writes, the counter has moved for a transaction of its own, and moves on before
+    /// anybody else's is committed: a reader need wait neither for the disk nor for the memory to change.
     fn is_current(&self) -> bool {
-        // `synced` pairs with the stores in `absorb` and `commit`, `writing` with `Writing`: whoever sees
-        // the new value also sees the memory that it speaks of.
-        let synced = self.synced.load(Acquire);
-        self.counter.load() == synced || self.writing.load(Acquire)
-    }
-}
-
-/// Marks the time in which the engine's own transaction has moved the counter.
-struct Writing<'a>(&'a Engine);
-
-impl<'a> Writing<'a> {
-    fn start(engine: &'a Engine) -> Self {
-        engine.writing.store(true, Release);
-        Writing(engine)
-    }
-}
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {
-        self.0.writing.store(false, Release);
+        // `synced` pairs with the stores in `absorb` and `commit`, `writing` with the one in `commit`: whoever
+        // sees the new value also sees the memory that it speaks of.
+        let (synced, writing) = (self.synced.load(Acquire), self.writing.load(Acquire));
+        let value = self.counter.load();
+        value == synced || value == writing
     }
 }
 
@@ -236,6 +220,26 @@ mod tests {
         create(&here, "committed");
         let answer = answers.recv().unwrap();
         assert!(matches!(answer, IpcResponse::IssueShow(_)), "{answer:?}");
+    }
+
+    #[test]
+    fn reads_do_not_wait_while_a_commit_comes_into_memory_unless_another_engine_has_written_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (open(dir.path()), open(dir.path()));
+        std::thread::scope(|scope| {
+            let reading = here.memory();
+            let writer = scope.spawn(|| create(&here, "committed"));
+            let store = Store::open(dir.path()).unwrap();
+            while store.events_after(0).unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            assert!(here.is_current());
+            let id = create(&there, "right after it");
+            assert!(!here.is_current());
+            drop(reading);
+            writer.join().unwrap();
+            assert!(matches!(show(&here, &id), IpcResponse::IssueShow(_)));
+        });
     }
 
     #[test]

@@ -55,9 +55,9 @@ pub struct Engine {
     counter: ChangeCounter,
     /// The counter's value at which `memory` held all that was committed. Written with `store` locked.
     synced: AtomicU64,
-    /// Set while this engine's own transaction keeps all others from committing, and `memory` holds
-    /// all that they had committed before.
-    writing: AtomicBool,
+    /// The counter's value for this engine's own last transaction, from just before that moves the counter. While the
+    /// counter has it, `memory` lacks this transaction at most, and nobody was told of it then. Written likewise.
+    writing: AtomicU64,
     /// Moves whenever an answer may have changed.
     generation: AtomicU64,
     memory: RwLock<Memory>,
@@ -86,13 +86,14 @@ impl Engine {
             .map_err(|error| failed(OpenCause::Store(StoreError::System(error.to_string()))))?;
         let mut store = Store::open(dir).map_err(|error| failed(OpenCause::Store(error)))?;
         let snapshot = store.snapshot().map_err(|error| failed(OpenCause::Store(error)))?;
+        // A value that the counter does not have, so that what was committed since the snapshot is read.
+        let before = counter.load().wrapping_sub(1);
         let engine = Engine {
             dir: dir.to_owned(),
             file: store.file(),
-            // A value that the counter does not have, so that what was committed since the snapshot is read.
-            synced: AtomicU64::new(counter.load().wrapping_sub(1)),
+            synced: AtomicU64::new(before),
             counter,
-            writing: AtomicBool::new(false),
+            writing: AtomicU64::new(before),
             generation: AtomicU64::new(0),
             memory: RwLock::new(Memory::from(snapshot)),
             store: Mutex::new(store),

@@ -2,7 +2,7 @@
 //! meanwhile, [`salvage`] reads what can be read, and [`replace`] makes a store of it and of what git holds.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,12 @@ const KEPT: [(&str, &str); 2] = [
 const ATTEMPTS: u32 = 100;
 
 /// Keeps others from writing to a store, whose log is empty, until this is dropped.
-pub struct Hold(Option<Connection>);
+#[derive(Default)]
+pub struct Hold {
+    connection: Option<Connection>,
+    /// The store's file, where it was opened beside the connection. To close it releases the locks of that.
+    opened: Option<File>,
+}
 
 /// Keeps others from writing to the store of the folder `dir` from now on, unless it is one that SQLite cannot use
 /// and nobody can write to.
@@ -38,13 +43,13 @@ pub struct Hold(Option<Connection>);
 /// [`StoreError::Busy`] when another process reads or writes for too long.
 pub fn hold(dir: &Path) -> Result<Hold, StoreError> {
     if !Store::is_in(dir) {
-        return Ok(Hold(None));
+        return Ok(Hold::default());
     }
     match hold_file(&Store::path(dir)) {
-        Ok(connection) => Ok(Hold(Some(connection))),
+        Ok(connection) => Ok(Hold { connection: Some(connection), opened: None }),
         Err(StoreError::Busy) => Err(StoreError::Busy),
         // What can be read of it is salvaged all the same.
-        Err(_) => Ok(Hold(None)),
+        Err(_) => Ok(Hold::default()),
     }
 }
 
@@ -172,7 +177,7 @@ pub struct Marks {
 /// [`StoreError`]; the old store is in its place then.
 pub fn replace(
     dir: &Path,
-    held: Hold,
+    mut held: Hold,
     events: &[(Sealed, Way)],
     marks: &Marks,
 ) -> Result<Option<PathBuf>, StoreError> {
@@ -185,10 +190,10 @@ pub fn replace(
     let new = write(&workshop, dir, events, marks)?;
     let old = Store::path(dir);
     let kept = beside(&old, &format!(".{REPLACED}-{}", Moment::now().milliseconds()));
-    let any = second_name(&old, &kept).map_err(failed)?;
+    let any = second_name(&mut held, &old, &kept).map_err(failed)?;
     fault::point("renew.kept");
     // The new store would take what is in the log for changes of its own.
-    if held.0.is_none() {
+    if held.connection.is_none() {
         set_log_aside(&old, &kept).map_err(failed)?;
     }
     fault::point("renew.replacing");
@@ -196,11 +201,11 @@ pub fn replace(
     fault::point("renew.replaced");
     // An empty one is open in this process and perhaps in others, which notice no other log as long as the store's
     // file is the old one.
-    if held.0.is_some() {
+    if held.connection.is_some() {
         remove_log(&old).map_err(failed)?;
     }
     // Nobody writes to the new one before it is there for good.
-    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
     drop((new, held));
     // With a log again: without one, those who read keep others from writing. Else the next command makes it.
     let _ = Store::open(dir);
@@ -253,13 +258,16 @@ fn copy(from: &Connection, into: &Connection, select: &str, insert: &str) -> Res
 
 /// Gives the file `old`, if it is there, the name `new`, too, or makes a copy of it where a file has one name at
 /// most.
-fn second_name(old: &Path, new: &Path) -> std::io::Result<bool> {
+fn second_name(held: &mut Hold, old: &Path, new: &Path) -> std::io::Result<bool> {
     match fs::hard_link(old, new) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(_) => {
-            fs::copy(old, new)?;
-            fs::File::open(new)?.sync_all()?;
+            let old = held.opened.insert(File::open(old)?);
+            let mut copy = File::create(new)?;
+            copy.set_permissions(old.metadata()?.permissions())?;
+            std::io::copy(old, &mut copy)?;
+            copy.sync_all()?;
             Ok(true)
         }
     }
@@ -377,6 +385,33 @@ mod tests {
         assert_eq!(sound(dir.path()).len(), 2);
         // The new one and the old one, and no log of either.
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_store_that_is_copied_stays_held() {
+        use nix::fcntl::{FcntlArg, fcntl};
+        use nix::libc::{F_UNLCK, F_WRLCK, SEEK_SET, flock};
+
+        let dir = tempfile::tempdir().unwrap();
+        drop(Store::make(dir.path()).unwrap());
+        let (old, kept) = (Store::path(dir.path()), dir.path().join("kept"));
+        let other = File::options().write(true).open(&old).unwrap();
+        let is_locked = || {
+            let mut lock =
+                flock { l_type: F_WRLCK as i16, l_whence: SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+            fcntl(&other, FcntlArg::F_OFD_GETLK(&mut lock)).unwrap();
+            i32::from(lock.l_type) != F_UNLCK
+        };
+        assert!(!is_locked());
+        let mut held = hold(dir.path()).unwrap();
+        assert!(is_locked());
+        // No file gets a name that another one has.
+        File::create(&kept).unwrap();
+        assert!(second_name(&mut held, &old, &kept).unwrap());
+        assert!(is_locked());
+        drop(held);
+        assert_eq!(fs::read(&kept).unwrap(), fs::read(&old).unwrap());
     }
 
     #[test]

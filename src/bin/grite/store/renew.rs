@@ -40,16 +40,27 @@ pub struct Hold {
 /// and nobody can write to.
 ///
 /// # Errors
-/// [`StoreError::Busy`] when another process reads or writes for too long.
+/// [`StoreError::Busy`] when another process reads or writes for too long, or what the system says where others can
+/// write all the same.
 pub fn hold(dir: &Path) -> Result<Hold, StoreError> {
     if !Store::is_in(dir) {
         return Ok(Hold::default());
     }
     match hold_file(&Store::path(dir)) {
         Ok(connection) => Ok(Hold { connection: Some(connection), opened: None }),
-        Err(StoreError::Busy) => Err(StoreError::Busy),
+        Err(error) => refrain(&Store::path(dir), error),
+    }
+}
+
+/// Holds nothing, since `error` kept us from it, unless others can write all the same.
+fn refrain(path: &Path, error: StoreError) -> Result<Hold, StoreError> {
+    let begin = || Ok(open_existing(path)?.execute_batch("BEGIN IMMEDIATE")?);
+    match error {
+        StoreError::Busy => Err(error),
+        // It may pass, and what they write meanwhile would not be in the new store.
+        StoreError::System(_) if matches!(begin(), Ok(()) | Err(StoreError::Busy)) => Err(error),
         // What can be read of it is salvaged all the same.
-        Err(_) => Ok(Hold::default()),
+        _ => Ok(Hold::default()),
     }
 }
 
@@ -385,6 +396,18 @@ mod tests {
         assert_eq!(sound(dir.path()).len(), 2);
         // The new one and the old one, and no log of either.
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_failure_that_may_pass_ends_a_rebuild_unless_nobody_can_write() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Store::make(dir.path()).unwrap());
+        let path = Store::path(dir.path());
+        let full = || StoreError::System("database or disk is full".to_owned());
+        assert!(matches!(refrain(&path, full()), Err(StoreError::System(_))));
+        assert!(refrain(&path, StoreError::Damaged("a page".to_owned())).is_ok());
+        fs::write(&path, "rubbish").unwrap();
+        assert!(refrain(&path, full()).is_ok());
     }
 
     #[cfg(target_os = "linux")]

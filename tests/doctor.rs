@@ -329,6 +329,22 @@ fn chunks_of_a_newer_program_cost_no_ref_its_name_or_its_place_damaged_or_not() 
 }
 
 #[test]
+fn a_chunk_of_a_newer_program_in_the_own_ref_is_tried_again_after_a_rebuild() {
+    let (world, export) = healthy();
+    let own = world.own_ref("a");
+    let sent = world.git("a", &["rev-parse", &own]);
+    append_newer_chunk(&world);
+    world.git("remote.git", &["update-ref", &own, &sent]);
+    world.done("a", &["rebuild"]);
+    for _ in 0..2 {
+        let damaged = world.data("a", &["sync", "--direct"])["damaged"].to_string();
+        assert!(damaged.contains("newer program"), "{damaged}");
+    }
+    world.done("b", &["sync", "--direct"]);
+    assert_eq!(world.done("b", &["export", "--direct"]), export);
+}
+
+#[test]
 fn a_lock_of_a_newer_program_is_left_to_it() {
     let (world, export) = healthy();
     let text =

@@ -63,23 +63,23 @@ pub fn event_refs(git: &Git) -> Result<Vec<Ref>, GitError> {
     Ok(refs)
 }
 
-/// All events that can be read in `refs`.
+/// All events that can be read in the ref `found`, and whether these are all that it holds.
 ///
 /// # Errors
 /// [`GitError`] when git could not be run.
-pub fn events(git: &Git, refs: &[Ref]) -> Result<Vec<Sealed>, GitError> {
-    let mut found = Vec::new();
-    for each in refs {
-        match history::list(git, &[&each.id], &[]) {
-            Ok(chunks) => {
-                history::read(git, &chunks, &mut |_, events| found.extend(events.unwrap_or_default()))?;
-            }
-            // A history that git cannot follow has nothing for us.
-            Err(GitError::Failed { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
+pub fn events(git: &Git, found: &Ref) -> Result<(Vec<Sealed>, bool), GitError> {
+    let chunks = match history::list(git, &[&found.id], &[]) {
+        Ok(chunks) => chunks,
+        // A history that git cannot follow has nothing for us.
+        Err(GitError::Failed { .. }) => return Ok((Vec::new(), false)),
+        Err(error) => return Err(error),
+    };
+    let (mut all, mut whole) = (Vec::new(), true);
+    history::read(git, &chunks, &mut |_, events| match events {
+        Ok(events) => all.extend(events),
+        Err(_) => whole = false,
+    })?;
+    Ok((all, whole))
 }
 
 /// Refs that name what is not there, which git stumbles over.

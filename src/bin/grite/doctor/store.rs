@@ -147,7 +147,7 @@ fn loss(lost: usize, read: usize) -> Option<String> {
 struct Contents {
     /// In this clone's own ref, each event once.
     own: Vec<Sealed>,
-    /// That ref, and the commit that it names.
+    /// That ref, and the commit that it names, if all of it can be read.
     tip: Option<(String, String)>,
     /// Which of these each remote has.
     pushed: BTreeMap<String, BTreeSet<EventId>>,
@@ -159,7 +159,7 @@ fn contents(git: &Git, state: &Path) -> Result<Contents, GitError> {
     let mut found = Contents::default();
     let own = Actor::read(state).ok().flatten().map(|actor| actor.events());
     for each in refs::event_refs(git)? {
-        let events = refs::events(git, std::slice::from_ref(&each))?;
+        let (events, whole) = refs::events(git, &each)?;
         // `refs/grite/remotes/<remote>/events/<actor>`, which ends as our own does.
         let tracked = each.name.strip_prefix(TRACKING).and_then(|rest| rest.split_once('/'));
         let ends_as_own = own.as_ref().is_some_and(|own| own.ends_with(tracked.map_or("?", |(_, end)| end)));
@@ -167,7 +167,7 @@ fn contents(git: &Git, state: &Path) -> Result<Contents, GitError> {
             None if own.as_ref() == Some(&each.name) => {
                 let mut seen = BTreeSet::new();
                 found.own = events.into_iter().filter(|event| seen.insert(event.id())).collect();
-                found.tip = Some((each.name, each.id.to_string()));
+                found.tip = whole.then(|| (each.name, each.id.to_string()));
             }
             Some((remote, _)) if ends_as_own => {
                 found.pushed.insert(remote.to_owned(), events.iter().map(Sealed::id).collect());

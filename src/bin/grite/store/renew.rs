@@ -172,7 +172,8 @@ fn end(connection: &Connection) -> i64 {
 pub struct Marks {
     /// How many, from the first one on, are in this clone's ref.
     pub published: usize,
-    /// This clone's ref, and the commit that it names, if it is there.
+    /// This clone's ref, and the commit that it names, if it is there and all of it was read. Else none of the events
+    /// count as published, and the next sync reads it and publishes them again.
     pub own: Option<(String, String)>,
     /// How many each remote has of these.
     pub pushed: Vec<(String, usize)>,
@@ -236,9 +237,9 @@ fn write(workshop: &Path, old: &Path, events: &[(Sealed, Way)], marks: &Marks) -
     let place = |count: usize| places.get(count).or(places.last()).copied().unwrap_or(0);
     if let Some((name, tip)) = &marks.own {
         session.mark_published(place(marks.published), name, tip)?;
-    }
-    for (remote, count) in &marks.pushed {
-        session.mark_pushed_up_to(remote, place(*count))?;
+        for (remote, count) in &marks.pushed {
+            session.mark_pushed_up_to(remote, place(*count))?;
+        }
     }
     session.rebuild()?;
     if let Ok(old) = open_existing(&Store::path(old)) {

@@ -9,11 +9,16 @@ use libgrite_ipc::{DaemonLock, Error, IpcClient, IpcCommand, Transport};
 use rustix::process::Signal;
 
 use crate::daemon::terminate;
+use crate::git::GitError;
 use crate::runtime::Place;
+use crate::sync::{SYNCING, Turn};
 use crate::tracker::builder;
 
 /// For how long a daemon may take to answer, or to end.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// For how long to wait for the end of a sync.
+const SYNC_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long to wait before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -25,11 +30,13 @@ pub struct Checkup<'a> {
     findings: Vec<Finding>,
     /// Held from when no daemon may run until the end.
     lock: Option<DaemonLock>,
+    /// Held while store and refs are compared, or why it is not: amid a sync, each holds what the other does not yet.
+    pub turn: Option<Result<Turn, GitError>>,
 }
 
 impl<'a> Checkup<'a> {
     pub fn new(place: &'a Place, fix: bool) -> Self {
-        Checkup { place, fix, findings: Vec::new(), lock: None }
+        Checkup { place, fix, findings: Vec::new(), lock: None, turn: None }
     }
 
     /// What was found.
@@ -70,7 +77,12 @@ impl<'a> Checkup<'a> {
         }
     }
 
-    /// Ends the daemon, and keeps others from running until this is dropped.
+    /// Waits for the end of a sync, and keeps others from starting one.
+    pub fn take_turn(&mut self) {
+        self.turn = Some(Turn::take(&self.place.state, SYNCING, Instant::now() + SYNC_PATIENCE));
+    }
+
+    /// Ends the daemon, and keeps others from running until this is dropped. Lets go of the turn meanwhile.
     ///
     /// # Errors
     /// Why that is not possible, in words.
@@ -78,12 +90,23 @@ impl<'a> Checkup<'a> {
         if self.lock.is_some() {
             return Ok(());
         }
+        // The daemon does not end while a sync of its own waits for it.
+        let held = self.turn.take().is_some();
+        let ended = self.end();
+        if held {
+            self.take_turn();
+        }
+        self.lock = Some(ended?);
+        Ok(())
+    }
+
+    /// Ends the daemon.
+    fn end(&self) -> Result<DaemonLock, String> {
         self.place.prepare().map_err(|error| error.message)?;
         if self.ask_to_stop().is_err() || !self.is_gone()? {
             self.end_by_signal()?;
         }
-        self.lock = Some(DaemonLock::acquire(&self.place.runtime).map_err(|error| error.to_string())?);
-        Ok(())
+        DaemonLock::acquire(&self.place.runtime).map_err(|error| error.to_string())
     }
 
     /// Ends the daemon, if one lives, by a signal that asks it, and if it does not listen by force.
@@ -129,5 +152,39 @@ impl<'a> Checkup<'a> {
     fn find(&mut self, check: &str, ok: bool, detail: String, fix: Option<&str>, fixed: bool) {
         let (check, fix) = (check.to_owned(), fix.map(str::to_owned));
         self.findings.push(Finding { check, ok, detail, fix, fixed });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libgrite_ipc::{IpcResponse, IpcServer};
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_whose_sync_waits_for_its_turn_ends_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::within(dir.path(), dir.path()).unwrap();
+        place.prepare().unwrap();
+        let lock = DaemonLock::acquire(&place.runtime).unwrap();
+        let server = IpcServer::bind(lock.socket_path()).unwrap();
+        let mut checkup = Checkup::new(&place, true);
+        checkup.take_turn();
+        thread::scope(|scope| {
+            let daemon = scope.spawn(|| {
+                let stop = server.handle();
+                let served = server.serve(|_, _| {
+                    stop.stop();
+                    IpcResponse::Stopping
+                });
+                served.unwrap();
+                let turn = Turn::take(&place.state, SYNCING, Instant::now() + PATIENCE / 2);
+                drop(lock);
+                turn.map(drop)
+            });
+            checkup.quiesce().unwrap();
+            assert_eq!(daemon.join().unwrap(), Ok(()));
+        });
+        assert!(matches!(checkup.turn, Some(Ok(_))));
     }
 }

@@ -16,21 +16,16 @@ mod store;
 mod system;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use libgrite_ipc::IpcResponse;
 use libgrite_ipc::grite::{DoctorResult, Finding, Refusal, RefusalCode};
 
 use crate::git::GitError;
 use crate::runtime::Place;
-use crate::sync::{SYNCING, Turn};
 
 pub use store::{Anew, rebuild};
 
 use checkup::Checkup;
-
-/// For how long to wait for the end of a sync.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks at everything that belongs to `place`; with `fix`, mends what is safe to mend.
 pub fn examine(place: &Place, fix: bool) -> Vec<Finding> {
@@ -38,10 +33,12 @@ pub fn examine(place: &Place, fix: bool) -> Vec<Finding> {
     files::check(&mut checkup);
     daemon::check(&mut checkup);
     let git = git::check(&mut checkup);
-    // Amid a sync, store and refs hold what the other does not yet.
-    let turn = git.as_ref().map(|_| Turn::take(&place.state, SYNCING, Instant::now() + PATIENCE));
+    if git.is_some() {
+        checkup.take_turn();
+    }
     let sound = store::check(&mut checkup, git.as_ref());
     if let Some(git) = &git {
+        let turn = checkup.turn.take();
         match &turn {
             Some(Err(GitError::Busy)) => checkup.good("refs", format!("not looked at: {}", GitError::Busy)),
             Some(Err(error)) => checkup.bad("refs", error, "look who may write to the state folder"),

@@ -362,6 +362,7 @@ fn a_store_that_nobody_can_use_is_told_of_in_the_same_words_by_every_way() {
         spoil(&home.path("state/issues.db"), how);
         let (direct, found) = home.failure(&["issue", "list", "--direct"]);
         assert_eq!((&direct["code"], found), (&code.into(), exit), "{direct}");
+        assert_eq!(direct["retryable"], false, "{direct}");
         assert!(direct["hint"].as_str().unwrap().contains(hint), "{direct}");
         for way in WAYS {
             assert_eq!(home.failure(&["issue", "list", "--transport", way]), (direct.clone(), exit), "{way}");

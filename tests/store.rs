@@ -294,6 +294,7 @@ fn where_nothing_can_be_written_a_write_says_so_and_nothing_is_lost() {
         let error = failure(&disk.grite(&[&["issue", "create", "x"], more].concat()));
         let message = error["message"].as_str().unwrap().to_lowercase();
         assert!(message.contains("read-only") || message.contains("readonly"), "{error}");
+        assert_eq!(error["retryable"], false, "{error}");
     }
     disk.remount("remount,rw");
     assert_eq!(disk.total(&[]), 3);

@@ -200,7 +200,9 @@ impl From<OpenError> for CliError {
             OpenCause::Store(cause) => {
                 let code = match cause {
                     StoreError::Missing | StoreError::Damaged(_) => Code::Integrity,
-                    StoreError::Newer { .. } | StoreError::System(_) => Code::Environment,
+                    StoreError::Newer { .. } | StoreError::Forbidden(_) | StoreError::System(_) => {
+                        Code::Environment
+                    }
                     StoreError::Replaced | StoreError::Busy => Code::Storage,
                 };
                 (code, cause.hint(), cause.is_retryable())

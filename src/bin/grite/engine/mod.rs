@@ -83,7 +83,7 @@ impl Engine {
         check(dir)?;
         let failed = |cause| OpenError { dir: dir.to_owned(), cause };
         let counter = ChangeCounter::open(dir.join("changes"))
-            .map_err(|error| failed(OpenCause::Store(StoreError::System(error.to_string()))))?;
+            .map_err(|error| failed(OpenCause::Store(error.into())))?;
         let mut store = Store::open(dir).map_err(|error| failed(OpenCause::Store(error)))?;
         let snapshot = store.snapshot().map_err(|error| failed(OpenCause::Store(error)))?;
         // A value that the counter does not have, so that what was committed since the snapshot is read.

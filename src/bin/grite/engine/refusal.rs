@@ -125,7 +125,9 @@ impl From<StoreError> for Refusal {
         let code = match error {
             StoreError::Missing | StoreError::Damaged(_) => RefusalCode::Integrity,
             StoreError::Newer { .. } => RefusalCode::Unsupported,
-            StoreError::Replaced | StoreError::Busy | StoreError::System(_) => RefusalCode::Storage,
+            StoreError::Replaced | StoreError::Busy | StoreError::Forbidden(_) | StoreError::System(_) => {
+                RefusalCode::Storage
+            }
         };
         let retryable = error.is_retryable();
         Refusal { retryable, ..refuse(code, error.to_string(), error.hint()) }

@@ -24,6 +24,9 @@ pub enum StoreError {
     /// What was read cannot have been written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// The system does not let this user open the files, or write to them.
+    #[error("the store cannot be used: {0}")]
+    Forbidden(String),
     /// The system failed.
     #[error("the store cannot be used: {0}")]
     System(String),
@@ -40,9 +43,10 @@ impl StoreError {
             StoreError::Busy => "try again when the other process is done",
             StoreError::Newer { .. } => "use the newer version of this program",
             StoreError::Damaged(_) => "run `grite doctor --fix`; it keeps what it replaces",
-            StoreError::System(_) => {
-                "look for free space, the limit of file sizes (`ulimit -f`) and the folder's permissions"
+            StoreError::Forbidden(_) => {
+                "look for the folder's permissions, a read-only file system, and the limit of open files (`ulimit -n`)"
             }
+            StoreError::System(_) => "look for free space, and for the limit of file sizes (`ulimit -f`)",
         }
     }
 
@@ -59,6 +63,10 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 StoreError::Damaged(error.to_string())
             }
+            // The last one may be for want of descriptors, and is for want of rights most often.
+            Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+                StoreError::Forbidden(error.to_string())
+            }
             _ => StoreError::System(error.to_string()),
         }
     }
@@ -68,6 +76,9 @@ impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => StoreError::Missing,
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                StoreError::Forbidden(error.to_string())
+            }
             _ => StoreError::System(error.to_string()),
         }
     }

@@ -58,7 +58,11 @@ fn refrain(path: &Path, error: StoreError) -> Result<Hold, StoreError> {
     match error {
         StoreError::Busy => Err(error),
         // It may pass, and what they write meanwhile would not be in the new store.
-        StoreError::System(_) if matches!(begin(), Ok(()) | Err(StoreError::Busy)) => Err(error),
+        StoreError::Forbidden(_) | StoreError::System(_)
+            if matches!(begin(), Ok(()) | Err(StoreError::Busy)) =>
+        {
+            Err(error)
+        }
         // What can be read of it is salvaged all the same.
         _ => Ok(Hold::default()),
     }

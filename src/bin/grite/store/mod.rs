@@ -121,8 +121,11 @@ impl Store {
         loop {
             let file = file_in(dir)?;
             let connection = open_existing(&Store::path(dir))?;
-            // Another one may have been put in its place meanwhile.
+            // With its first read SQLite opens the log, too, by its name.
+            let prepared = schema::prepare(&connection);
+            // Another one may have been put in its place meanwhile, whose log it may be.
             if file_in(dir)? == file {
+                prepared?;
                 return Store::of(connection, dir, file);
             }
         }
@@ -136,11 +139,11 @@ impl Store {
         let mut connection = Connection::open(Store::path(dir))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         schema::make(&mut connection)?;
+        schema::prepare(&connection)?;
         Store::of(connection, dir, file_in(dir)?)
     }
 
     fn of(connection: Connection, dir: &Path, file: FileId) -> Result<Self, StoreError> {
-        schema::prepare(&connection)?;
         let mut store = Store { connection, patience: BUSY_TIMEOUT, dir: dir.to_owned(), file };
         store.rebuild_outdated()?;
         Ok(store)

@@ -16,7 +16,8 @@ use crate::random;
 /// Options of every command that writes.
 #[derive(Args)]
 pub struct Writing {
-    /// Names this write: repeating it with the same key changes nothing and answers as before
+    /// Names this write: repeated with the same key it is not done again, and answers as before, or says who has the lock
+    /// by now
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
 }

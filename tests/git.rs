@@ -1,5 +1,6 @@
 //! Git as a child of a command: it neither asks nor stays, and a system that is short of threads is an error.
 #![cfg(all(feature = "cli", target_os = "linux", not(loom)))]
+#![allow(unsafe_code, reason = "signals that are heeded again")]
 
 mod clones;
 mod ended;
@@ -18,7 +19,7 @@ use clones::World;
 use ended::end;
 use filter::{Calls, forbid};
 use home::{signal, until};
-use nix::libc::{CLONE_THREAD, EAGAIN, ENOSYS, SYS_clone, SYS_clone3};
+use nix::libc::{self, CLONE_THREAD, EAGAIN, ENOSYS, SYS_clone, SYS_clone3};
 use rustix::process::Signal;
 
 /// A program in the place of ssh, which does what `script` says for the remote of the clone `a`.
@@ -41,6 +42,14 @@ fn started(pid: &Path) -> u32 {
     started.unwrap()
 }
 
+/// Has what is started from now on heed signals, as at a terminal: a shell in the background has them ignored.
+fn heed(signals: [Signal; 3]) {
+    for signal in signals {
+        // SAFETY: it is what a process has that says nothing of this signal.
+        unsafe { libc::signal(signal.as_raw(), libc::SIG_DFL) };
+    }
+}
+
 /// A killed process is gone once whoever inherited it has looked.
 fn until_gone(pid: u32) {
     let stat = || fs::read_to_string(format!("/proc/{pid}/stat"));
@@ -55,7 +64,9 @@ fn who_is_told_to_end_leaves_no_git_behind() {
     // It heeds nothing but what cannot be helped.
     let ssh = ssh(&world, "trap '' TERM\necho $$ > \"$PID\"\nwhile :; do sleep 1; done\n");
     let commands = [&["sync", "--direct"][..], &["lock", "acquire", "deploy", "--direct"], &["doctor"]];
-    for (arguments, told) in commands.into_iter().zip([Signal::INT, Signal::TERM, Signal::HUP]) {
+    let signals = [Signal::INT, Signal::TERM, Signal::HUP];
+    heed(signals);
+    for (arguments, told) in commands.into_iter().zip(signals) {
         let mut command = world.command("a", arguments);
         let child = command.env("GIT_SSH_COMMAND", &ssh).env("PID", &pid).spawn().unwrap();
         let remote = started(&pid);

@@ -164,7 +164,7 @@ fn a_write_that_waits_for_another_process_keeps_no_other_command() {
     let home = Home::new();
     home.create("starts the daemon");
     let socket = DaemonLock::read(home.runtime()).unwrap().unwrap().socket_path().to_owned();
-    for transport in [Transport::Socket, Transport::Ring] {
+    for transport in [Transport::Socket, Transport::Auto] {
         let client = IpcClient::builder().transport(transport).connect(&socket).unwrap();
         let write = WriteContext { actor: "tester".to_owned(), idempotency_key: format!("{transport:?}") };
         let title = "waits".to_owned();

@@ -1,8 +1,12 @@
 //! The layers of the library hold, and `unsafe` stays where it is allowed.
 
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use sources::sources;
 
 /// Each module's row: it may use itself and the rows below.
 const ROWS: &[(u32, &[&str])] = &[
@@ -22,20 +26,6 @@ const UNSAFE: &[&str] = &["src/protocol/message.rs", "src/ring/regions.rs", "src
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
 }
 
 fn relative(path: &Path) -> String {

@@ -3,6 +3,7 @@
 
 mod ended;
 mod issues;
+mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,6 +13,7 @@ use std::thread;
 
 use ended::{Ended, end, read};
 use serde_json::{Value, json};
+use sources::sources;
 use tempfile::TempDir;
 
 /// A state folder of its own, and commands on it.
@@ -440,19 +442,11 @@ fn meta_commands_answer_in_both_forms() {
 fn each_variable_that_the_program_reads_stands_in_its_help_and_in_the_readme() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut variables = BTreeSet::from(["XDG_RUNTIME_DIR", "TMPDIR", "NO_COLOR"].map(str::to_owned));
-    let mut folders = vec![root.join("src/bin/grite")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let text = fs::read_to_string(path).unwrap();
-                let quoted = text.split("\"GRITE_").skip(1).map(|rest| rest.split('"').next().unwrap());
-                let read = quoted.filter(|name| !name.starts_with("TEST_") && *name != "RELEASE");
-                variables.extend(read.map(|name| format!("GRITE_{name}")));
-            }
-        }
+    for path in sources(&root.join("src/bin/grite")) {
+        let text = fs::read_to_string(path).unwrap();
+        let quoted = text.split("\"GRITE_").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let read = quoted.filter(|name| !name.starts_with("TEST_") && *name != "RELEASE");
+        variables.extend(read.map(|name| format!("GRITE_{name}")));
     }
     assert!(variables.len() >= 8, "{variables:?}");
     let (help, readme) =

@@ -7,6 +7,7 @@
 mod common;
 mod held;
 mod rounds;
+mod sources;
 mod victim;
 
 use std::fs;
@@ -24,6 +25,7 @@ use held::{held, private, until_no_more_than, watched};
 use libgrite_ipc::fault::POINTS;
 use libgrite_ipc::{Client, ClientBuilder, DaemonLock, Error, ErrorKind};
 use rounds::rounds;
+use sources::sources;
 use victim::{PATIENCE, Seen, Victim, seeds};
 
 /// Each test counts what this process holds.
@@ -288,18 +290,9 @@ fn a_starter_that_is_killed_at_any_step_keeps_nobody_from_the_daemon() {
 /// A point that nobody passes would be one at which nothing is ever killed.
 #[test]
 fn every_point_stands_in_the_sources_once() {
-    let mut text = String::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                text += &fs::read_to_string(path).unwrap();
-            }
-        }
-    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text: String =
+        sources(&root.join("src")).into_iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     for point in POINTS {
         assert_eq!(text.matches(&format!("fault::point(\"{point}\")")).count(), 1, "{point}");
     }

@@ -11,7 +11,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clones::{Dice, World, from_environment, loose};
+use clones::dice::Dice;
+use clones::{World, from_environment, loose};
 use ended::{DEADLINE, end};
 use home::WAYS;
 use sha2::{Digest, Sha256};
